@@ -1,1 +1,20 @@
-//! See ARCHITECTURE.md.
+//! The pure model of an iptables ruleset: tables, chains, rules, matches and targets, and what can be done to them.
+//!
+//! Architecture Invariant: no IO and no clock in this crate; everything is a value or a function of values.
+//! Architecture Invariant: one match or one target is one file, registered in [`matches`] or [`targets`].
+
+pub mod addr;
+pub mod chain;
+pub mod counters;
+pub mod matches;
+pub mod rule;
+pub mod table;
+pub mod targets;
+
+pub use addr::{AddrMatch, Family, IfacePattern, PortRange};
+pub use chain::{Chain, ChainName, Policy};
+pub use counters::{CounterView, Counters, NoCounters, Slot};
+pub use matches::Match;
+pub use rule::{IpMatch, Rule};
+pub use table::{Hook, Ruleset, Table, TableKind};
+pub use targets::Target;
