@@ -1,0 +1,122 @@
+//! Connections as the programs keep them.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A connection's tuple in one direction. Addresses and ports in network byte order. ICMP: `sport` is the identifier,
+/// `dport` type << 8 | code in host order, as netfilter keeps them; other protocols without ports: zero.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Tuple {
+    /// Source address.
+    pub saddr: u32,
+    /// Destination address.
+    pub daddr: u32,
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Protocol.
+    pub proto: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+/// One direction of a TCP connection's window tracking (`struct ip_ct_tcp_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TcpSide {
+    /// Highest sequence number seen, plus length.
+    pub end: u32,
+    /// Highest end the other side allowed.
+    pub maxend: u32,
+    /// Largest window seen, scaled.
+    pub maxwin: u32,
+    /// Highest acknowledgement.
+    pub maxack: u32,
+    /// Window scale factor.
+    pub scale: u8,
+    /// IP_CT_TCP_FLAG_*.
+    pub flags: u8,
+    /// Zero.
+    pub pad: u16,
+}
+
+/// A connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Conn {
+    /// As its first packet came, before any translation.
+    pub orig: Tuple,
+    /// As answers come, before any translation.
+    pub reply: Tuple,
+    /// [`status`] bits, changed by atomic or/and only.
+    pub status: u32,
+    /// The connection's mark.
+    pub mark: u32,
+    /// When it ends: CLOCK_BOOTTIME-less ktime (bpf_ktime_get_ns), nanoseconds.
+    pub expires: u64,
+    /// TCP: both directions, original first.
+    pub side: [TcpSide; 2],
+    /// TCP state, `enum tcp_conntrack`.
+    pub tcp_state: u8,
+    /// TCP: direction of the last packet.
+    pub last_dir: u8,
+    /// TCP: number of retransmissions.
+    pub retrans: u8,
+    /// TCP: kind of the last packet (`enum tcp_bit_set`).
+    pub last_index: u8,
+    /// TCP: of the last packet.
+    pub last_seq: u32,
+    /// TCP: of the last packet.
+    pub last_ack: u32,
+    /// TCP: of the last packet.
+    pub last_end: u32,
+    /// TCP: of the last packet.
+    pub last_win: u16,
+    /// TCP: flags of the last packet.
+    pub last_flags: u8,
+    /// TCP: window scale of the last packet.
+    pub last_wscale: u8,
+    /// MASQUERADE: the device whose address it took, 0 if none.
+    pub masq_ifindex: u32,
+    /// Counter slot of the DNAT rule that it followed, u32::MAX if none.
+    pub dnat_slot: u32,
+    /// Held while window tracking changes `side`: a spin word of the programs.
+    pub lock: u32,
+    /// UDP: when a stream counts as assured.
+    pub stream_ts: u64,
+    /// When it was made, ktime nanoseconds.
+    pub born: u64,
+    /// Zero.
+    pub reserved: [u64; 3],
+}
+
+/// Bits of [`Conn::status`]; the low ones numbered as the kernel's `IPS_*`.
+pub mod status {
+    /// An answer was seen.
+    pub const SEEN_REPLY: u32 = 1 << 1;
+    /// Not to be dropped early.
+    pub const ASSURED: u32 = 1 << 2;
+    /// Its first packet left the hooks: lookups find it.
+    pub const CONFIRMED: u32 = 1 << 3;
+    /// The source is translated.
+    pub const SRC_NAT: u32 = 1 << 4;
+    /// The destination is translated.
+    pub const DST_NAT: u32 = 1 << 5;
+    /// Source translation was decided.
+    pub const SRC_NAT_DONE: u32 = 1 << 7;
+    /// Destination translation was decided.
+    pub const DST_NAT_DONE: u32 = 1 << 8;
+    /// Being taken down: nobody may use it.
+    pub const DYING: u32 = 1 << 9;
+    /// The slot holds a connection.
+    pub const LIVE: u32 = 1 << 16;
+}
+
+const _: () = {
+    assert!(size_of::<Tuple>() == 16);
+    assert!(size_of::<TcpSide>() == 20);
+    assert!(size_of::<Conn>() == 160);
+};

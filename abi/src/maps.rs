@@ -1,0 +1,149 @@
+//! Maps that user space reads or fills, by name, and their values.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// ARRAY_OF_MAPS, [`IMAGE_SLOTS`] images.
+pub const IMAGES: &str = "bt_images";
+/// Number of image slots of the outer map. A commit takes the next one, so a packet in flight keeps reading its own.
+pub const IMAGE_SLOTS: u32 = 64;
+/// ARRAY of one [`Control`].
+pub const CONTROL: &str = "bt_control";
+/// ARRAY_OF_MAPS of counter chunks.
+pub const COUNTERS: &str = "bt_counters";
+/// Slots in a chunk. A chunk is an ARRAY of `possible CPUs * COUNTER_CHUNK` entries of [`Counter`]; entry `cpu * COUNTER_CHUNK + (slot & (COUNTER_CHUNK - 1))`.
+pub const COUNTER_CHUNK: u32 = 4096;
+/// Chunks at most: 4 Mi rules.
+pub const COUNTER_CHUNKS: u32 = 1024;
+/// LPM_TRIE of [`AddrKey`] to [`AddrInfo`]: the kernel's local routing table, mirrored at commit.
+pub const ADDRS: &str = "bt_addrs";
+/// ARRAY of `struct bt_conn`, see [`crate::conn`].
+pub const CONNS: &str = "bt_conns";
+/// HASH of canonical tuples to connection numbers.
+pub const TUPLES: &str = "bt_tuples";
+/// STACK of free connection numbers.
+pub const FREE_CONNS: &str = "bt_free_conns";
+/// PERCPU_ARRAY of u64 by [`stat`].
+pub const STATS: &str = "bt_stats";
+/// The programs: ingress and egress, for devices with and without an Ethernet header.
+pub const PROGRAMS: [&str; 4] = ["bt_ingress_l2", "bt_egress_l2", "bt_ingress_l3", "bt_egress_l3"];
+
+/// What user space tells the programs. Every field is one aligned store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Control {
+    /// Slot of the live IPv4 image in [`IMAGES`]. Writing it is the commit.
+    pub slot4: u32,
+    /// Slot of the live IPv6 image.
+    pub slot6: u32,
+    /// ifindex of `lo`.
+    pub lo_ifindex: u32,
+    /// Connections at most (`nf_conntrack_max`), the size of [`CONNS`].
+    pub max_conns: u32,
+    /// Random, made with the map: marks packets that our programs re-inject.
+    pub magic: u32,
+    /// Random, made with the map: seeds hashes of the programs.
+    pub seed: u32,
+    /// Conntrack timeouts in seconds, by [`timeout`].
+    pub timeouts: [u32; 32],
+    /// `nf_conntrack_tcp_loose`, `_be_liberal`, `_max_retrans`, `_ignore_invalid_rst`; `nf_conntrack_checksum`; reserved.
+    pub tcp_loose: u32,
+    /// See `tcp_loose`.
+    pub tcp_be_liberal: u32,
+    /// See `tcp_loose`.
+    pub tcp_max_retrans: u32,
+    /// See `tcp_loose`.
+    pub tcp_ignore_invalid_rst: u32,
+    /// See `tcp_loose`.
+    pub checksum: u32,
+    /// First local port and last of `ip_local_port_range`, lo | hi << 16.
+    pub local_ports: u32,
+}
+
+/// Indices of [`Control::timeouts`]. TCP states are numbered as the kernel's `enum tcp_conntrack`.
+pub mod timeout {
+    /// TCP by state number 0..=9, then 10 retransmitted, 11 unacknowledged.
+    pub const TCP: usize = 0;
+    /// Retransmissions exceeded.
+    pub const TCP_RETRANS: usize = 10;
+    /// Unacknowledged data.
+    pub const TCP_UNACK: usize = 11;
+    /// UDP, one direction seen.
+    pub const UDP: usize = 12;
+    /// UDP stream.
+    pub const UDP_STREAM: usize = 13;
+    /// ICMP.
+    pub const ICMP: usize = 14;
+    /// Every other protocol.
+    pub const GENERIC: usize = 15;
+    /// SCTP by state is folded to one: established.
+    pub const SCTP: usize = 16;
+}
+
+/// One counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Key of [`ADDRS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AddrKey {
+    /// Prefix length, 0 to 32.
+    pub len: u32,
+    /// Network byte order.
+    pub addr: u32,
+}
+
+/// Value of [`ADDRS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AddrInfo {
+    /// RTN_* of the route in the local table.
+    pub kind: u32,
+    /// Its device.
+    pub ifindex: u32,
+}
+
+/// Indices of [`STATS`]: every drop and refusal of the programs has a reason.
+pub mod stat {
+    /// Dropped by a rule or policy.
+    pub const DROP_RULE: u32 = 0;
+    /// Dropped: connection table full.
+    pub const DROP_TABLE_FULL: u32 = 1;
+    /// Dropped: no port left for NAT.
+    pub const DROP_NAT_EXHAUSTED: u32 = 2;
+    /// Dropped: a later fragment whose first was not seen.
+    pub const DROP_FRAGMENT: u32 = 3;
+    /// Dropped: netfilter's hotdrop (malformed header under an L4 match).
+    pub const DROP_HOTDROP: u32 = 4;
+    /// Dropped: jump stack too deep (a bug: the compiler refuses such rulesets).
+    pub const DROP_DEPTH: u32 = 5;
+    /// Dropped: no route after a rewrite.
+    pub const DROP_NO_ROUTE: u32 = 6;
+    /// Dropped: larger than the new device's MTU, DF set; ICMP was sent.
+    pub const DROP_MTU: u32 = 7;
+    /// Dropped: the packet could not be rewritten.
+    pub const DROP_REWRITE: u32 = 8;
+    /// Dropped: the image could not be read (a bug).
+    pub const DROP_IMAGE: u32 = 9;
+    /// REJECT answered.
+    pub const REJECTED: u32 = 10;
+    /// New connections.
+    pub const CONN_NEW: u32 = 11;
+    /// Connections dropped early to make room.
+    pub const CONN_EARLY_DROP: u32 = 12;
+    /// Dropped: REJECT could not be sent.
+    pub const DROP_REJECT_FAILED: u32 = 13;
+    /// Number of statistics.
+    pub const COUNT: u32 = 32;
+}
+
+const _: () = {
+    assert!(size_of::<Control>() == 24 + 128 + 24);
+    assert!(size_of::<Counter>() == 16);
+};

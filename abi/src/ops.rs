@@ -1,0 +1,187 @@
+//! What rule records say beyond the header: residual checks and targets.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// One residual check, 16 bytes, four in a line, evaluated in order after the record's own checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Op {
+    /// [`op`].
+    pub op: u8,
+    /// [`INVERT`] and others by op.
+    pub flags: u8,
+    /// By op.
+    pub a: u16,
+    /// By op.
+    pub b: u32,
+    /// By op.
+    pub c: u32,
+    /// By op.
+    pub d: u32,
+}
+
+/// Most ops in a rule; the compiler refuses more (`Limit`).
+pub const MAX_OPS: usize = 32;
+/// [`Op::flags`]: the check is inverted.
+pub const INVERT: u8 = 1;
+/// [`Op::flags`] of TCP and UDP: `! --sport`.
+pub const INVERT_SPORT: u8 = 2;
+/// `! --dport`.
+pub const INVERT_DPORT: u8 = 4;
+/// `! --tcp-flags`.
+pub const INVERT_TCP_FLAGS: u8 = 8;
+/// `! --tcp-option`.
+pub const INVERT_TCP_OPTION: u8 = 16;
+/// [`Op::flags`] of ADDRTYPE.
+pub const ADDRTYPE_INVERT_SRC: u8 = 2;
+/// `! --dst-type`.
+pub const ADDRTYPE_INVERT_DST: u8 = 4;
+/// `--limit-iface-in`.
+pub const ADDRTYPE_LIMIT_IN: u8 = 8;
+/// `--limit-iface-out`.
+pub const ADDRTYPE_LIMIT_OUT: u8 = 16;
+
+/// The checks.
+pub mod op {
+    /// `-m tcp` out of the record: b = sport lo | hi << 16, c = dport likewise, d = flags mask | cmp << 8 | option << 16. Hotdrops truncated headers.
+    /// With a = 1 only the option is checked (ports and flags stand in the record).
+    pub const TCP: u8 = 1;
+    /// `-m udp`: b, c as TCP.
+    pub const UDP: u8 = 2;
+    /// `-m icmp`: b = type | code_lo << 8 | code_hi << 16.
+    pub const ICMP: u8 = 3;
+    /// `-m multiport`: a = count (1 to 15), b = side (0 source, 1 destination, 2 either), c = line of words lo | hi << 16.
+    pub const MULTIPORT: u8 = 4;
+    /// `-m mark`: (mark & c) == b.
+    pub const MARK: u8 = 5;
+    /// `-m connmark`: (ctmark & c) == b; no connection: no match, inverted or not.
+    pub const CONNMARK: u8 = 6;
+    /// `-m state`: a = `CtStates` bits (no SNAT, DNAT).
+    pub const STATE: u8 = 7;
+    /// `-m conntrack` begins: a = `CtStates` bits, b = 1 if --ctstate was given, c = number of ops that follow and belong to this match.
+    /// The state is checked first; a packet without a connection then skips the c ops if b is 1, else fails.
+    pub const CT: u8 = 8;
+    /// `--ctproto`: b.
+    pub const CT_PROTO: u8 = 9;
+    /// a = 0 orig src, 1 orig dst, 2 reply src, 3 reply dst; b address, c mask (network byte order).
+    pub const CT_ADDR: u8 = 10;
+    /// a as CT_ADDR; b = lo | hi << 16, host order.
+    pub const CT_PORT: u8 = 11;
+    /// `--ctstatus`: a = bits, 0 is NONE.
+    pub const CT_STATUS: u8 = 12;
+    /// `--ctexpire`: b to c seconds, inclusive.
+    pub const CT_EXPIRES: u8 = 13;
+    /// `--ctdir`: b = 1 ORIGINAL, 0 REPLY.
+    pub const CT_DIR: u8 = 14;
+    /// `-m addrtype`: a = source types, b = destination types, as bits 1 << RTN_*; 0: not asked.
+    pub const ADDRTYPE: u8 = 15;
+    /// `-m statistic --mode random`: (random & 0x7fffffff) < b.
+    pub const RANDOM: u8 = 16;
+    /// `--mode nth`: b = line of the state (word 0: count), c = every, d = packet.
+    pub const NTH: u8 = 17;
+    /// `-m limit`: b = line of the state ([`super::LimitState`]), c = average, d = burst as given on the command line.
+    pub const LIMIT: u8 = 18;
+    /// `-m recent`: b = list id, c = line of [`super::RecentParams`].
+    pub const RECENT: u8 = 19;
+}
+
+/// State of a limit rule in the image: written by programs, zero in a new image (programs begin a zero state with a full burst).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LimitState {
+    /// One word that programs compare-and-swap: credit in the low half, time (1/10000 s, wrapping) in the high half; 0: not begun.
+    pub packed: u64,
+}
+
+/// Parameters of `-m recent`, in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RecentParams {
+    /// `--seconds`.
+    pub seconds: u32,
+    /// `--hitcount`.
+    pub hitcount: u32,
+    /// `--mask`, network byte order.
+    pub mask: u32,
+    /// 0 set, 1 rcheck, 2 update, 3 remove.
+    pub op: u8,
+    /// 1: `--rdest`.
+    pub dest: u8,
+    /// 1: `--rttl`.
+    pub ttl: u8,
+    /// 1: `--reap`.
+    pub reap: u8,
+}
+
+/// The targets ([`crate::image::Rule::target`]).
+pub mod target {
+    /// No `-j`.
+    pub const NONE: u8 = 0;
+    /// ACCEPT.
+    pub const ACCEPT: u8 = 1;
+    /// DROP.
+    pub const DROP: u8 = 2;
+    /// RETURN.
+    pub const RETURN: u8 = 3;
+    /// arg = chain line.
+    pub const JUMP: u8 = 4;
+    /// arg = chain line.
+    pub const GOTO: u8 = 5;
+    /// arg = `enum ipt_reject_with` (0 net, 1 host, 2 proto, 3 port unreachable, 4 echo reply, 5 net prohibited, 6 host prohibited, 7 tcp reset, 8 admin prohibited).
+    pub const REJECT: u8 = 6;
+    /// arg = line, words value, mask.
+    pub const MARK: u8 = 7;
+    /// arg = line, words mode (0 set, 1 save, 2 restore), value or 0, nfmask, ctmask. Set: value, ctmask.
+    pub const CONNMARK: u8 = 8;
+    /// arg = line of [`super::NatParams`].
+    pub const DNAT: u8 = 9;
+    /// arg = line of [`super::NatParams`].
+    pub const SNAT: u8 = 10;
+    /// arg = line of [`super::NatParams`] (no addresses).
+    pub const MASQUERADE: u8 = 11;
+    /// arg = line of [`super::NatParams`] (no addresses).
+    pub const REDIRECT: u8 = 12;
+    /// arg = line of [`super::NatParams`]: min = network address, max = mask.
+    pub const NETMAP: u8 = 13;
+    /// CT --notrack and NOTRACK.
+    pub const NOTRACK: u8 = 14;
+}
+
+/// Parameters of a NAT target, in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NatParams {
+    /// `NAT_*` bits.
+    pub flags: u32,
+    /// First address, network byte order.
+    pub min: u32,
+    /// Last address, network byte order.
+    pub max: u32,
+    /// First port, host order.
+    pub port_lo: u16,
+    /// Last port, inclusive, host order.
+    pub port_hi: u16,
+    /// Base port of a shifted range, host order.
+    pub base: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
+/// [`NatParams::flags`], numbered as `NF_NAT_RANGE_*`: addresses are given.
+pub const NAT_MAP_IPS: u32 = 1;
+/// Ports are given.
+pub const NAT_PROTO_SPECIFIED: u32 = 2;
+/// `--random`.
+pub const NAT_PROTO_RANDOM: u32 = 4;
+/// `--persistent`.
+pub const NAT_PERSISTENT: u32 = 8;
+/// `--random-fully`.
+pub const NAT_PROTO_RANDOM_FULLY: u32 = 16;
+/// A base port is given.
+pub const NAT_PROTO_OFFSET: u32 = 32;
+
+const _: () = {
+    assert!(size_of::<Op>() == 16);
+    assert!(size_of::<RecentParams>() == 16);
+    assert!(size_of::<NatParams>() == 20);
+};
