@@ -1,2 +1,3 @@
-//! See ARCHITECTURE.md.
+//! See the library.
+
 fn main() {}

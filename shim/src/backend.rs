@@ -1,0 +1,49 @@
+//! What the commands need of the datapath, so that they can be tried without a kernel.
+
+use bpftables_ruleset::{CounterView, Family, Ruleset};
+use std::io;
+
+/// What is in force now.
+pub struct Snapshot {
+    /// The rules. No table at all when nothing was ever touched.
+    pub ruleset: Ruleset,
+    /// What they have counted since.
+    pub counters: Box<dyn CounterView>,
+}
+
+/// The datapath of one network namespace.
+pub trait Backend {
+    /// Reads what is in force. Creates nothing.
+    fn read(&mut self, family: Family) -> Result<Snapshot, BackendError>;
+
+    /// Puts `ruleset` in force, all of it or nothing: gives slots to rules that have none, compiles, swaps.
+    fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError>;
+
+    /// A reading command has met tables for the first time (legacy's kernel makes a table when it is first listed, and
+    /// `iptables-save` prints it from then on). Records that where it can be done without starting to watch packets in a
+    /// namespace that has no state yet; it is no error if it cannot.
+    fn touch(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError>;
+
+    /// Whether what is in force is still what this backend last read or committed, so that it need not be read again.
+    fn is_current(&mut self, family: Family) -> bool;
+}
+
+/// Why the datapath did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The caller may not.
+    #[error("Permission denied (you must be root)")]
+    NotPermitted,
+    /// The programs cannot run this ruleset exactly; the rule and the reason are named.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A size that is beyond the programs or the kernel.
+    #[error("{0}")]
+    Limit(String),
+    /// The kernel refused something that should have worked.
+    #[error("{0}")]
+    Kernel(String),
+    /// Files or streams.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

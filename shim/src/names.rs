@@ -1,0 +1,228 @@
+//! Names of protocols, services, hosts and networks, from where the C library finds them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The system's names: `/etc/protocols`, `/etc/services`, `/etc/networks`, and the resolver. Files are read when first asked.
+#[derive(Debug)]
+pub struct SystemNames {
+    directory: PathBuf,
+    protocols: OnceLock<Protocols>,
+    services: OnceLock<Services>,
+    networks: OnceLock<Vec<(String, Ipv4Addr)>>,
+}
+
+#[derive(Debug, Default)]
+struct Protocols {
+    by_name: BTreeMap<String, u8>,
+    by_number: BTreeMap<u8, String>,
+}
+
+#[derive(Debug, Default)]
+struct Services {
+    /// (protocol, name or alias) to port.
+    by_name: BTreeMap<(String, String), u16>,
+    by_port: BTreeMap<(String, u16), String>,
+}
+
+impl Default for SystemNames {
+    fn default() -> Self {
+        Self::in_directory("/etc")
+    }
+}
+
+/// The lines of such a file as words, comments cut off.
+fn lines(path: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let words = |line: &str| -> Vec<String> {
+        let line = line.split_once('#').map_or(line, |(before, _)| before);
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    text.lines().map(words).filter(|words| words.len() >= 2).collect()
+}
+
+impl SystemNames {
+    /// Reads the three files from another directory.
+    #[must_use]
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            protocols: OnceLock::new(),
+            services: OnceLock::new(),
+            networks: OnceLock::new(),
+        }
+    }
+
+    fn protocols(&self) -> &Protocols {
+        self.protocols.get_or_init(|| {
+            let mut all = Protocols::default();
+            for words in lines(&self.directory.join("protocols")) {
+                let Ok(number) = words[1].parse::<u8>() else { continue };
+                all.by_number.entry(number).or_insert_with(|| words[0].clone());
+                for name in words.iter().take(1).chain(&words[2..]) {
+                    all.by_name.entry(name.clone()).or_insert(number);
+                }
+            }
+            all
+        })
+    }
+
+    fn services(&self) -> &Services {
+        self.services.get_or_init(|| {
+            let mut all = Services::default();
+            for words in lines(&self.directory.join("services")) {
+                let Some((port, protocol)) = words[1].split_once('/') else { continue };
+                let Ok(port) = port.parse::<u16>() else { continue };
+                all.by_port.entry((protocol.to_owned(), port)).or_insert_with(|| words[0].clone());
+                for name in words.iter().take(1).chain(&words[2..]) {
+                    all.by_name.entry((protocol.to_owned(), name.clone())).or_insert(port);
+                }
+            }
+            all
+        })
+    }
+
+    fn networks(&self) -> &[(String, Ipv4Addr)] {
+        self.networks.get_or_init(|| {
+            let mut all = Vec::new();
+            for words in lines(&self.directory.join("networks")) {
+                let Some(network) = network_number(&words[1]) else { continue };
+                for name in words.iter().take(1).chain(&words[2..]) {
+                    all.push((name.clone(), network));
+                }
+            }
+            all
+        })
+    }
+
+    /// A protocol's number (getprotobyname).
+    #[must_use]
+    pub fn protocol(&self, name: &str) -> Option<u8> {
+        self.protocols().by_name.get(name).copied()
+    }
+
+    /// A protocol's name (getprotobynumber).
+    #[must_use]
+    pub fn protocol_name(&self, number: u8) -> Option<String> {
+        self.protocols().by_number.get(&number).cloned()
+    }
+
+    /// A service's port (getservbyname); `protocol` is a name such as `tcp`, or `None` for any.
+    #[must_use]
+    pub fn service(&self, name: &str, protocol: Option<&str>) -> Option<u16> {
+        let services = self.services();
+        match protocol {
+            Some(protocol) => services.by_name.get(&(protocol.to_owned(), name.to_owned())).copied(),
+            None => services.by_name.iter().find(|((_, known), _)| known == name).map(|(_, port)| *port),
+        }
+    }
+
+    /// A port's service (getservbyport).
+    #[must_use]
+    pub fn service_name(&self, port: u16, protocol: Option<&str>) -> Option<String> {
+        let services = self.services();
+        match protocol {
+            Some(protocol) => services.by_port.get(&(protocol.to_owned(), port)).cloned(),
+            None => services.by_port.iter().find(|((_, known), _)| *known == port).map(|(_, name)| name.clone()),
+        }
+    }
+
+    /// The IPv4 addresses of a host, each once, in the resolver's order.
+    #[must_use]
+    pub fn host(&self, name: &str) -> Vec<Ipv4Addr> {
+        let mut all = Vec::new();
+        for address in (name, 0).to_socket_addrs().into_iter().flatten() {
+            if let IpAddr::V4(address) = address.ip()
+                && !all.contains(&address)
+            {
+                all.push(address);
+            }
+        }
+        all
+    }
+
+    /// A host's name, if the resolver knows one.
+    #[must_use]
+    pub fn host_name(&self, address: Ipv4Addr) -> Option<String> {
+        let name = dns_lookup::lookup_addr(&IpAddr::V4(address)).ok()?;
+        (name != address.to_string()).then_some(name)
+    }
+
+    /// A network's number by its name in `/etc/networks` (getnetbyname).
+    #[must_use]
+    pub fn network(&self, name: &str) -> Option<Ipv4Addr> {
+        self.networks().iter().find(|(known, _)| known == name).map(|(_, network)| *network)
+    }
+
+    /// A network's name (getnetbyaddr).
+    #[must_use]
+    pub fn network_name(&self, network: Ipv4Addr) -> Option<String> {
+        self.networks().iter().find(|(_, known)| *known == network).map(|(name, _)| name.clone())
+    }
+}
+
+/// inet_network(3) as an address: `127` and `127.0.0.0` are the same.
+fn network_number(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    for (index, part) in text.split('.').enumerate() {
+        *octets.get_mut(index)? = part.parse().ok()?;
+    }
+    Some(octets.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> (tempdir::Dir, SystemNames) {
+        let dir = tempdir::Dir::new("names");
+        std::fs::write(dir.0.join("protocols"), "# c\nip\t0\tIP\nicmp 1 ICMP\ntcp 6 TCP # x\nipencap 4 IP-ENCAP\n")
+            .unwrap();
+        std::fs::write(dir.0.join("services"), "http 80/tcp www\nhttp 80/udp\ndomain 53/tcp\ndomain 53/udp\n").unwrap();
+        std::fs::write(dir.0.join("networks"), "loopback 127.0.0.0\nlink-local 169.254 alias\n").unwrap();
+        let names = SystemNames::in_directory(&dir.0);
+        (dir, names)
+    }
+
+    #[test]
+    fn files_are_read_as_the_c_library_reads_them() {
+        let (_dir, names) = names();
+        assert_eq!(names.protocol("TCP"), Some(6));
+        assert_eq!(names.protocol("nope"), None);
+        assert_eq!(names.protocol_name(4).as_deref(), Some("ipencap"));
+        assert_eq!(names.service("www", Some("tcp")), Some(80));
+        assert_eq!(names.service("www", Some("udp")), None);
+        assert_eq!(names.service("domain", None), Some(53));
+        assert_eq!(names.service_name(80, Some("udp")).as_deref(), Some("http"));
+        assert_eq!(names.network("alias"), Some(Ipv4Addr::new(169, 254, 0, 0)));
+        assert_eq!(names.network_name(Ipv4Addr::new(127, 0, 0, 0)).as_deref(), Some("loopback"));
+    }
+
+    #[test]
+    fn missing_files_know_no_names() {
+        let names = SystemNames::in_directory("/nonexistent");
+        assert_eq!(names.protocol("tcp"), None);
+        assert_eq!(names.service_name(80, None), None);
+    }
+
+    mod tempdir {
+        pub(super) struct Dir(pub(super) std::path::PathBuf);
+
+        impl Dir {
+            pub(super) fn new(name: &str) -> Self {
+                let path = std::env::temp_dir().join(format!("bpftables-{name}-{}", std::process::id()));
+                std::fs::create_dir_all(&path).unwrap();
+                Self(path)
+            }
+        }
+
+        impl Drop for Dir {
+            fn drop(&mut self) {
+                let _ = std::fs::remove_dir_all(&self.0);
+            }
+        }
+    }
+}
