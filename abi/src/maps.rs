@@ -16,6 +16,8 @@ pub const COUNTER_CHUNK: u32 = 4096;
 pub const COUNTER_CHUNKS: u32 = 1024;
 /// LPM_TRIE of [`AddrKey`] to [`AddrInfo`]: the kernel's local routing table, mirrored at commit.
 pub const ADDRS: &str = "bt_addrs";
+/// HASH of ifindex to [`DevInfo`]: user space fills it at commit, the programs keep names and classes fresh.
+pub const DEVS: &str = "bt_devs";
 /// ARRAY of `struct bt_conn`, see [`crate::conn`].
 pub const CONNS: &str = "bt_conns";
 /// HASH of canonical tuples to connection numbers.
@@ -107,6 +109,20 @@ pub struct AddrInfo {
     pub kind: u32,
     /// Its device.
     pub ifindex: u32,
+}
+
+/// Value of [`DEVS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DevInfo {
+    /// Interface name, zero padded.
+    pub name: [u8; 16],
+    /// Image generation << 32 | interface class + 1, one store; 0: not known.
+    pub class: u64,
+    /// Bytes of link-layer header that its programs see: 14 or 0.
+    pub l2len: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Indices of [`STATS`]: every drop and refusal of the programs has a reason.

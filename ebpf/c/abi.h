@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The C mirror of the crate `abi`. A test of the crate `ebpf` reads the compiled object's BTF and fails on any size or offset
+ * that differs; codes are explained there. */
+#pragma once
+
+#define BT_ABI_VERSION 1
+#define BT_MAGIC 0x4d495442u
+#define BT_IMAGE_SLOTS 64
+#define BT_COUNTER_CHUNK 4096
+#define BT_COUNTER_CHUNKS 1024
+#define BT_BASES_LINE 1
+#define BT_TABLES 5
+
+enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
+enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
+enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4 };
+enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
+enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
+enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE };
+#define VR_SHIFT 29
+#define VR_PAYLOAD ((1u << VR_SHIFT) - 1)
+#define VR_LIST_MAX 31
+enum bt_field_what { F_SADDR, F_DADDR, F_PROTO, F_SPORT, F_DPORT, F_IIF, F_OIF, F_ICMP, F_TCP_FLAGS, F_CTSTATE };
+enum bt_field_kind { FK_PREFIX, FK_PAGE16, FK_DIRECT };
+#define BT_IFACE_EXACT 16
+
+enum bt_rule_flag {
+	RF_SADDR = 1 << 0, RF_INV_SADDR = 1 << 1, RF_DADDR = 1 << 2, RF_INV_DADDR = 1 << 3,
+	RF_IIF = 1 << 4, RF_INV_IIF = 1 << 5, RF_OIF = 1 << 6, RF_INV_OIF = 1 << 7,
+	RF_PROTO = 1 << 8, RF_INV_PROTO = 1 << 9, RF_FRAG = 1 << 10, RF_NOT_FRAG = 1 << 11,
+	RF_INV_SPORT = 1 << 12, RF_INV_DPORT = 1 << 13, RF_INV_TCP_FLAGS = 1 << 14, RF_INV_ICMP = 1 << 15,
+	RF_NEVER = 1 << 16,
+};
+enum bt_l4 { L4_NONE, L4_TCP, L4_UDP, L4_ICMP };
+
+enum bt_opcode {
+	OP_TCP = 1, OP_UDP, OP_ICMP, OP_MULTIPORT, OP_MARK, OP_CONNMARK, OP_STATE, OP_CT, OP_CT_PROTO, OP_CT_ADDR,
+	OP_CT_PORT, OP_CT_STATUS, OP_CT_EXPIRES, OP_CT_DIR, OP_ADDRTYPE, OP_RANDOM, OP_NTH, OP_LIMIT, OP_RECENT,
+};
+#define BT_MAX_OPS 32
+enum bt_op_flag {
+	OPF_INVERT = 1,
+	OPF_INV_SPORT = 2, OPF_INV_DPORT = 4, OPF_INV_TCP_FLAGS = 8, OPF_INV_TCP_OPTION = 16,
+	OPF_ADDRTYPE_INV_SRC = 2, OPF_ADDRTYPE_INV_DST = 4, OPF_ADDRTYPE_LIMIT_IN = 8, OPF_ADDRTYPE_LIMIT_OUT = 16,
+};
+enum bt_target {
+	TG_NONE, TG_ACCEPT, TG_DROP, TG_RETURN, TG_JUMP, TG_GOTO, TG_REJECT, TG_MARK, TG_CONNMARK,
+	TG_DNAT, TG_SNAT, TG_MASQUERADE, TG_REDIRECT, TG_NETMAP, TG_NOTRACK,
+};
+enum bt_nat_flag {
+	NAT_MAP_IPS = 1, NAT_PROTO_SPECIFIED = 2, NAT_PROTO_RANDOM = 4, NAT_PERSISTENT = 8,
+	NAT_PROTO_RANDOM_FULLY = 16, NAT_PROTO_OFFSET = 32,
+};
+enum bt_ct_state_bit {
+	CTS_INVALID = 1, CTS_ESTABLISHED = 2, CTS_RELATED = 4, CTS_NEW = 8, CTS_UNTRACKED = 16, CTS_SNAT = 32, CTS_DNAT = 64,
+};
+enum bt_status {
+	ST_SEEN_REPLY = 1 << 1, ST_ASSURED = 1 << 2, ST_CONFIRMED = 1 << 3, ST_SRC_NAT = 1 << 4, ST_DST_NAT = 1 << 5,
+	ST_SRC_NAT_DONE = 1 << 7, ST_DST_NAT_DONE = 1 << 8, ST_DYING = 1 << 9, ST_LIVE = 1 << 16,
+};
+enum bt_timeout {
+	TO_TCP = 0, TO_TCP_RETRANS = 10, TO_TCP_UNACK = 11, TO_UDP = 12, TO_UDP_STREAM = 13, TO_ICMP = 14, TO_GENERIC = 15, TO_SCTP = 16,
+};
+enum bt_stat {
+	STAT_DROP_RULE, STAT_DROP_TABLE_FULL, STAT_DROP_NAT_EXHAUSTED, STAT_DROP_FRAGMENT, STAT_DROP_HOTDROP, STAT_DROP_DEPTH,
+	STAT_DROP_NO_ROUTE, STAT_DROP_MTU, STAT_DROP_REWRITE, STAT_DROP_IMAGE, STAT_REJECTED, STAT_CONN_NEW,
+	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_COUNT = 32,
+};
+
+struct bt_line {
+	__u32 w[16];
+};
+
+struct bt_header {
+	__u32 magic, abi, generation, family, lines, flags, blob_line, blob_len, iface_table, iface_mask;
+	__u64 iface_seed;
+	__u32 iface_lens, iface_classes;
+	__u32 reserved[2];
+};
+
+struct bt_chain {
+	__u32 rules, nrules;
+	__u8 kind, policy, nfields, pad;
+	__u32 policy_slot, hash_table, hash_mask;
+	__u64 hash_seed;
+	__u32 residual, fields, next;
+	__u32 reserved[5];
+};
+
+struct bt_field {
+	__u8 what, kind;
+	__u16 pad;
+	__u32 table, lens, mask;
+	__u64 seed;
+	__u32 dflt, absent;
+};
+
+struct bt_bucket {
+	__u64 keys[5];
+	__u32 values[5];
+	__u32 pad;
+};
+
+struct bt_rule {
+	__u32 flags, saddr, smask, daddr, dmask;
+	__u16 iif_lo, iif_hi, oif_lo, oif_hi, sport_lo, sport_hi, dport_lo, dport_hi;
+	__u8 proto, l4, l4_a, l4_b, target, nops;
+	__u16 pad;
+	__u32 ops, arg, slot, number, reserved;
+};
+
+struct bt_op {
+	__u8 op, flags;
+	__u16 a;
+	__u32 b, c, d;
+};
+
+struct bt_recent_params {
+	__u32 seconds, hitcount, mask;
+	__u8 op, dest, ttl, reap;
+};
+
+struct bt_nat_params {
+	__u32 flags, min, max;
+	__u16 port_lo, port_hi, base, pad;
+};
+
+struct bt_control {
+	__u32 slot4, slot6, lo_ifindex, max_conns, magic, seed;
+	__u32 timeouts[32];
+	__u32 tcp_loose, tcp_be_liberal, tcp_max_retrans, tcp_ignore_invalid_rst, checksum, local_ports;
+};
+
+struct bt_counter {
+	__u64 packets, bytes;
+};
+
+struct bt_addr_key {
+	__u32 len, addr;
+};
+
+struct bt_addr_info {
+	__u32 kind, ifindex;
+};
+
+struct bt_dev_info {
+	char name[16];
+	__u64 class;
+	__u32 l2len, pad;
+};
+
+struct bt_tuple {
+	__u32 saddr, daddr;
+	__u16 sport, dport;
+	__u8 proto, pad[3];
+};
+
+struct bt_tcp_side {
+	__u32 end, maxend, maxwin, maxack;
+	__u8 scale, flags;
+	__u16 pad;
+};
+
+struct bt_conn {
+	struct bt_tuple orig, reply;
+	__u32 status, mark;
+	__u64 expires;
+	struct bt_tcp_side side[2];
+	__u8 tcp_state, last_dir, retrans, last_index;
+	__u32 last_seq, last_ack, last_end;
+	__u16 last_win;
+	__u8 last_flags, last_wscale;
+	__u32 masq_ifindex, dnat_slot, lock;
+	__u64 stream_ts, born;
+	__u64 reserved[3];
+};

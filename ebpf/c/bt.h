@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What all parts of the programs share: the packet's scratch record, the maps, small helpers.
+ *
+ * The scratch record is per CPU. It may be: programs at tcx run with bottom halves off, one at a time on a CPU, and nothing here
+ * re-enters (no bpf_clone_redirect). Global functions (not static, `__noinline`) are verified once each and find it again by
+ * pkt(); so adding a check does not multiply the verifier's work. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+
+#define BT_NEXT (-1) /* TCX_NEXT */
+#define BT_DROP 2    /* TCX_DROP */
+#define BT_REDIRECT 7
+
+#define ETH_HLEN 14
+#define ETH_P_IP 0x0800
+#define IPPROTO_ICMP 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_DCCP 33
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
+
+#define barrier_var(v) asm volatile("" : "+r"(v))
+#define ARRAY_MASK(i, n) ((i) & ((n) - 1)) /* n: a power of two */
+
+/* The few kernel fields that we read, by CO-RE. */
+struct net_device {
+	char name[16];
+	int ifindex;
+} __attribute__((preserve_access_index));
+struct sk_buff {
+	struct net_device *dev;
+	__u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+
+enum bt_pkt_flag {
+	P_PORTS = 1,   /* sport and dport are the packet's */
+	P_TRUNC = 2,   /* the L4 header is shorter than its protocol's */
+	P_MORE = 4,    /* more fragments follow */
+	P_REWRITTEN = 8, /* destination, source or ports were changed by this program run */
+	P_LOCAL = 16,  /* made by this host */
+};
+
+/* Connection state of the packet, as netfilter's ctinfo. */
+enum bt_ctinfo { CI_NONE, CI_NEW, CI_ESTABLISHED, CI_RELATED, CI_INVALID, CI_UNTRACKED };
+enum bt_dir { DIR_ORIG, DIR_REPLY };
+enum bt_manip { MANIP_SRC, MANIP_DST };
+
+/* What a chain's traversal ends in. */
+enum bt_verdict { V_ACCEPT, V_DROP, V_REJECT, V_NAT };
+
+#define BT_STACK 16
+#define BT_MAX_FIELDS 8
+
+struct bt_frame {
+	__u32 chain, pos;
+};
+
+struct bt_pkt {
+	/* The packet as it is now. Addresses in network byte order, ports in host byte order. */
+	__u32 saddr, daddr;
+	__u16 sport, dport;
+	__u8 proto, tcp_flags, icmp_type, icmp_code;
+	__u16 l2len;    /* bytes before the IP header in skb->data */
+	__u16 ihl;      /* bytes of IP header */
+	__u16 frag_off; /* in units of 8 bytes; 0: whole or first */
+	__u16 ip_id;    /* network byte order */
+	__u8 flags;     /* bt_pkt_flag */
+	__u8 ttl, tos, pkt_type;
+	__u32 len;      /* IP total length, what counters add */
+	__u32 mark;
+	__u32 ifin, ifout;
+	__u16 class_in, class_out; /* interface classes of the image */
+	__u8 hook, table;
+	__u16 pad0;
+	__u32 slot;     /* of the image this packet reads */
+	__u32 generation;
+	__u32 img_flags;
+	__u32 cpu_base; /* cpu * BT_COUNTER_CHUNK */
+
+	/* Its connection. */
+	__u32 ct;       /* connection number + 1; 0: none */
+	__u8 ctinfo;    /* bt_ctinfo */
+	__u8 ctdir;     /* bt_dir */
+	__u8 notrack;   /* NOTRACK was met */
+	__u8 pad1;
+
+	/* What a nat target asked for (V_NAT), or a reject. */
+	__u8 nat_target; /* bt_target; TG_NONE: no rule */
+	__u8 reject;     /* arg of TG_REJECT */
+	__u16 pad2;
+	__u32 nat_slot;  /* counter slot of the rule */
+	struct bt_nat_params nat;
+
+	/* The traversal. */
+	__u32 m_chain, m_pos, m_rules, m_nrules, m_next;
+	__u32 m_depth;
+	__u8 m_mode, m_nvec, m_policy, m_pad;
+	__u32 m_policy_slot;
+	__u32 m_list[2], m_left[2]; /* candidate lists: line, and rules still in it */
+	__u32 m_cursor[2];
+	__u32 m_vec[BT_MAX_FIELDS]; /* lines of vectors */
+	__u64 m_sum;                /* what is left of the summary word */
+	__u32 m_sumword, m_block;
+	__u64 m_bits;
+	__u64 m_blk[8];
+	__u32 m_word;
+	struct bt_frame m_stack[BT_STACK];
+
+	/* Ops of the rule being checked. */
+	__u32 op_line, op_count;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bt_pkt);
+} bt_scratch SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bt_control);
+} bt_control SEC(".maps");
+
+struct bt_image_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bt_line);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, BT_IMAGE_SLOTS);
+	__type(key, __u32);
+	__array(values, struct bt_image_map);
+} bt_images SEC(".maps");
+
+struct bt_counter_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bt_counter);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, BT_COUNTER_CHUNKS);
+	__type(key, __u32);
+	__array(values, struct bt_counter_map);
+} bt_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} bt_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct bt_addr_key);
+	__type(value, struct bt_addr_info);
+} bt_addrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct bt_dev_info);
+} bt_devs SEC(".maps");
+
+static __always_inline struct bt_pkt *pkt(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&bt_scratch, &zero);
+}
+
+static __always_inline struct bt_control *control(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&bt_control, &zero);
+}
+
+static __always_inline void *image(__u32 slot)
+{
+	return bpf_map_lookup_elem(&bt_images, &slot);
+}
+
+static __always_inline void *line(void *img, __u32 at)
+{
+	return bpf_map_lookup_elem(img, &at);
+}
+
+static __always_inline void stat_add(__u32 which)
+{
+	__u64 *n = bpf_map_lookup_elem(&bt_stats, &which);
+	if (n)
+		*n += 1;
+}
+
+/* murmur3's finaliser, as abi::image::hash. */
+static __always_inline __u64 bt_hash(__u64 key, __u64 seed)
+{
+	__u64 h = key ^ seed;
+	h ^= h >> 33;
+	h *= 0xff51afd7ed558ccdULL;
+	h ^= h >> 33;
+	h *= 0xc4ceb9fe1a85ec53ULL;
+	return h ^ (h >> 33);
+}
