@@ -1,0 +1,71 @@
+//! Compiles the programs with clang for the BPF target. `BPF_CLANG` names another compiler than `clang-19`.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const SOURCE: &str = "bpftables.bpf.c";
+const DEFAULT_CLANG: &str = "clang-19";
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?);
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let sources = manifest.join("c");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={}", sources.display());
+    println!("cargo::rerun-if-env-changed=BPF_CLANG");
+
+    let clang = env::var_os("BPF_CLANG").unwrap_or_else(|| OsString::from(DEFAULT_CLANG));
+    let object = out.join("bpftables.bpf.o");
+    compile(&clang, &sources, &object, &manifest)?;
+
+    let bytes = fs::read(&object).map_err(|e| format!("cannot read {}: {e}", object.display()))?;
+    println!("cargo::rustc-env=BPFTABLES_OBJECT={}", object.display());
+    println!("cargo::rustc-env=BPFTABLES_OBJECT_HASH={:016x}", fnv1a(&bytes));
+    Ok(())
+}
+
+fn compile(clang: &OsString, sources: &Path, object: &Path, manifest: &Path) -> Result<(), String> {
+    let name = clang.to_string_lossy();
+    let mut command = Command::new(clang);
+    command
+        .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror", "-D__TARGET_ARCH_x86"])
+        .arg("-I")
+        .arg(sources)
+        // The BPF target knows no multi-arch directory; that is where Debian keeps asm/types.h.
+        .args(["-idirafter", "/usr/include/x86_64-linux-gnu"])
+        // No path of the machine that compiles reaches the object's debug information.
+        .arg(format!("-ffile-prefix-map={}=ebpf", manifest.display()))
+        .arg("-c")
+        .arg(sources.join(SOURCE))
+        .arg("-o")
+        .arg(object);
+    let output = command.output().map_err(|e| {
+        format!("cannot run {name}, which compiles the BPF programs: {e}; `cargo xtask setup` installs it, or BPF_CLANG names another clang")
+    })?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        return Ok(());
+    }
+    if text.contains("bpf_helpers.h' file not found") || text.contains("asm/types.h' file not found") {
+        return Err(format!("{name} misses the BPF headers; `cargo xtask setup` installs them (libbpf-dev)\n{text}"));
+    }
+    Err(format!("{name} failed on {SOURCE} ({})\n{text}", output.status))
+}
+
+/// 64-bit FNV-1a: tells one object from another, nothing more.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

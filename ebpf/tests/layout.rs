@@ -1,0 +1,132 @@
+//! The C mirror of the abi is held to it: sizes, member names and offsets out of the object's BTF.
+
+use bpftables_abi::{conn, image, maps, ops};
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+
+/// A struct of the object: its size and its members' byte offsets, in order.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    size: usize,
+    members: Vec<(String, usize)>,
+}
+
+macro_rules! layouts {
+    ($($c:literal = $rust:path { $($field:ident),+ $(,)? })+) => {
+        vec![$((
+            $c,
+            Layout { size: size_of::<$rust>(), members: vec![$((stringify!($field).to_owned(), offset_of!($rust, $field))),+] },
+        )),+]
+    };
+}
+
+fn expected() -> Vec<(&'static str, Layout)> {
+    layouts! {
+        "bt_header" = image::Header {
+            magic, abi, generation, family, lines, flags, blob_line, blob_len, iface_table, iface_mask, iface_seed,
+            iface_lens, iface_classes, reserved,
+        }
+        "bt_chain" = image::Chain {
+            rules, nrules, kind, policy, nfields, pad, policy_slot, hash_table, hash_mask, hash_seed, residual, fields,
+            next, reserved,
+        }
+        "bt_field" = image::Field { what, kind, pad, table, lens, mask, seed, dflt, absent }
+        "bt_bucket" = image::Bucket { keys, values, pad }
+        "bt_rule" = image::Rule {
+            flags, saddr, smask, daddr, dmask, iif_lo, iif_hi, oif_lo, oif_hi, sport_lo, sport_hi, dport_lo, dport_hi,
+            proto, l4, l4_a, l4_b, target, nops, pad, ops, arg, slot, number, reserved,
+        }
+        "bt_op" = ops::Op { op, flags, a, b, c, d }
+        "bt_recent_params" = ops::RecentParams { seconds, hitcount, mask, op, dest, ttl, reap }
+        "bt_nat_params" = ops::NatParams { flags, min, max, port_lo, port_hi, base, pad }
+        "bt_control" = maps::Control {
+            slot4, slot6, lo_ifindex, max_conns, magic, seed, timeouts, tcp_loose, tcp_be_liberal, tcp_max_retrans,
+            tcp_ignore_invalid_rst, checksum, local_ports,
+        }
+        "bt_counter" = maps::Counter { packets, bytes }
+        "bt_addr_key" = maps::AddrKey { len, addr }
+        "bt_addr_info" = maps::AddrInfo { kind, ifindex }
+        "bt_tuple" = conn::Tuple { saddr, daddr, sport, dport, proto, pad }
+        "bt_tcp_side" = conn::TcpSide { end, maxend, maxwin, maxack, scale, flags, pad }
+        "bt_conn" = conn::Conn {
+            orig, reply, status, mark, expires, side, tcp_state, last_dir, retrans, last_index, last_seq, last_ack,
+            last_end, last_win, last_flags, last_wscale, masq_ifindex, dnat_slot, lock, stream_ts, born, reserved,
+        }
+    }
+}
+
+fn u16_at(data: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes(data[at..at + 2].try_into().unwrap()))
+}
+
+fn u32_at(data: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(data[at..at + 4].try_into().unwrap()) as usize
+}
+
+fn u64_at(data: &[u8], at: usize) -> usize {
+    usize::try_from(u64::from_le_bytes(data[at..at + 8].try_into().unwrap())).unwrap()
+}
+
+fn text(data: &[u8], at: usize) -> &str {
+    let end = data[at..].iter().position(|b| *b == 0).unwrap();
+    std::str::from_utf8(&data[at..at + end]).unwrap()
+}
+
+/// A section of a 64-bit little-endian ELF file.
+fn section<'a>(elf: &'a [u8], name: &str) -> &'a [u8] {
+    let (table, entry, count, names) = (u64_at(elf, 40), u16_at(elf, 58), u16_at(elf, 60), u16_at(elf, 62));
+    let header = |index: usize| &elf[table + index * entry..][..entry];
+    let content = |h: &[u8]| &elf[u64_at(h, 24)..][..u64_at(h, 32)];
+    let strings = content(header(names));
+    let found = (0..count).map(header).find(|h| text(strings, u32_at(h, 0)) == name);
+    content(found.unwrap_or_else(|| panic!("the object has no section {name}")))
+}
+
+/// All named structs of the object's BTF.
+fn structs(btf: &[u8]) -> BTreeMap<String, Layout> {
+    assert_eq!(u16_at(btf, 0), 0xeb9f, "BTF magic");
+    let header = u32_at(btf, 4);
+    let types = &btf[header + u32_at(btf, 8)..][..u32_at(btf, 12)];
+    let strings = &btf[header + u32_at(btf, 16)..][..u32_at(btf, 20)];
+    let mut found = BTreeMap::new();
+    let mut at = 0;
+    while at < types.len() {
+        let (name, info, size) = (u32_at(types, at), u32_at(types, at + 4), u32_at(types, at + 8));
+        let (kind, vlen, bitfields) = (info >> 24 & 0x1f, info & 0xffff, info >> 31 == 1);
+        at += 12;
+        if kind == 4 && name != 0 {
+            let members = (0..vlen).map(|i| {
+                let member = at + i * 12;
+                let offset = u32_at(types, member + 8);
+                let bits = if bitfields { offset & 0x00ff_ffff } else { offset };
+                (text(strings, u32_at(types, member)).to_owned(), bits / 8)
+            });
+            found.insert(text(strings, name).to_owned(), Layout { size, members: members.collect() });
+        }
+        at += match kind {
+            // int, var, decl_tag
+            1 | 14 | 17 => 4,
+            // array, struct, union, datasec, enum64
+            3 => 12,
+            4 | 5 | 15 | 19 => 12 * vlen,
+            // enum, func_proto
+            6 | 13 => 8 * vlen,
+            2 | 7..=12 | 16 | 18 => 0,
+            other => panic!("unknown BTF kind {other} at {at}"),
+        };
+    }
+    found
+}
+
+#[test]
+fn every_struct_of_the_object_has_the_size_and_offsets_of_the_abi() {
+    let found = structs(section(bpftables_ebpf::OBJECT, ".BTF"));
+    let mut missing = Vec::new();
+    for (name, layout) in expected() {
+        match found.get(name) {
+            Some(real) => assert_eq!(real, &layout, "struct {name}: left is C, right is the abi"),
+            None => missing.push(name),
+        }
+    }
+    assert!(missing.is_empty(), "no BTF for {missing:?}: a struct that the programs do not use says nothing");
+}
