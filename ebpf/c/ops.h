@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The checks of a rule that its record does not hold (abi::ops), with netfilter's semantics. Include ct.h first: it gives
+ * bt_conn_of() and bt_ct_state_bits().
+ *
+ * A check answers 1 (holds), 0 (does not) or -1 (netfilter's hotdrop: the packet is dropped at once). Families that carry code or
+ * state are global functions, verified once each; their op travels in scalars: `how` = flags | a << 16, then b, c, d. */
+#pragma once
+
+#include "bt.h"
+#include "ops_l4.h"
+#include "ops_ct.h"
+#include "ops_state.h"
+#include "recent.h"
+
+#define OP_HOTDROP (-1)
+
+/* The local table's view of an address, as inet_addr_type and inet_dev_addr_type: dev 0 is any device. Route types that make a
+ * lookup fail (unreachable, prohibit, blackhole, throw) give UNICAST there. */
+static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
+{
+	__u32 host = bpf_ntohl(addr);
+	if ((host >> 24) == 0 || host == 0xffffffff)
+		return 3; /* RTN_BROADCAST */
+	if ((host >> 28) == 0xe)
+		return 5; /* RTN_MULTICAST */
+	struct bt_addr_key key = { .len = 32, .addr = addr };
+	struct bt_addr_info *at = bpf_map_lookup_elem(&bt_addrs, &key);
+	if (!at || (dev && at->ifindex != dev) || at->kind == 0 || at->kind > 5)
+		return 1; /* RTN_UNICAST */
+	return at->kind;
+}
+
+__noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
+{
+	struct bt_pkt *p = pkt();
+	__u32 src = how >> 16, dev = 0;
+	if (!p)
+		return OP_HOTDROP;
+	if (how & OPF_ADDRTYPE_LIMIT_IN)
+		dev = p->ifin;
+	else if (how & OPF_ADDRTYPE_LIMIT_OUT)
+		dev = p->ifout;
+	if (src && !!(src >> (addr_type(p->saddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_SRC))
+		return 0;
+	if (dst && !!(dst >> (addr_type(p->daddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_DST))
+		return 0;
+	return 1;
+}
+
+/* One op. Not CT, which governs those after it. */
+static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, const struct bt_op *op)
+{
+	__u32 how = op->flags | (__u32)op->a << 16;
+	bool invert = how & OPF_INVERT;
+	struct bt_conn *ct;
+
+	switch (op->op) {
+	case OP_MARK:
+		return ((p->mark & op->c) == op->b) != invert;
+	case OP_RANDOM:
+		return ((bpf_get_prandom_u32() & 0x7fffffff) < op->b) != invert;
+	case OP_STATE:
+		return !!(bt_ct_state_bits(p) & ~(CTS_SNAT | CTS_DNAT) & op->a) != invert;
+	case OP_CONNMARK:
+		ct = bt_conn_of(p);
+		return ct && ((ct->mark & op->c) == op->b) != invert;
+	case OP_ADDRTYPE:
+		return bt_op_addrtype(skb, how, op->b);
+	case OP_TCP:
+		return bt_op_tcp(skb, how, op->b, op->c, op->d);
+	case OP_UDP:
+		return bt_op_udp(skb, how, op->b, op->c);
+	case OP_ICMP:
+		return bt_op_icmp(skb, how, op->b);
+	case OP_MULTIPORT:
+		return bt_op_multiport(skb, how, op->b, op->c);
+	case OP_NTH:
+		return bt_op_nth(skb, how, op->b, op->c, op->d);
+	case OP_LIMIT:
+		return bt_op_limit(skb, op->b, op->c, op->d);
+	case OP_RECENT:
+		return bt_op_recent(skb, how, op->b, op->c);
+	case OP_CT_PROTO:
+	case OP_CT_ADDR:
+	case OP_CT_PORT:
+	case OP_CT_STATUS:
+	case OP_CT_EXPIRES:
+	case OP_CT_DIR:
+		return bt_op_ct(skb, op->op, how, op->b, op->c);
+	}
+	return OP_HOTDROP; /* an op that this program does not know: the compiler makes none */
+}
+
+struct ops_walk {
+	struct __sk_buff *skb;
+	struct bt_pkt *p;
+	void *img;
+	__u32 at;
+	int result;
+};
+
+static long ops_step(__u32 n, struct ops_walk *w)
+{
+	struct bt_pkt *p = w->p;
+	__u32 at = w->at;
+	struct bt_line *l;
+	struct bt_op *op;
+
+	if (at >= p->op_count)
+		return 1;
+	l = line(w->img, p->op_line + at / 4);
+	if (!l) {
+		w->result = OP_HOTDROP;
+		return 1;
+	}
+	op = (struct bt_op *)l + (at & 3);
+	w->at = at + 1;
+	if (op->op == OP_CT) {
+		/* `-m conntrack`: the state first; without a connection nothing more is asked. */
+		__u32 bits = bt_ct_state_bits(p);
+		if (op->b && !!(bits & op->a) == !!(op->flags & OPF_INVERT))
+			w->result = 0;
+		else if (!bt_conn_of(p)) {
+			if (op->b)
+				w->at += op->c;
+			else
+				w->result = 0;
+		}
+	} else {
+		w->result = op_holds(w->skb, p, op);
+	}
+	return w->result != 1;
+}
+
+/* 1: every op from p->op_line on holds; 0: one does not; -1: hotdrop. In order, and no further than the first that fails. */
+__noinline int bt_ops(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+	if (!p)
+		return OP_HOTDROP;
+	struct ops_walk w = { .skb = skb, .p = p, .img = image(p->slot), .result = 1 };
+	if (!w.img)
+		return OP_HOTDROP;
+	bpf_loop(BT_MAX_OPS, ops_step, &w, 0);
+	return w.result;
+}

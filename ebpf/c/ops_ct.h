@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What `-m conntrack` asks beyond the state. Only for packets with a connection. */
+#pragma once
+
+#include "bt.h"
+
+__noinline int bt_op_ct(struct __sk_buff *skb, __u32 what, __u32 how, __u32 b, __u32 c)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_conn *ct;
+	struct bt_tuple *tuple;
+	__u32 a = how >> 16;
+	bool holds = false;
+
+	if (!p)
+		return -1;
+	ct = bt_conn_of(p);
+	if (!ct)
+		return 0;
+	tuple = a & 2 ? &ct->reply : &ct->orig;
+	switch (what) {
+	case OP_CT_PROTO:
+		holds = ct->orig.proto == b;
+		break;
+	case OP_CT_ADDR:
+		holds = (((a & 1 ? tuple->daddr : tuple->saddr) ^ b) & c) == 0;
+		break;
+	case OP_CT_PORT: {
+		/* Legacy compares the tuple's 16 bits in network order whatever they mean: ICMP's "destination port" is type and code. */
+		__u32 port = a & 1 ? tuple->dport : tuple->sport;
+		if (!(tuple->proto == IPPROTO_ICMP && (a & 1)))
+			port = bpf_ntohs(port);
+		holds = port >= (b & 0xffff) && port <= b >> 16;
+		break;
+	}
+	case OP_CT_STATUS:
+		holds = (ct->status & a) != 0;
+		break;
+	case OP_CT_EXPIRES: {
+		__u64 now = bpf_ktime_get_ns(), left = 0;
+		if ((ct->status & ST_CONFIRMED) && ct->expires > now)
+			left = (ct->expires - now) / 1000000000ULL;
+		holds = left >= b && left <= c;
+		break;
+	}
+	case OP_CT_DIR:
+		holds = (p->ctdir == DIR_ORIG) == (b != 0);
+		break;
+	}
+	return holds != (how & OPF_INVERT);
+}
