@@ -44,8 +44,10 @@ pub struct Header {
     pub iface_lens: u32,
     /// Number of interface classes (class 0: no pattern matches).
     pub iface_classes: u32,
+    /// Bit `hook * TABLES + table`: the base chain is there (its word in [`BASES_LINE`] is not 0).
+    pub present: u32,
     /// Zero.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
 }
 
 /// Conntrack must run: some rule asks for it, or the nat table exists.
@@ -65,12 +67,18 @@ pub const BASES_LINE: u32 = 1;
 pub const FIRST_FREE_LINE: u32 = 3;
 
 /// How a chain finds its candidates.
+///
+/// *Odd* packets are scanned in every kind of chain, rule by rule, since netfilter drops them inside a match ("hotdrop"), at a place that
+/// depends on the order of matches: fragment offset 1; or fragment offset 0 and fewer bytes behind the IP header (by its total
+/// length) than TCP 20, UDP, UDP-Lite and ICMP 8, SCTP and DCCP 4.
 pub mod chain_kind {
     /// Every rule in turn.
     pub const LIST: u8 = 0;
-    /// One hash lookup by (daddr, protocol, dport), merged with a residual list.
+    /// One hash lookup by (daddr, protocol, dport) with `Chain::hash_*` (a vecref ONE or LIST, or nothing), merged in order of index with the
+    /// residual list. A packet without a destination port has only the residual.
     pub const HASH: u8 = 1;
-    /// The vectors of each field, ANDed.
+    /// The vectors of each field, ANDed. EMPTY in any field: no candidate. ONE or LIST in some field: it alone gives the candidates (any
+    /// one will do). Else the AND of the VECs; ALL leaves everything as it is.
     pub const BITVEC: u8 = 2;
 }
 
@@ -155,9 +163,9 @@ pub mod field {
     pub const SPORT: u8 = 3;
     /// Destination port, likewise.
     pub const DPORT: u8 = 4;
-    /// Class of the in device.
+    /// Class of the in device; a hook without one: class 0.
     pub const IIF: u8 = 5;
-    /// Class of the out device.
+    /// Class of the out device, likewise.
     pub const OIF: u8 = 6;
     /// ICMP type << 8 | code, absent for others.
     pub const ICMP: u8 = 7;

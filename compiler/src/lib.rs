@@ -1,1 +1,52 @@
-//! See ARCHITECTURE.md.
+//! Compiles a ruleset into the image that the kernel programs search.
+//!
+//! The way: ruleset → [`ir`] (jumps resolved, unreachable chains left out) → [`graph`] (no loops, bounded depth) → one strategy per
+//! chain → lines of 64 bytes. Between the steps invariants are checked; [`verify`] walks every reference of a finished image.
+//!
+//! Architecture Invariant: no IO, no clock, no randomness: equal rulesets give equal bytes.
+//! Architecture Invariant: classification is only a prefilter. A table may name too many rules, never too few; each rule's
+//! record holds its complete match.
+
+mod build;
+mod cuckoo;
+mod error;
+mod graph;
+mod iface;
+mod image;
+mod ir;
+mod lines;
+mod nat;
+mod record;
+mod residual;
+mod strategy;
+
+pub use error::{CompileError, RulePlace};
+pub use image::{Image, Line, RecentList, StateKind, StateLine};
+
+use bpftables_ruleset::Ruleset;
+
+/// What the caller may choose. The default is what the runtime uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Chains of up to so many rules are scanned.
+    pub list_max: usize,
+    /// Whether chains may be dispatched by an exact hash.
+    pub hash: bool,
+    /// Longest chain in one descriptor: longer ones are split. At most [`bpftables_abi::image::MAX_CHAIN_RULES`].
+    pub split: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { list_max: 8, hash: true, split: bpftables_abi::image::MAX_CHAIN_RULES }
+    }
+}
+
+/// Compiles `ruleset`, whose counter slots are assigned already.
+///
+/// # Errors
+/// [`CompileError::Unsupported`] names a rule that the programs can't run exactly, [`CompileError::Limit`] what is too large,
+/// [`CompileError::Internal`] a bug of ours.
+pub fn compile(ruleset: &Ruleset, options: &Options) -> Result<Image, CompileError> {
+    build::build(ruleset, options)
+}

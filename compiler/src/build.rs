@@ -1,0 +1,170 @@
+//! From the IR to bytes.
+//!
+//! Order of lines: header, bases, chains (one line each), rules (each chain's in a row), then everything that they refer to.
+
+use crate::error::CompileError;
+use crate::iface::Ifaces;
+use crate::image::Image;
+use crate::ir::{ChainId, Ir};
+use crate::lines::Lines;
+use crate::record;
+use crate::residual::Leftovers;
+use crate::{Options, graph, strategy};
+use bpftables_abi::ABI_VERSION;
+use bpftables_abi::image::{
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_NAT, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy,
+    vecref,
+};
+use bpftables_ruleset::matches::Match;
+use bpftables_ruleset::{Family, Policy, Ruleset, TableKind, Target};
+
+/// Where a chain stands in the image.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Line of its first descriptor; its further parts follow.
+    chain: u32,
+    parts: u32,
+    /// Line of its first rule.
+    rules: u32,
+}
+
+pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, CompileError> {
+    if ruleset.family != Family::V4 {
+        return Err(CompileError::UnsupportedFamily);
+    }
+    let ir = Ir::new(ruleset)?;
+    graph::check(&ir)?;
+    let ifaces = Ifaces::new(&ir)?;
+    let split = options.split.clamp(1, MAX_CHAIN_RULES);
+    let places = places(&ir, split);
+    let mut lines = Lines::default();
+    let end = places.last().map_or(FIRST_FREE_LINE, |last| last.rules)
+        + ir.chains.last().map_or(0, |chain| chain.chain.rules.len() as u32);
+    lines.reserve(end as usize);
+    let mut header = header(ruleset);
+    ifaces.store(&mut lines, &mut header)?;
+    let mut left = Leftovers::default();
+    let mut records = Vec::new();
+    for (id, chain) in ir.chains.iter().enumerate() {
+        let place = places[id];
+        records.clear();
+        let mut jumps = chain.jumps.iter().peekable();
+        for index in 0..chain.chain.rules.len() {
+            let jump = jumps.next_if(|(rule, _)| *rule as usize == index);
+            let jump = jump.map_or(0, |(_, to)| places[to.index()].chain);
+            let record: Record = record::encode(chain, index, jump, &ifaces, &mut lines, &mut left)?;
+            lines.set(place.rules + index as u32, zerocopy::transmute!(record));
+            records.push(record);
+        }
+        for part in 0..place.parts {
+            let first = part as usize * split;
+            let last = (first + split).min(chain.chain.rules.len());
+            let mut descriptor = Chain {
+                rules: if first < last { place.rules + first as u32 } else { 0 },
+                nrules: (last - first) as u32,
+                policy: policy_code(chain.chain.policy),
+                policy_slot: chain.chain.slot.0,
+                next: if part + 1 < place.parts { place.chain + part + 1 } else { 0 },
+                ..EMPTY_CHAIN
+            };
+            strategy::choose(
+                &chain.chain.rules[first..last],
+                &records[first..last],
+                options,
+                ifaces.count(),
+                &mut lines,
+                &mut descriptor,
+            )?;
+            lines.set(place.chain + part, zerocopy::transmute!(descriptor));
+        }
+        if u64::from(lines.len()) > u64::from(vecref::PAYLOAD) / 2 {
+            let (max, got) = (u64::from(vecref::PAYLOAD) / 2, u64::from(lines.len()));
+            return Err(CompileError::Limit { place: None, what: "lines of the image", max, got });
+        }
+    }
+    bases(&ir, &places, &mut lines);
+    header.lines = lines.len();
+    lines.set(0, zerocopy::transmute!(header));
+    let recent = left.recent_lists();
+    Ok(Image { lines: lines.into_lines(), states: left.states, recent, warnings: Vec::new() })
+}
+
+const EMPTY_CHAIN: Chain = Chain {
+    rules: 0,
+    nrules: 0,
+    kind: bpftables_abi::image::chain_kind::LIST,
+    policy: policy::RETURN,
+    nfields: 0,
+    pad: 0,
+    policy_slot: 0,
+    hash_table: 0,
+    hash_mask: 0,
+    hash_seed: 0,
+    residual: 0,
+    fields: 0,
+    next: 0,
+    reserved: [0; 5],
+};
+
+const fn policy_code(of: Option<Policy>) -> u8 {
+    match of {
+        None => policy::RETURN,
+        Some(Policy::Accept) => policy::ACCEPT,
+        Some(Policy::Drop) => policy::DROP,
+    }
+}
+
+fn places(ir: &Ir<'_>, split: usize) -> Vec<Place> {
+    let parts = |rules: usize| rules.div_ceil(split).max(1) as u32;
+    let mut chain = FIRST_FREE_LINE;
+    let mut rules = chain + ir.chains.iter().map(|c| parts(c.chain.rules.len())).sum::<u32>();
+    ir.chains
+        .iter()
+        .map(|c| {
+            let place = Place { chain, parts: parts(c.chain.rules.len()), rules };
+            chain += place.parts;
+            rules += c.chain.rules.len() as u32;
+            place
+        })
+        .collect()
+}
+
+fn bases(ir: &Ir<'_>, places: &[Place], lines: &mut Lines) {
+    let line_of = |id: &Option<ChainId>| id.map_or(0, |id| places[id.index()].chain);
+    let mut words: Vec<u32> = ir.bases.iter().flatten().map(line_of).collect();
+    words.resize(32, 0);
+    debug_assert_eq!(ir.bases[0].len(), TABLES);
+    for (line, content) in (BASES_LINE..).zip(crate::lines::lines_of(&words)) {
+        lines.set(line, content.0);
+    }
+}
+
+fn header(ruleset: &Ruleset) -> Header {
+    let mut flags = 0;
+    if ruleset.table(TableKind::Nat).is_some() {
+        flags |= FLAG_NAT | FLAG_CONNTRACK;
+    }
+    // As legacy: a rule asks for conntrack by being there, reached or not.
+    let asks = |m: &Match| matches!(m, Match::Conntrack(_) | Match::State(_) | Match::Connmark(_));
+    let tracks = |t: &Target| matches!(t, Target::Connmark(_) | Target::CtNotrack | Target::Notrack);
+    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
+    if flags & FLAG_CONNTRACK == 0 && rules.any(|rule| tracks(&rule.target) || rule.matches.iter().any(asks)) {
+        flags |= FLAG_CONNTRACK;
+    }
+    Header {
+        magic: MAGIC,
+        abi: ABI_VERSION,
+        generation: 0,
+        family: 4,
+        lines: 0,
+        flags,
+        blob_line: 0,
+        blob_len: 0,
+        iface_table: 0,
+        iface_mask: 0,
+        iface_seed: 0,
+        iface_lens: 0,
+        iface_classes: 0,
+        reserved: [0; 2],
+    }
+}

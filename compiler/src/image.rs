@@ -1,0 +1,117 @@
+//! The finished image.
+
+use bpftables_abi::image::{Header, LINE};
+use bpftables_ruleset::Slot;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// One line of the image, aligned as the map's elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub struct Line(pub [u8; LINE]);
+
+impl Line {
+    /// All zero.
+    pub const ZERO: Self = Self([0; LINE]);
+
+    /// A word (0 to 15) of it.
+    #[must_use]
+    pub fn word(&self, index: usize) -> u32 {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.0[index * 4..index * 4 + 4]);
+        u32::from_le_bytes(bytes)
+    }
+}
+
+/// What a state line keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StateKind {
+    /// [`bpftables_abi::ops::LimitState`], zero at first.
+    Limit,
+    /// Word 0: the count of `--mode nth`, `every - packet` at first.
+    Nth,
+}
+
+/// A line that programs write. The runtime may copy it from one image to the next where slot, ordinal and kind are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateLine {
+    /// The rule's counter slot.
+    pub slot: Slot,
+    /// Which of the rule's stateful matches, from 0.
+    pub ordinal: u8,
+    /// What it keeps.
+    pub kind: StateKind,
+    /// The line.
+    pub line: u32,
+}
+
+/// A list of `-m recent` and its number in ops. The number depends on the name alone (barring a collision in one ruleset).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentList {
+    /// `--name`.
+    pub name: Box<str>,
+    /// What ops call it.
+    pub id: u32,
+}
+
+/// A compiled ruleset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The lines. Line 0 is the [`Header`]; generation and blob are the caller's to set.
+    pub lines: Vec<Line>,
+    /// Lines that programs write, in the order of rules.
+    pub states: Vec<StateLine>,
+    /// The lists of `-m recent`, by name.
+    pub recent: Vec<RecentList>,
+    /// What the administrator should know, in words.
+    pub warnings: Vec<Box<str>>,
+}
+
+impl Image {
+    /// All bytes, as the map wants them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.lines.as_slice().as_bytes()
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        zerocopy::transmute!(self.lines[0].0)
+    }
+
+    /// Changes the header.
+    pub fn set_header(&mut self, header: &Header) {
+        self.lines[0] = Line(zerocopy::transmute!(*header));
+    }
+
+    /// Sets the generation that a commit gives it.
+    pub fn set_generation(&mut self, generation: u32) {
+        let header = Header { generation, ..self.header() };
+        self.set_header(&header);
+    }
+
+    /// Appends the state blob after the lines that programs read.
+    pub fn append_blob(&mut self, blob: &[u8]) {
+        let at = self.lines.len();
+        self.lines.resize(at + blob.len().div_ceil(LINE), Line::ZERO);
+        self.lines[at..].as_mut_bytes()[..blob.len()].copy_from_slice(blob);
+        let header = Header { blob_line: at as u32, blob_len: blob.len() as u32, ..self.header() };
+        self.set_header(&header);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_stands_after_the_lines_and_in_the_header() {
+        let mut image = Image { lines: vec![Line::ZERO; 3], states: vec![], recent: vec![], warnings: vec![] };
+        let blob: Vec<u8> = (0..100).collect();
+        image.append_blob(&blob);
+        image.set_generation(7);
+        let header = image.header();
+        assert_eq!((header.blob_line, header.blob_len, header.generation, image.lines.len()), (3, 100, 7, 5));
+        assert_eq!(&image.bytes()[192..292], &blob[..]);
+    }
+}

@@ -1,0 +1,186 @@
+//! One rule, one record.
+//!
+//! The first L4 match stands in the record if nothing but comments comes before it: records are checked before ops, and an L4 match that
+//! meets a truncated header drops the packet, so it must not be asked earlier than netfilter asks it.
+
+use crate::error::CompileError;
+use crate::iface::{Ifaces, asks};
+use crate::image::Line;
+use crate::ir::IrChain;
+use crate::lines::Lines;
+use crate::nat;
+use crate::residual::{Encoder, Leftovers};
+use bpftables_abi::image::{Rule as Record, l4, rule_flag as f};
+use bpftables_abi::ops::MAX_OPS;
+use bpftables_ruleset::matches::Match;
+use bpftables_ruleset::{AddrMatch, IfacePattern, Rule};
+
+const ZERO: Record = Record {
+    flags: 0,
+    saddr: 0,
+    smask: 0,
+    daddr: 0,
+    dmask: 0,
+    iif_lo: 0,
+    iif_hi: 0,
+    oif_lo: 0,
+    oif_hi: 0,
+    sport_lo: 0,
+    sport_hi: u16::MAX,
+    dport_lo: 0,
+    dport_hi: u16::MAX,
+    proto: 0,
+    l4: l4::NONE,
+    l4_a: 0,
+    l4_b: 0,
+    target: 0,
+    nops: 0,
+    pad: 0,
+    ops: 0,
+    arg: 0,
+    slot: 0,
+    number: 0,
+    reserved: 0,
+};
+
+/// Encodes rule `index` of `chain`; `jump` is the line of the chain it may go to.
+pub(crate) fn encode(
+    chain: &IrChain<'_>,
+    index: usize,
+    jump: u32,
+    ifaces: &Ifaces<'_>,
+    lines: &mut Lines,
+    left: &mut Leftovers,
+) -> Result<Record, CompileError> {
+    let rule = &chain.chain.rules[index];
+    let unsupported =
+        |reason: &str| CompileError::Unsupported { place: chain.place(index), reason: reason.into() };
+    let mut record = base(rule, ifaces).map_err(unsupported)?;
+    record.number = index as u32 + 1;
+    record.slot = rule.slot.0;
+    let folded = rule.matches.iter().position(|m| !matches!(m, Match::Comment(_)));
+    let folded = folded.filter(|&at| fold(&rule.matches[at], &mut record));
+    let mut encoder = Encoder::new(lines, left, rule.slot);
+    for (at, m) in rule.matches.iter().enumerate() {
+        check_protocol(rule, m).map_err(unsupported)?;
+        match m {
+            Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),
+            _ if folded == Some(at) => {}
+            _ => encoder.push(m)?,
+        }
+    }
+    let ops = encoder.ops;
+    if ops.len() > MAX_OPS {
+        let (max, got) = (MAX_OPS as u64, ops.len() as u64);
+        return Err(CompileError::Limit { place: Some(chain.place(index)), what: "checks of one rule", max, got });
+    }
+    if !ops.is_empty() {
+        let content: Vec<Line> = ops
+            .chunks(4)
+            .map(|four| {
+                let mut line = [0; 64];
+                for (place, op) in line.chunks_exact_mut(16).zip(four) {
+                    let bytes: [u8; 16] = zerocopy::transmute!(*op);
+                    place.copy_from_slice(&bytes);
+                }
+                Line(line)
+            })
+            .collect();
+        record.ops = lines.intern(&content);
+        record.nops = ops.len() as u8;
+    }
+    (record.target, record.arg) = nat::encode(&rule.target, jump, lines).map_err(unsupported)?;
+    Ok(record)
+}
+
+/// What the kernel's checkentry asks of an L4 match: the prefilter relies on it.
+fn check_protocol(rule: &Rule, m: &Match) -> Result<(), &'static str> {
+    let proto = rule.ip.proto.filter(|(_, invert)| !invert).map(|(proto, _)| proto);
+    match m {
+        Match::Tcp(_) if proto != Some(6) => Err("-m tcp needs -p tcp"),
+        Match::Udp(_) if proto != Some(17) && proto != Some(136) => Err("-m udp needs -p udp"),
+        Match::Icmp(_) if proto != Some(1) => Err("-m icmp needs -p icmp"),
+        Match::Multiport(_) if !matches!(proto, Some(6 | 17 | 33 | 132 | 136)) => {
+            Err("-m multiport needs -p tcp, udp, udplite, sctp or dccp")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn base(rule: &Rule, ifaces: &Ifaces<'_>) -> Result<Record, &'static str> {
+    let mut r = ZERO;
+    let ip = &rule.ip;
+    if let Some(m) = &ip.src {
+        (r.saddr, r.smask) = addr(m, &mut r.flags, f::SADDR, f::INV_SADDR)?;
+    }
+    if let Some(m) = &ip.dst {
+        (r.daddr, r.dmask) = addr(m, &mut r.flags, f::DADDR, f::INV_DADDR)?;
+    }
+    if let Some(p) = &ip.iif {
+        (r.iif_lo, r.iif_hi) = iface(p, ifaces, &mut r.flags, f::IIF, f::INV_IIF)?;
+    }
+    if let Some(p) = &ip.oif {
+        (r.oif_lo, r.oif_hi) = iface(p, ifaces, &mut r.flags, f::OIF, f::INV_OIF)?;
+    }
+    if let Some((proto, invert)) = ip.proto.filter(|(proto, _)| *proto != 0) {
+        r.proto = proto;
+        r.flags |= f::PROTO | if invert { f::INV_PROTO } else { 0 };
+    }
+    match ip.fragment {
+        Some(false) => r.flags |= f::FRAG,
+        Some(true) => r.flags |= f::NOT_FRAG,
+        None => {}
+    }
+    Ok(r)
+}
+
+fn addr(m: &AddrMatch, flags: &mut u32, asked: u32, inverted: u32) -> Result<(u32, u32), &'static str> {
+    let (Some(addr), Some(mask)) = (nat::net_order(m.addr), nat::net_order(m.mask)) else {
+        return Err("an address of another family");
+    };
+    if mask != 0 || m.invert {
+        *flags |= asked | if m.invert { inverted } else { 0 };
+    }
+    Ok((addr, mask))
+}
+
+fn iface(
+    pattern: &IfacePattern,
+    ifaces: &Ifaces<'_>,
+    flags: &mut u32,
+    asked: u32,
+    inverted: u32,
+) -> Result<(u16, u16), &'static str> {
+    if !asks(pattern) {
+        *flags |= if pattern.invert { f::NEVER } else { 0 };
+        return Ok((0, 0));
+    }
+    *flags |= asked | if pattern.invert { inverted } else { 0 };
+    ifaces.range(pattern).ok_or("an interface pattern without a class")
+}
+
+/// Puts an L4 match into the record; false if `m` is none.
+fn fold(m: &Match, r: &mut Record) -> bool {
+    let when = |on: bool, flag: u32| if on { flag } else { 0 };
+    match m {
+        Match::Tcp(t) => {
+            r.l4 = l4::TCP;
+            (r.sport_lo, r.sport_hi, r.dport_lo, r.dport_hi) = (t.sport.lo, t.sport.hi, t.dport.lo, t.dport.hi);
+            (r.l4_a, r.l4_b) = (t.flags_mask, t.flags_cmp);
+            r.flags |= when(t.invert_sport, f::INV_SPORT) | when(t.invert_dport, f::INV_DPORT);
+            r.flags |= when(t.invert_flags, f::INV_TCP_FLAGS);
+        }
+        Match::Udp(u) => {
+            r.l4 = l4::UDP;
+            (r.sport_lo, r.sport_hi, r.dport_lo, r.dport_hi) = (u.sport.lo, u.sport.hi, u.dport.lo, u.dport.hi);
+            r.flags |= when(u.invert_sport, f::INV_SPORT) | when(u.invert_dport, f::INV_DPORT);
+        }
+        Match::Icmp(i) => {
+            r.l4 = l4::ICMP;
+            (r.l4_a, r.dport_lo, r.dport_hi) = (i.kind, i.code_lo.into(), i.code_hi.into());
+            r.flags |= when(i.invert, f::INV_ICMP);
+        }
+        _ => return false,
+    }
+    true
+}

@@ -1,0 +1,235 @@
+//! Matches that do not fit the record: ops.
+
+use crate::error::CompileError;
+use crate::image::{Line, RecentList, StateKind, StateLine};
+use crate::lines::Lines;
+use crate::nat::net_order;
+use bpftables_abi::ops::{
+    ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
+    INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, op,
+};
+use bpftables_ruleset::matches::{
+    Addrtype, Conntrack, CtStates, Icmp, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
+};
+use bpftables_ruleset::{AddrMatch, PortRange, Slot};
+use rustc_hash::FxHashMap;
+use zerocopy::IntoBytes;
+
+/// What the encoding of matches leaves behind besides lines.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    pub(crate) states: Vec<StateLine>,
+    recent: FxHashMap<Box<str>, u32>,
+    recent_ids: FxHashMap<u32, Box<str>>,
+}
+
+impl Leftovers {
+    pub(crate) fn recent_lists(&self) -> Vec<RecentList> {
+        let mut lists: Vec<RecentList> =
+            self.recent.iter().map(|(name, id)| RecentList { name: name.clone(), id: *id }).collect();
+        lists.sort_by(|a, b| a.name.cmp(&b.name));
+        lists
+    }
+
+    /// The number of a list: a fold of its name, the next free one if two names of a ruleset fold to one.
+    fn recent_id(&mut self, name: &str) -> u32 {
+        if let Some(&id) = self.recent.get(name) {
+            return id;
+        }
+        let fold = name.bytes().fold(0u64, |h, byte| bpftables_abi::image::hash(h, u64::from(byte) + 1));
+        let mut id = fold as u32;
+        while self.recent_ids.contains_key(&id) {
+            id = id.wrapping_add(1);
+        }
+        self.recent.insert(name.into(), id);
+        self.recent_ids.insert(id, name.into());
+        id
+    }
+}
+
+const ZERO: Op = Op { op: 0, flags: 0, a: 0, b: 0, c: 0, d: 0 };
+
+const fn inv(invert: bool) -> u8 {
+    if invert { INVERT } else { 0 }
+}
+
+const fn ports(range: PortRange) -> u32 {
+    range.lo as u32 | (range.hi as u32) << 16
+}
+
+/// The ops of a rule, in order.
+#[derive(Debug)]
+pub(crate) struct Encoder<'a> {
+    pub(crate) lines: &'a mut Lines,
+    pub(crate) left: &'a mut Leftovers,
+    pub(crate) slot: Slot,
+    pub(crate) ops: Vec<Op>,
+    ordinal: u8,
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(lines: &'a mut Lines, left: &'a mut Leftovers, slot: Slot) -> Self {
+        Self { lines, left, slot, ops: Vec::new(), ordinal: 0 }
+    }
+
+    /// Adds what `m` checks.
+    pub(crate) fn push(&mut self, m: &Match) -> Result<(), CompileError> {
+        let encoded = match m {
+            Match::Comment(_) => return Ok(()),
+            Match::Conntrack(ct) => return self.conntrack(ct),
+            Match::Addrtype(a) => addrtype(a),
+            Match::Connmark(m) => {
+                Op { op: op::CONNMARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO }
+            }
+            Match::Mark(m) => Op { op: op::MARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
+            Match::Icmp(i) => icmp(i),
+            Match::State(s) => {
+                let a = s.states.0 & !(CtStates::SNAT | CtStates::DNAT);
+                Op { op: op::STATE, flags: inv(s.invert), a, ..ZERO }
+            }
+            Match::Tcp(t) => tcp(t),
+            Match::Udp(u) => udp(u),
+            Match::Multiport(m) => self.multiport(m),
+            Match::Limit(l) => {
+                let line = self.state(StateKind::Limit, 0);
+                Op { op: op::LIMIT, b: line, c: l.average, d: l.burst, ..ZERO }
+            }
+            Match::Statistic(s) => match s.mode {
+                StatisticMode::Random { probability } => {
+                    Op { op: op::RANDOM, flags: inv(s.invert), b: probability, ..ZERO }
+                }
+                StatisticMode::Nth { every, packet } => {
+                    let line = self.state(StateKind::Nth, every.wrapping_sub(packet));
+                    Op { op: op::NTH, flags: inv(s.invert), b: line, c: every, d: packet, ..ZERO }
+                }
+            },
+            Match::Recent(r) => self.recent(r)?,
+        };
+        self.ops.push(encoded);
+        Ok(())
+    }
+
+    /// `--tcp-option` of a `-m tcp` that stands in the record.
+    pub(crate) fn tcp_option(&mut self, t: &Tcp) {
+        if t.option != 0 {
+            let flags = if t.invert_option { INVERT_TCP_OPTION } else { 0 };
+            self.ops.push(Op { op: op::TCP, flags, a: 1, d: u32::from(t.option) << 16, ..ZERO });
+        }
+    }
+
+    /// A line that programs write, never shared.
+    fn state(&mut self, kind: StateKind, first_word: u32) -> u32 {
+        let mut bytes = [0; 64];
+        bytes[..4].copy_from_slice(&first_word.to_le_bytes());
+        let line = self.lines.push(&[Line(bytes)]);
+        self.left.states.push(StateLine { slot: self.slot, ordinal: self.ordinal, kind, line });
+        self.ordinal += 1;
+        line
+    }
+
+    fn multiport(&mut self, m: &Multiport) -> Op {
+        let words: Vec<u32> = m.ports.iter().map(|entry| ports(entry.range)).collect();
+        let side = match m.side {
+            MultiportSide::Source => 0,
+            MultiportSide::Destination => 1,
+            MultiportSide::Either => 2,
+        };
+        let c = self.lines.intern_words(if words.is_empty() { &[0] } else { &words });
+        Op { op: op::MULTIPORT, flags: inv(m.invert), a: words.len() as u16, b: side, c, ..ZERO }
+    }
+
+    fn recent(&mut self, r: &Recent) -> Result<Op, CompileError> {
+        let Some(mask) = net_order(r.mask) else {
+            return Err(CompileError::Internal("a --mask of another family".into()));
+        };
+        let code = match r.op {
+            RecentOp::Set => 0,
+            RecentOp::Check => 1,
+            RecentOp::Update => 2,
+            RecentOp::Remove => 3,
+        };
+        let params = RecentParams {
+            seconds: r.seconds,
+            hitcount: r.hitcount,
+            mask,
+            op: code,
+            dest: r.dest.into(),
+            ttl: r.ttl.into(),
+            reap: r.reap.into(),
+        };
+        let mut line = [0; 64];
+        line[..size_of::<RecentParams>()].copy_from_slice(params.as_bytes());
+        let c = self.lines.intern(&[Line(line)]);
+        self.ordinal += 1;
+        Ok(Op { op: op::RECENT, flags: inv(r.invert), b: self.left.recent_id(&r.name), c, ..ZERO })
+    }
+
+    fn conntrack(&mut self, ct: &Conntrack) -> Result<(), CompileError> {
+        let at = self.ops.len();
+        self.ops.push(ZERO);
+        if let Some(original) = ct.direction_original {
+            self.ops.push(Op { op: op::CT_DIR, b: u32::from(original), ..ZERO });
+        }
+        for (a, addr) in (0..).zip([&ct.orig_src, &ct.orig_dst, &ct.repl_src, &ct.repl_dst]) {
+            let Some(AddrMatch { addr, mask, invert }) = addr else { continue };
+            let (Some(b), Some(c)) = (net_order(*addr), net_order(*mask)) else {
+                return Err(CompileError::Internal("a connection address of another family".into()));
+            };
+            self.ops.push(Op { op: op::CT_ADDR, flags: inv(*invert), a, b, c, d: 0 });
+        }
+        if let Some((proto, invert)) = ct.proto {
+            self.ops.push(Op { op: op::CT_PROTO, flags: inv(invert), b: u32::from(proto), ..ZERO });
+        }
+        let sides = [&ct.orig_src_port, &ct.orig_dst_port, &ct.repl_src_port, &ct.repl_dst_port];
+        for (a, side) in (0..).zip(sides) {
+            let Some((range, invert)) = side else { continue };
+            self.ops.push(Op { op: op::CT_PORT, flags: inv(*invert), a, b: ports(*range), ..ZERO });
+        }
+        if let Some((status, invert)) = ct.status {
+            self.ops.push(Op { op: op::CT_STATUS, flags: inv(invert), a: u16::from(status.0), ..ZERO });
+        }
+        if let Some((lo, hi, invert)) = ct.expires {
+            self.ops.push(Op { op: op::CT_EXPIRES, flags: inv(invert), b: lo, c: hi, ..ZERO });
+        }
+        let (states, invert) = ct.state.unwrap_or_default();
+        let c = (self.ops.len() - at - 1) as u32;
+        let b = u32::from(ct.state.is_some());
+        self.ops[at] = Op { op: op::CT, flags: inv(invert), a: states.0, b, c, d: 0 };
+        Ok(())
+    }
+}
+
+fn addrtype(a: &Addrtype) -> Op {
+    let pairs = [
+        (a.invert_src, ADDRTYPE_INVERT_SRC),
+        (a.invert_dst, ADDRTYPE_INVERT_DST),
+        (a.limit_in, ADDRTYPE_LIMIT_IN),
+        (a.limit_out, ADDRTYPE_LIMIT_OUT),
+    ];
+    let flags = pairs.iter().filter(|(on, _)| *on).fold(0, |flags, (_, bit)| flags | bit);
+    Op { op: op::ADDRTYPE, flags, a: a.src, b: u32::from(a.dst), ..ZERO }
+}
+
+fn icmp(i: &Icmp) -> Op {
+    let b = u32::from(i.kind) | u32::from(i.code_lo) << 8 | u32::from(i.code_hi) << 16;
+    Op { op: op::ICMP, flags: inv(i.invert), b, ..ZERO }
+}
+
+fn tcp(t: &Tcp) -> Op {
+    let pairs = [
+        (t.invert_sport, INVERT_SPORT),
+        (t.invert_dport, INVERT_DPORT),
+        (t.invert_flags, INVERT_TCP_FLAGS),
+        (t.invert_option, INVERT_TCP_OPTION),
+    ];
+    let flags = pairs.iter().filter(|(on, _)| *on).fold(0, |flags, (_, bit)| flags | bit);
+    let d = u32::from(t.flags_mask) | u32::from(t.flags_cmp) << 8 | u32::from(t.option) << 16;
+    Op { op: op::TCP, flags, a: 0, b: ports(t.sport), c: ports(t.dport), d }
+}
+
+fn udp(u: &Udp) -> Op {
+    let flags = inv(false)
+        | if u.invert_sport { INVERT_SPORT } else { 0 }
+        | if u.invert_dport { INVERT_DPORT } else { 0 };
+    Op { op: op::UDP, flags, b: ports(u.sport), c: ports(u.dport), ..ZERO }
+}
