@@ -74,8 +74,7 @@ struct bt_line {
 struct bt_header {
 	__u32 magic, abi, generation, family, lines, flags, blob_line, blob_len, iface_table, iface_mask;
 	__u64 iface_seed;
-	__u32 iface_lens, iface_classes;
-	__u32 reserved[2];
+	__u32 iface_lens, iface_classes, present, reserved;
 };
 
 struct bt_chain {

@@ -29,8 +29,17 @@
 #define IPPROTO_SCTP 132
 #define IPPROTO_UDPLITE 136
 
-#define barrier_var(v) asm volatile("" : "+r"(v))
-#define ARRAY_MASK(i, n) ((i) & ((n) - 1)) /* n: a power of two */
+/* `v & mask`, not to be optimised away where the compiler knows a bound that the verifier does not. */
+static __always_inline __u64 masked(__u64 v, const __u64 mask)
+{
+	asm volatile("%0 &= %1" : "+r"(v) : "i"(mask));
+	return v;
+}
+
+/* Of linux/bpf.h, newer than Debian 12's headers. */
+#define FIB_SKIP_NEIGH (1u << 2) /* Linux 6.3 */
+#define FIB_SRC (1u << 4)        /* Linux 6.7 */
+#define FIB_MARK (1u << 5)       /* Linux 6.10 */
 
 /* The few kernel fields that we read, by CO-RE. */
 struct net_device {
@@ -65,6 +74,12 @@ struct bt_frame {
 	__u32 chain, pos;
 };
 
+/* A sorted list of candidates being walked: `next` is the next rule, BT_NONE at the end. */
+struct bt_stream {
+	__u32 line, count, at, next;
+};
+#define BT_NONE 0xffffffffu
+
 struct bt_pkt {
 	/* The packet as it is now. Addresses in network byte order, ports in host byte order. */
 	__u32 saddr, daddr;
@@ -78,13 +93,15 @@ struct bt_pkt {
 	__u8 ttl, tos, pkt_type;
 	__u32 len;      /* IP total length, what counters add */
 	__u32 mark;
-	__u32 ifin, ifout;
+	__u32 ifin, ifout, lo;
 	__u16 class_in, class_out; /* interface classes of the image */
 	__u8 hook, table;
 	__u16 pad0;
 	__u32 slot;     /* of the image this packet reads */
 	__u32 generation;
 	__u32 img_flags;
+	__u32 present;  /* base chains of the image, bit hook * BT_TABLES + table */
+	__u32 npkts;    /* what counters add: 1, 0 for a later fragment */
 	__u32 cpu_base; /* cpu * BT_COUNTER_CHUNK */
 
 	/* Its connection. */
@@ -104,10 +121,9 @@ struct bt_pkt {
 	/* The traversal. */
 	__u32 m_chain, m_pos, m_rules, m_nrules, m_next;
 	__u32 m_depth;
-	__u8 m_mode, m_nvec, m_policy, m_pad;
+	__u8 m_mode, m_nvec, m_policy, m_verdict;
 	__u32 m_policy_slot;
-	__u32 m_list[2], m_left[2]; /* candidate lists: line, and rules still in it */
-	__u32 m_cursor[2];
+	struct bt_stream m_stream[2]; /* candidate lists */
 	__u32 m_vec[BT_MAX_FIELDS]; /* lines of vectors */
 	__u64 m_sum;                /* what is left of the summary word */
 	__u32 m_sumword, m_block;
@@ -139,8 +155,8 @@ struct bt_image_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct bt_line);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bt_line));
 };
 
 struct {
@@ -154,8 +170,8 @@ struct bt_counter_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct bt_counter);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bt_counter));
 };
 
 struct {

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The programs: tcx ingress and egress of every layer-3 device of a namespace, and what hooks run where.
+ *
+ *   ingress: PREROUTING raw, conntrack, mangle, nat (destination); if the route is local: INPUT mangle, filter, security, nat (source)
+ *   egress:  of a forwarded packet: FORWARD mangle, filter, security; of ours: OUTPUT raw, conntrack, mangle, nat (destination),
+ *            filter, security; then of both: POSTROUTING mangle, nat (source)
+ *
+ * What may pass returns TCX_NEXT, so programs of others run as if these were not there. */
+#include "bt.h"
+#include "inject.h"
+#include "parse.h"
+#include "ct.h"
+#if __has_include("nat.h")
+#include "frag.h"
+#include "nat.h"
+#else
+#include "pending.h"
+#endif
+#include "ops.h"
+#if __has_include("mtu.h")
+#include "reject.h"
+#include "mtu.h"
+#else
+#include "pending_reject.h"
+#endif
+#include "classify.h"
+
+#define PACKET_OTHERHOST 3
+#define PACKET_HOST 0
+#define AF_INET 2
+
+char _license[] SEC("license") = "GPL";
+
+static __always_inline bool has(struct bt_pkt *p, __u32 hook, __u32 table)
+{
+	return p->present >> (hook * BT_TABLES + table) & 1;
+}
+
+/* Drops, and forgets a connection that only this packet made. */
+static __noinline int drop(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	bt_ct_abandon(skb);
+	return BT_DROP;
+}
+
+/* Counts -reason and drops. */
+static __always_inline int drop_for(struct __sk_buff *skb, struct bt_pkt *p, int reason)
+{
+	stat_add(-reason & (STAT_COUNT - 1));
+	return drop(skb, p);
+}
+
+/* Runs the chains of `hook` in the tables `first` to `last` in netfilter's order of priorities, which for a run of filter and
+ * security tables is their order of numbers. Returns BT_NEXT to go on, or the action that ends the packet. */
+static __noinline int run_table(struct __sk_buff *skb, struct bt_pkt *p, __u32 hook, __u32 table)
+{
+	if (!has(p, hook, table))
+		return BT_NEXT;
+	p->hook = hook;
+	p->table = table;
+	int v = bt_run(skb, hook * BT_TABLES + table);
+	if (v == V_ACCEPT)
+		return BT_NEXT;
+	if (v == V_REJECT) {
+		int action = bt_reject(skb);
+		if (action == BT_DROP)
+			return drop(skb, p);
+		/* The connection goes on with the answer. */
+		stat_add(STAT_REJECTED);
+		return action;
+	}
+	return drop(skb, p);
+}
+
+/* The nat table at `hook`, for a connection whose translation of this kind is open, then the translation of this packet. */
+static __noinline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u32 hook, __u32 manip)
+{
+	struct bt_conn *c;
+	int r;
+
+	if (!(p->img_flags & IMG_NAT))
+		return BT_NEXT;
+	c = bt_conn_of(p);
+	if (!c)
+		return BT_NEXT;
+	if ((p->ctinfo == CI_NEW || (p->ctinfo == CI_RELATED && p->proto != IPPROTO_ICMP)) &&
+	    !(c->status & (manip == MANIP_SRC ? ST_SRC_NAT_DONE : ST_DST_NAT_DONE))) {
+		p->hook = hook;
+		p->table = T_NAT;
+		p->nat_target = TG_NONE;
+		int v = has(p, hook, T_NAT) ? bt_run(skb, hook * BT_TABLES + T_NAT) : V_ACCEPT;
+		if (v == V_DROP || v == V_REJECT)
+			return drop(skb, p);
+		if (v != V_NAT)
+			p->nat_target = TG_NONE;
+		r = bt_nat_decide(skb, manip);
+		if (r)
+			return drop_for(skb, p, r);
+	}
+	r = bt_nat_apply(skb, manip);
+	if (r)
+		return drop_for(skb, p, r);
+	return BT_NEXT;
+}
+
+enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD };
+
+/* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. `*fib` is what it says. */
+static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex, struct bpf_fib_lookup *f)
+{
+	__builtin_memset(f, 0, sizeof(*f));
+	f->family = AF_INET;
+	f->tos = p->tos & 0x1c;
+	f->l4_protocol = p->proto;
+	f->sport = bpf_htons(p->sport);
+	f->dport = bpf_htons(p->dport);
+	f->ipv4_src = p->saddr;
+	f->ipv4_dst = p->daddr;
+	f->ifindex = ifindex;
+	if (p->mark) {
+		/* The mark shares its place with the source MAC address of the answer. */
+		__builtin_memcpy(f->smac, &p->mark, 4);
+		int r = bpf_fib_lookup(skb, f, sizeof(*f), FIB_SKIP_NEIGH | FIB_MARK);
+		if (r != -22) /* EINVAL: Linux before 6.10 does not know the flag */
+			return r;
+	}
+	return bpf_fib_lookup(skb, f, sizeof(*f), FIB_SKIP_NEIGH);
+}
+
+/* Where the stack will route a received packet. */
+static __noinline int route_in(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	struct bpf_fib_lookup f;
+	__u32 dst = bpf_ntohl(p->daddr);
+
+	if (dst >> 28 == 0xe || dst == 0xffffffff || p->ifin == p->lo)
+		return ROUTE_LOCAL;
+	switch (fib(skb, p, p->ifin, &f)) {
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return ROUTE_STACK;
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		/* Local, broadcast, or no route at all (then the stack drops it after INPUT was asked). */
+		return ROUTE_LOCAL;
+	}
+	return ROUTE_FORWARD;
+}
+
+/* Takes the snapshot this packet will see and reads its headers. False: not ours to judge. */
+static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 l2len, bool received)
+{
+	p->slot = ctl->slot4;
+	void *img = image(p->slot);
+	if (!img)
+		return false;
+	struct bt_header *h = line(img, 0);
+	if (!h || h->magic != BT_MAGIC || h->abi != BT_ABI_VERSION)
+		return false;
+	p->generation = h->generation;
+	p->img_flags = h->flags;
+	p->present = h->present;
+	if (!parse(skb, p, l2len, received))
+		return false;
+	p->cpu_base = bpf_get_smp_processor_id() * BT_COUNTER_CHUNK;
+	p->mark = skb->mark;
+	p->pkt_type = skb->pkt_type;
+	p->lo = ctl->lo_ifindex;
+	p->ct = 0;
+	p->ctinfo = CI_NONE;
+	p->ctdir = DIR_ORIG;
+	p->notrack = 0;
+	p->ifin = p->ifout = 0;
+	p->class_in = p->class_out = 0;
+	return true;
+}
+
+static __always_inline bool skip(struct __sk_buff *skb)
+{
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return true;
+	/* A tagged frame belongs to the VLAN device above. */
+	return skb->vlan_present && skb->vlan_tci & 0xfff;
+}
+
+static __always_inline void store_mark(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	if (p->mark != skb->mark)
+		skb->mark = p->mark;
+}
+
+/* Sends a packet to the ingress of lo, as one from this host to this host. */
+static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 kind)
+{
+	__u8 mac[12] = {};
+
+	store_mark(skb, p);
+	if (p->l2len == 0) {
+		/* No Ethernet header here, but lo has one. */
+		if (bpf_skb_change_head(skb, ETH_HLEN, 0))
+			return drop_for(skb, p, -STAT_DROP_REWRITE);
+		__u16 proto = bpf_htons(ETH_P_IP);
+		if (bpf_skb_store_bytes(skb, 12, &proto, 2, 0))
+			return drop_for(skb, p, -STAT_DROP_REWRITE);
+	}
+	if (bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
+		return drop_for(skb, p, -STAT_DROP_REWRITE);
+	mark_injected(skb, ctl, kind | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16, p->ct);
+	return bpf_redirect(ctl->lo_ifindex, BPF_F_INGRESS);
+}
+
+/* INPUT, for a packet that the stack will deliver to this host. */
+__noinline int bt_input(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_control *ctl = control();
+	int a, r;
+
+	if (!p || !ctl)
+		return BT_DROP;
+	p->ifout = 0;
+	p->class_out = 0;
+	if ((a = run_table(skb, p, H_IN, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_IN, T_FILTER)) != BT_NEXT ||
+	    (a = run_table(skb, p, H_IN, T_SECURITY)) != BT_NEXT)
+		return a;
+	__u32 saddr = p->saddr, sport = p->sport;
+	if ((a = run_nat(skb, p, H_IN, MANIP_SRC)) != BT_NEXT)
+		return a;
+	if ((r = bt_ct_confirm(skb)))
+		return drop_for(skb, p, r);
+	/* netfilter changes the source after the route was found. Here the route is still to be found, and would call the new source a
+	 * martian or fail the reverse-path check: lo's checks are off. */
+	if ((p->saddr != saddr || p->sport != sport) && p->ifin != ctl->lo_ifindex)
+		return to_lo(skb, p, ctl, INJ_DONE);
+	store_mark(skb, p);
+	return BT_NEXT;
+}
+
+static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_control *ctl = control();
+	__u32 ct = 0;
+	int a, r;
+
+	if (!p || !ctl || skip(skb))
+		return BT_NEXT;
+	__u32 kind = take_injected(skb, ctl, &ct);
+	if ((kind & 0xff) == INJ_DONE || skb->pkt_type == PACKET_OTHERHOST)
+		return BT_NEXT;
+	if (!begin(skb, p, ctl, l2len, true))
+		return BT_NEXT;
+	p->ifin = skb->ifindex;
+	if (p->img_flags & IMG_IFACE)
+		p->class_in = bt_dev_class(skb, p->ifin);
+	bool known = (kind & 0xff) == INJ_LO;
+	if (known) {
+		p->ct = ct;
+		p->ctinfo = kind >> 8;
+		p->ctdir = kind >> 16;
+	} else if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb))) {
+		return drop_for(skb, p, r);
+	}
+	if ((a = run_table(skb, p, H_PRE, T_RAW)) != BT_NEXT)
+		return a;
+	if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_in(skb)))
+		return drop_for(skb, p, r);
+	if ((a = run_table(skb, p, H_PRE, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_PRE, MANIP_DST)) != BT_NEXT)
+		return a;
+	switch (route_in(skb, p)) {
+	case ROUTE_LOCAL:
+		return bt_input(skb);
+	case ROUTE_FORWARD:
+		if (p->img_flags & IMG_CONNTRACK)
+			bt_ct_hint(skb);
+	}
+	store_mark(skb, p);
+	return BT_NEXT;
+}
+
+/* Sends a packet whose destination, source or mark changed at OUTPUT where its route now leads. BT_NEXT: it may stay on this device. */
+static __noinline int reroute(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 *nexthop)
+{
+	struct bpf_fib_lookup f;
+
+	*nexthop = p->daddr;
+	switch (fib(skb, p, ctl->lo_ifindex, &f)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		*nexthop = f.ipv4_dst;
+		p->ifout = f.ifindex;
+		return BT_NEXT;
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+		p->ifout = ctl->lo_ifindex;
+		return BT_NEXT;
+	}
+	return drop_for(skb, p, -STAT_DROP_NO_ROUTE);
+}
+
+/* OUTPUT, for a packet that this host made. `*nexthop` is set when it must leave by another way than it was sent. */
+static __noinline int output(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, bool answer, __u32 *nexthop)
+{
+	int a, r;
+
+	if (!answer && p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
+		return drop_for(skb, p, r);
+	__u32 saddr = p->saddr, mark = p->mark;
+	__u8 tos = p->tos;
+	if ((a = run_table(skb, p, H_OUT, T_RAW)) != BT_NEXT)
+		return a;
+	p->hook = H_OUT;
+	if (!answer && p->img_flags & IMG_CONNTRACK && (r = bt_ct_in(skb)))
+		return drop_for(skb, p, r);
+	if ((a = run_table(skb, p, H_OUT, T_MANGLE)) != BT_NEXT)
+		return a;
+	bool moved = p->mark != mark || p->saddr != saddr || p->tos != tos;
+	__u32 daddr = p->daddr;
+	if ((a = run_nat(skb, p, H_OUT, MANIP_DST)) != BT_NEXT)
+		return a;
+	moved |= p->daddr != daddr;
+	__u32 ifout = p->ifout;
+	if ((a = run_table(skb, p, H_OUT, T_FILTER)) != BT_NEXT || (a = run_table(skb, p, H_OUT, T_SECURITY)) != BT_NEXT)
+		return a;
+	if (!moved)
+		return BT_NEXT;
+	/* Rules of OUTPUT still saw the old device, as in netfilter; POSTROUTING sees the new. */
+	if ((a = reroute(skb, p, ctl, nexthop)) != BT_NEXT)
+		return a;
+	if (p->ifout != ifout && p->img_flags & IMG_IFACE)
+		p->class_out = bt_dev_class(skb, p->ifout);
+	return BT_NEXT;
+}
+
+static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_control *ctl = control();
+	__u32 ct = 0, nexthop = 0;
+	int a, r;
+
+	if (!p || !ctl || skip(skb))
+		return BT_NEXT;
+	__u32 kind = take_injected(skb, ctl, &ct) & 0xff;
+	if (kind == INJ_DONE)
+		return BT_NEXT;
+	if (!begin(skb, p, ctl, l2len, false))
+		return BT_NEXT;
+	bool answer = kind == INJ_LOCAL_OUT;
+	p->ifout = skb->ifindex;
+	if (p->img_flags & IMG_IFACE)
+		p->class_out = bt_dev_class(skb, p->ifout);
+	if (answer) {
+		p->ct = ct;
+		p->ctinfo = ct ? CI_RELATED : CI_UNTRACKED;
+		p->ctdir = DIR_REPLY;
+	}
+	if (skb->ingress_ifindex && !answer) {
+		p->ifin = skb->ingress_ifindex;
+		if (p->img_flags & IMG_IFACE)
+			p->class_in = bt_dev_class(skb, p->ifin);
+		p->hook = H_FWD;
+		if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_resume(skb)))
+			return drop_for(skb, p, r);
+		if ((a = run_table(skb, p, H_FWD, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_FWD, T_FILTER)) != BT_NEXT ||
+		    (a = run_table(skb, p, H_FWD, T_SECURITY)) != BT_NEXT)
+			return a;
+		p->ifin = 0;
+		p->class_in = 0;
+	} else {
+		p->flags |= P_LOCAL;
+		a = output(skb, p, ctl, answer, &nexthop);
+		if (a != BT_NEXT)
+			return a;
+	}
+	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
+		return a;
+	if (p->img_flags & IMG_CONNTRACK) {
+		if (answer)
+			bt_ct_abandon(skb);
+		else if ((r = bt_ct_confirm(skb)))
+			return drop_for(skb, p, r);
+	}
+	store_mark(skb, p);
+	if (nexthop && p->ifout != skb->ifindex) {
+		if (p->ifout == ctl->lo_ifindex)
+			return to_lo(skb, p, ctl, INJ_LO);
+		a = bt_mtu(skb, p->ifout);
+		if (a != BT_NEXT)
+			return a;
+		struct bpf_redir_neigh nh = { .nh_family = AF_INET, .ipv4_nh = nexthop };
+		mark_injected(skb, ctl, INJ_DONE, 0);
+		return bpf_redirect_neigh(p->ifout, &nh, sizeof(nh), 0);
+	}
+	if (skb->ifindex == ctl->lo_ifindex)
+		mark_injected(skb, ctl, INJ_LO | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16, p->ct);
+	return BT_NEXT;
+}
+
+SEC("classifier")
+int bt_ingress_l2(struct __sk_buff *skb)
+{
+	return ingress(skb, ETH_HLEN);
+}
+
+SEC("classifier")
+int bt_egress_l2(struct __sk_buff *skb)
+{
+	return egress(skb, ETH_HLEN);
+}
+
+SEC("classifier")
+int bt_ingress_l3(struct __sk_buff *skb)
+{
+	return ingress(skb, 0);
+}
+
+SEC("classifier")
+int bt_egress_l3(struct __sk_buff *skb)
+{
+	return egress(skb, 0);
+}

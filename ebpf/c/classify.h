@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The traversal of chains: one step machine under bpf_loop. The image's tables only name candidates; each candidate's record is
+ * checked in full, so a table may name too many rules but never misses one. */
+#pragma once
+#include "bt.h"
+#include "ct.h"
+#include "ops.h"
+
+enum bt_mode { MODE_SCAN, MODE_STREAM, MODE_VEC };
+
+struct bt_step {
+	struct __sk_buff *skb;
+	struct bt_pkt *p;
+	void *img;
+};
+
+static __always_inline void count(struct bt_pkt *p, __u32 slot)
+{
+	__u32 chunk = slot / BT_COUNTER_CHUNK;
+	void *counters = bpf_map_lookup_elem(&bt_counters, &chunk);
+	if (!counters)
+		return;
+	__u32 at = p->cpu_base + slot % BT_COUNTER_CHUNK;
+	struct bt_counter *c = bpf_map_lookup_elem(counters, &at);
+	if (c) {
+		c->packets += p->npkts;
+		c->bytes += p->len;
+	}
+}
+
+/* A cuckoo table's value of `key`, 0 if it has none. */
+static __always_inline __u32 cuckoo(void *img, __u32 table, __u32 mask, __u64 seed, __u64 key)
+{
+	__u64 h = bt_hash(key, seed);
+	struct bt_bucket *b = line(img, table + ((__u32)h & mask));
+	if (!b)
+		return 0;
+	for (int i = 0; i < 5; i++)
+		if (b->keys[i] == key && b->values[i])
+			return b->values[i];
+	b = line(img, table + ((__u32)(h >> 32) & mask));
+	if (!b)
+		return 0;
+	for (int i = 0; i < 5; i++)
+		if (b->keys[i] == key && b->values[i])
+			return b->values[i];
+	return 0;
+}
+
+static __always_inline __u32 word(void *img, __u32 table, __u32 at)
+{
+	struct bt_line *l = line(img, table + at / 16);
+	return l ? l->w[masked(at, 15)] : 0;
+}
+
+/* The class of an interface name: the exact name, else the longest prefix that some rule names. */
+static __noinline __u32 iface_class(void *img, struct bt_header *h, char *name)
+{
+	__u64 n[2];
+	__builtin_memcpy(n, name, 16);
+	__u64 lo = bt_hash(n[0], 0x9e3779b97f4a7c15ULL);
+	__u32 v = cuckoo(img, h->iface_table, h->iface_mask, h->iface_seed, lo ^ bt_hash(n[1], BT_IFACE_EXACT));
+	if (v)
+		return v - 1;
+	__u32 lens = h->iface_lens;
+	for (int len = 15; len > 0; len--) {
+		if (!(lens >> len & 1))
+			continue;
+		__u64 a = len >= 8 ? n[0] : n[0] & ((1ULL << (8 * (len & 7))) - 1);
+		__u64 b = len > 8 ? n[1] & ((1ULL << (8 * ((len - 8) & 7))) - 1) : 0;
+		v = cuckoo(img, h->iface_table, h->iface_mask, h->iface_seed, bt_hash(a, 0x9e3779b97f4a7c15ULL) ^ bt_hash(b, len));
+		if (v)
+			return v - 1;
+	}
+	return 0;
+}
+
+/* The class of device `ifindex` in the image this packet reads. Kept in bt_devs for the image's generation. */
+__noinline int bt_dev_class(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_dev_info fresh = {}, *d;
+
+	if (!p || !ifindex)
+		return 0;
+	d = bpf_map_lookup_elem(&bt_devs, &ifindex);
+	if (ifindex == skb->ifindex) {
+		/* The name may have changed, and nobody tells us. */
+		struct sk_buff *k = (struct sk_buff *)skb;
+		struct net_device *dev;
+		if (bpf_probe_read_kernel(&dev, sizeof(dev), (void *)k + bpf_core_field_offset(struct sk_buff, dev)))
+			dev = NULL;
+		bpf_probe_read_kernel(fresh.name, sizeof(fresh.name), (void *)dev + bpf_core_field_offset(struct net_device, name));
+		/* Behind its end a name may have the rest of an older one. */
+		bool ended = false;
+		for (int i = 0; i < 16; i++) {
+			if (!fresh.name[i])
+				ended = true;
+			if (ended)
+				fresh.name[i] = 0;
+		}
+		if (!d || __builtin_memcmp(d->name, fresh.name, 16)) {
+			fresh.l2len = p->l2len;
+			bpf_map_update_elem(&bt_devs, &ifindex, &fresh, BPF_ANY);
+			d = bpf_map_lookup_elem(&bt_devs, &ifindex);
+		}
+	}
+	if (!d)
+		return 0;
+	__u64 class = d->class;
+	if (class >> 32 == p->generation && (__u32)class)
+		return (__u32)class - 1;
+	void *img = image(p->slot);
+	if (!img)
+		return 0;
+	struct bt_header *h = line(img, 0);
+	if (!h || !h->iface_table)
+		return 0;
+	__builtin_memcpy(fresh.name, d->name, 16);
+	__u32 v = iface_class(img, h, fresh.name);
+	d->class = (__u64)p->generation << 32 | (v + 1);
+	return v;
+}
+
+/* Starts walking a vecref's rules at `pos`. False: it is not a list. */
+static __always_inline bool stream_open(void *img, struct bt_stream *s, __u32 ref, __u32 pos)
+{
+	__u32 v = ref & VR_PAYLOAD;
+
+	s->next = BT_NONE;
+	s->count = s->at = s->line = 0;
+	switch (ref >> VR_SHIFT) {
+	case VR_ABSENT:
+	case VR_EMPTY:
+		return true;
+	case VR_ONE:
+		if (v >= pos)
+			s->next = v;
+		return true;
+	case VR_LIST: {
+		s->line = v;
+		s->count = word(img, v, 0);
+		__u32 at = 0, r = BT_NONE;
+		for (int i = 0; i < VR_LIST_MAX; i++) {
+			if (at >= s->count)
+				break;
+			r = word(img, v, 1 + at);
+			if (r >= pos)
+				break;
+			at++;
+		}
+		s->at = at;
+		if (at < s->count)
+			s->next = r;
+		return true;
+	}
+	}
+	return false;
+}
+
+static __always_inline void stream_advance(void *img, struct bt_stream *s)
+{
+	s->at++;
+	s->next = s->at < s->count ? word(img, s->line, 1 + s->at) : BT_NONE;
+}
+
+/* The value of the longest prefix of `addr` (host order) in a PREFIX table, 0 if it has none. */
+__noinline int bt_prefix_ref(__u32 table, __u32 mask, __u64 seed, __u32 lens, __u32 addr)
+{
+	struct bt_pkt *p = pkt();
+	if (!p)
+		return 0;
+	void *img = image(p->slot);
+	if (!img)
+		return 0;
+	for (int i = 0; i < 32; i++) {
+		if (!lens)
+			break;
+		__u32 bit = 31 - __builtin_clz(lens);
+		lens &= ~(1u << (bit & 31));
+		__u32 prefix = addr & (0xffffffffu << ((31 - bit) & 31));
+		__u32 ref = cuckoo(img, table, mask, seed, (__u64)prefix | (__u64)(bit + 1) << 32);
+		if (ref)
+			return ref;
+	}
+	return 0;
+}
+
+/* What a field's table says of this packet. */
+static __noinline __u32 field_ref(void *img, struct bt_pkt *p, struct bt_field *f)
+{
+	__u32 v = 0, ref;
+
+	switch (f->what) {
+	case F_SADDR:
+		v = bpf_ntohl(p->saddr);
+		break;
+	case F_DADDR:
+		v = bpf_ntohl(p->daddr);
+		break;
+	case F_PROTO:
+		v = p->proto;
+		break;
+	case F_SPORT:
+	case F_DPORT:
+		if (!(p->flags & P_PORTS))
+			return f->absent;
+		v = f->what == F_SPORT ? p->sport : p->dport;
+		break;
+	case F_IIF:
+		v = p->class_in;
+		break;
+	case F_OIF:
+		v = p->class_out;
+		break;
+	case F_ICMP:
+		if (p->proto != IPPROTO_ICMP || p->frag_off)
+			return f->absent;
+		v = (__u32)p->icmp_type << 8 | p->icmp_code;
+		break;
+	case F_TCP_FLAGS:
+		if (p->proto != IPPROTO_TCP || p->frag_off)
+			return f->absent;
+		v = p->tcp_flags;
+		break;
+	case F_CTSTATE:
+		v = bt_ct_state_bits(p) & 0x7f;
+		break;
+	}
+	switch (f->kind) {
+	case FK_PAGE16:
+		v &= 0xffff;
+		ref = word(img, f->table, v >> 8);
+		if (ref >> VR_SHIFT == VR_PAGE)
+			ref = word(img, ref & VR_PAYLOAD, v & 255);
+		return ref;
+	case FK_DIRECT:
+		return v <= f->mask ? word(img, f->table, v) : f->dflt;
+	case FK_PREFIX:
+		ref = bt_prefix_ref(f->table, f->mask, f->seed, f->lens, v);
+		return ref ? ref : f->dflt;
+	}
+	return (__u32)VR_ALL << VR_SHIFT;
+}
+
+/* What is left of summary word `w` of all vectors. */
+static __always_inline __u64 vec_summary(void *img, struct bt_pkt *p, __u32 w)
+{
+	__u64 sum = ~0ULL;
+	for (int i = 0; i < BT_MAX_FIELDS; i++) {
+		if (i >= p->m_nvec)
+			break;
+		__u64 *s = line(img, p->m_vec[i]);
+		sum &= s ? s[masked(w, 7)] : 0;
+	}
+	return sum;
+}
+
+static __always_inline __u32 popcount(__u64 x)
+{
+	x -= x >> 1 & 0x5555555555555555ULL;
+	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return x * 0x0101010101010101ULL >> 56;
+}
+
+/* ANDs block `b` of all vectors into m_blk. */
+static __noinline void vec_block(void *img, struct bt_pkt *p, __u32 b)
+{
+	for (int w = 0; w < 8; w++)
+		p->m_blk[w] = ~0ULL;
+	for (int i = 0; i < BT_MAX_FIELDS; i++) {
+		if (i >= p->m_nvec)
+			break;
+		__u32 at = p->m_vec[i];
+		__u64 *s = line(img, at);
+		struct bt_line *h = line(img, at + 1);
+		if (!s || !h)
+			goto none;
+		__u32 w = masked(b >> 6, 7);
+		__u32 rank = ((__u16 *)h)[w] + popcount(s[w] & ((1ULL << (b & 63)) - 1));
+		__u32 ref = rank < 12 ? h->w[masked(4 + rank, 15)] : word(img, at + 2, rank - 12);
+		__u64 *blk = line(img, ref);
+		if (!blk)
+			goto none;
+		for (int k = 0; k < 8; k++)
+			p->m_blk[k] &= blk[k];
+	}
+	return;
+none:
+	for (int w = 0; w < 8; w++)
+		p->m_blk[w] = 0;
+}
+
+/* Enters chain `at` at rule `pos` and finds out which rules are candidates. */
+__noinline int bt_enter(__u32 at, __u32 pos)
+{
+	struct bt_pkt *p = pkt();
+	if (!p)
+		return -1;
+	void *img = image(p->slot);
+	if (!img)
+		return -1;
+	struct bt_chain *c = line(img, at);
+	if (!c)
+		return -1;
+	p->m_chain = at;
+	p->m_pos = pos;
+	p->m_rules = c->rules;
+	p->m_nrules = c->nrules;
+	p->m_next = c->next;
+	p->m_mode = MODE_SCAN;
+	/* netfilter ends packets whose L4 header an L4 match can't read ("hotdrop"): no rule may be passed over. */
+	if (p->flags & P_TRUNC || p->frag_off)
+		return 0;
+	if (c->kind == CHAIN_HASH) {
+		__u32 ref = 0;
+		if (p->flags & P_PORTS)
+			ref = cuckoo(img, c->hash_table, c->hash_mask, c->hash_seed,
+				     (__u64)bpf_ntohl(p->daddr) | (__u64)p->dport << 32 | (__u64)p->proto << 48);
+		stream_open(img, &p->m_stream[0], ref, pos);
+		stream_open(img, &p->m_stream[1], c->residual, pos);
+		p->m_mode = MODE_STREAM;
+		return 0;
+	}
+	if (c->kind != CHAIN_BITVEC)
+		return 0;
+
+	__u32 nvec = 0, best = (__u32)VR_ALL << VR_SHIFT;
+	for (int i = 0; i < BT_MAX_FIELDS; i++) {
+		if (i >= c->nfields)
+			break;
+		struct bt_field *f = line(img, c->fields + i / 2);
+		if (!f)
+			return -1;
+		__u32 ref = field_ref(img, p, f + (i & 1));
+		__u32 tag = ref >> VR_SHIFT;
+		if (tag == VR_VEC) {
+			if (nvec < BT_MAX_FIELDS)
+				p->m_vec[masked(nvec++, 7)] = ref & VR_PAYLOAD;
+		} else if (tag < best >> VR_SHIFT) {
+			best = ref;
+			if (tag <= VR_ONE)
+				break;
+		}
+	}
+	p->m_nvec = nvec;
+	if (stream_open(img, &p->m_stream[0], best, pos)) {
+		p->m_stream[1].next = BT_NONE;
+		p->m_mode = MODE_STREAM;
+	} else if (nvec) {
+		p->m_mode = MODE_VEC;
+		__u32 b = pos >> 9;
+		p->m_sumword = b >> 6;
+		p->m_sum = b >> 6 < 8 ? vec_summary(img, p, b >> 6) & (~0ULL << (b & 63)) : 0;
+		p->m_bits = 0;
+		p->m_word = 8;
+	}
+	return 0;
+}
+
+/* The next candidate at or after m_pos; BT_NONE: none is left. In MODE_VEC, BT_NONE - 1: not found yet, ask again. */
+#define BT_AGAIN (BT_NONE - 1)
+static __always_inline __u32 next_candidate(void *img, struct bt_pkt *p)
+{
+	if (p->m_mode == MODE_SCAN)
+		return p->m_pos < p->m_nrules ? p->m_pos : BT_NONE;
+	if (p->m_mode == MODE_STREAM) {
+		__u32 a = p->m_stream[0].next, b = p->m_stream[1].next;
+		if (a < b) {
+			stream_advance(img, &p->m_stream[0]);
+			return a;
+		}
+		if (b == BT_NONE)
+			return BT_NONE;
+		stream_advance(img, &p->m_stream[1]);
+		if (a == b)
+			stream_advance(img, &p->m_stream[0]);
+		return b;
+	}
+	if (p->m_bits) {
+		__u32 bit = __builtin_ctzll(p->m_bits);
+		p->m_bits &= p->m_bits - 1;
+		return p->m_block * 512 + p->m_word * 64 + bit;
+	}
+	if (p->m_word < 7) {
+		__u32 w = p->m_word + 1;
+		for (int i = 0; i < 7; i++) {
+			if (w >= 7 || p->m_blk[masked(w, 7)])
+				break;
+			w++;
+		}
+		p->m_word = w;
+		p->m_bits = p->m_blk[masked(w, 7)];
+		return BT_AGAIN;
+	}
+	if (p->m_sum) {
+		__u32 b = p->m_sumword * 64 + __builtin_ctzll(p->m_sum);
+		p->m_sum &= p->m_sum - 1;
+		p->m_block = b;
+		vec_block(img, p, b);
+		__u32 w = 0;
+		if (b == p->m_pos >> 9) {
+			/* Rules before m_pos were passed. */
+			w = masked(p->m_pos >> 6, 7);
+			p->m_blk[w] &= ~0ULL << (p->m_pos & 63);
+		}
+		p->m_word = w;
+		p->m_bits = p->m_blk[w];
+		return BT_AGAIN;
+	}
+	if (p->m_sumword < 7 && (p->m_sumword + 1) * 64 * 512 < p->m_nrules) {
+		p->m_sumword++;
+		p->m_sum = vec_summary(img, p, p->m_sumword);
+		return BT_AGAIN;
+	}
+	return BT_NONE;
+}
+
+static __always_inline bool in_range(__u32 v, __u32 lo, __u32 hi)
+{
+	return v - lo <= hi - lo;
+}
+
+/* 1: the record's own checks hold; 0: not; -1: hotdrop. */
+static __always_inline int rule_match(struct bt_pkt *p, struct bt_rule *r)
+{
+	__u32 f = r->flags;
+
+	if (f & RF_SADDR && ((p->saddr & r->smask) != r->saddr) != !!(f & RF_INV_SADDR))
+		return 0;
+	if (f & RF_DADDR && ((p->daddr & r->dmask) != r->daddr) != !!(f & RF_INV_DADDR))
+		return 0;
+	if (f & RF_IIF && !in_range(p->class_in, r->iif_lo, r->iif_hi) != !!(f & RF_INV_IIF))
+		return 0;
+	if (f & RF_OIF && !in_range(p->class_out, r->oif_lo, r->oif_hi) != !!(f & RF_INV_OIF))
+		return 0;
+	if (f & RF_PROTO && (p->proto != r->proto) != !!(f & RF_INV_PROTO))
+		return 0;
+	if (f & (RF_FRAG | RF_NOT_FRAG | RF_NEVER)) {
+		if (f & RF_NEVER || (f & RF_FRAG && !p->frag_off) || (f & RF_NOT_FRAG && p->frag_off))
+			return 0;
+	}
+	if (!r->l4)
+		return 1;
+	if (p->frag_off) {
+		/* A fragment that would overwrite the flags of a TCP header is no accident (RFC 1858). */
+		return r->l4 == L4_TCP && p->frag_off == 1 ? -1 : 0;
+	}
+	if (p->flags & P_TRUNC)
+		return -1;
+	if (r->l4 == L4_ICMP) {
+		bool hit = r->l4_a == 255 || (p->icmp_type == r->l4_a && in_range(p->icmp_code, r->dport_lo, r->dport_hi));
+		return hit != !!(f & RF_INV_ICMP);
+	}
+	if (in_range(p->sport, r->sport_lo, r->sport_hi) == !!(f & RF_INV_SPORT))
+		return 0;
+	if (in_range(p->dport, r->dport_lo, r->dport_hi) == !!(f & RF_INV_DPORT))
+		return 0;
+	if (r->l4 == L4_TCP && ((p->tcp_flags & r->l4_a) == r->l4_b) == !!(f & RF_INV_TCP_FLAGS))
+		return 0;
+	return 1;
+}
+
+static __always_inline void target_connmark(struct bt_pkt *p, void *img, __u32 arg)
+{
+	struct bt_conn *c = bt_conn_of(p);
+	struct bt_line *l = line(img, arg);
+	if (!c || !l)
+		return;
+	__u32 nfmask = l->w[2], ctmask = l->w[3];
+	switch (l->w[0]) {
+	case 0:
+		c->mark = (c->mark & ~ctmask) ^ l->w[1];
+		break;
+	case 1:
+		c->mark = (c->mark & ~ctmask) ^ (p->mark & nfmask);
+		break;
+	case 2:
+		p->mark = (p->mark & ~nfmask) ^ (c->mark & ctmask);
+		break;
+	}
+}
+
+static __always_inline int finish(struct bt_pkt *p, __u32 verdict)
+{
+	p->m_verdict = verdict;
+	return 1;
+}
+
+/* The end of a chain, or RETURN: back to the caller, or the policy. */
+static __always_inline int chain_return(struct bt_step *s, struct bt_pkt *p)
+{
+	if (p->m_depth > 0) {
+		struct bt_frame *f = &p->m_stack[masked(p->m_depth - 1, BT_STACK - 1)];
+		p->m_depth--;
+		if (bt_enter(f->chain, f->pos)) {
+			stat_add(STAT_DROP_IMAGE);
+			return finish(p, V_DROP);
+		}
+		return 0;
+	}
+	count(p, p->m_policy_slot);
+	if (p->m_policy == POLICY_DROP) {
+		stat_add(STAT_DROP_RULE);
+		return finish(p, V_DROP);
+	}
+	return finish(p, V_ACCEPT);
+}
+
+static long bt_step(__u64 i, struct bt_step *s)
+{
+	struct bt_pkt *p = s->p;
+	void *img = s->img;
+	__u32 at = next_candidate(img, p);
+
+	if (at == BT_AGAIN)
+		return 0;
+	if (at == BT_NONE) {
+		if (p->m_next)
+			return bt_enter(p->m_next, 0) ? finish(p, V_DROP) : 0;
+		return chain_return(s, p);
+	}
+	p->m_pos = at + 1;
+	struct bt_rule *r = line(img, p->m_rules + at);
+	if (!r) {
+		stat_add(STAT_DROP_IMAGE);
+		return finish(p, V_DROP);
+	}
+	int hit = rule_match(p, r);
+	if (hit > 0 && r->nops) {
+		p->op_line = r->ops;
+		p->op_count = r->nops;
+		hit = bt_ops(s->skb);
+	}
+	if (hit == 0)
+		return 0;
+	if (hit < 0) {
+		stat_add(STAT_DROP_HOTDROP);
+		return finish(p, V_DROP);
+	}
+	count(p, r->slot);
+	switch (r->target) {
+	case TG_NONE:
+		return 0;
+	case TG_ACCEPT:
+		return finish(p, V_ACCEPT);
+	case TG_DROP:
+		stat_add(STAT_DROP_RULE);
+		return finish(p, V_DROP);
+	case TG_RETURN:
+		return chain_return(s, p);
+	case TG_JUMP:
+		if (p->m_depth >= BT_STACK) {
+			stat_add(STAT_DROP_DEPTH);
+			return finish(p, V_DROP);
+		}
+		p->m_stack[masked(p->m_depth, BT_STACK - 1)].chain = p->m_chain;
+		p->m_stack[masked(p->m_depth, BT_STACK - 1)].pos = p->m_pos;
+		p->m_depth++;
+		/* fallthrough */
+	case TG_GOTO:
+		if (bt_enter(r->arg, 0)) {
+			stat_add(STAT_DROP_IMAGE);
+			return finish(p, V_DROP);
+		}
+		return 0;
+	case TG_REJECT:
+		p->reject = r->arg;
+		return finish(p, V_REJECT);
+	case TG_MARK: {
+		struct bt_line *l = line(img, r->arg);
+		if (l)
+			p->mark = (p->mark & ~l->w[1]) ^ l->w[0];
+		return 0;
+	}
+	case TG_CONNMARK:
+		target_connmark(p, img, r->arg);
+		return 0;
+	case TG_NOTRACK:
+		p->notrack = 1;
+		return 0;
+	default: {
+		struct bt_nat_params *n = line(img, r->arg);
+		if (!n)
+			return finish(p, V_DROP);
+		p->nat_target = r->target;
+		p->nat_slot = r->slot;
+		p->nat = *n;
+		return finish(p, V_NAT);
+	}
+	}
+}
+
+/* Runs the base chain `hook * BT_TABLES + table` of this packet's image. Returns a bt_verdict. */
+__noinline int bt_run(struct __sk_buff *skb, __u32 which)
+{
+	struct bt_pkt *p = pkt();
+	if (!p)
+		return V_DROP;
+	struct bt_step s = { .skb = skb, .p = p };
+	s.img = image(p->slot);
+	if (!s.img)
+		goto bad;
+	struct bt_header *h = line(s.img, 0);
+	if (!h || h->generation != p->generation)
+		goto bad;
+	__u32 at = word(s.img, BT_BASES_LINE, which);
+	if (!at)
+		return V_ACCEPT;
+	struct bt_chain *base = line(s.img, at);
+	if (!base)
+		goto bad;
+	/* Wherever gotos lead, the end of the traversal is this chain's policy. */
+	p->m_policy = base->policy;
+	p->m_policy_slot = base->policy_slot;
+	p->m_depth = 0;
+	p->m_verdict = V_DROP;
+	p->nat_target = TG_NONE;
+	if (bt_enter(at, 0))
+		goto bad;
+	bpf_loop(1 << 23, bt_step, &s, 0);
+	return p->m_verdict;
+bad:
+	stat_add(STAT_DROP_IMAGE);
+	return V_DROP;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Marks on packets that one of our programs sends to another device, so that the program there knows. They live in skb->cb under
+ * a random magic of this namespace, and are taken off by whoever meets them. */
+#pragma once
+#include "bt.h"
+
+enum bt_inject {
+	INJ_NONE,
+	INJ_DONE,      /* every hook was run: let it pass */
+	INJ_LOCAL_OUT, /* made by us (an answer of REJECT): run OUTPUT and POSTROUTING; belongs to connection `ct` */
+	INJ_LO,        /* ran OUTPUT and POSTROUTING on lo's egress: its connection is known */
+};
+
+static __always_inline void mark_injected(struct __sk_buff *skb, struct bt_control *ctl, __u32 kind, __u32 ct)
+{
+	skb->cb[0] = ctl->magic;
+	skb->cb[1] = kind;
+	skb->cb[2] = ct;
+	skb->cb[3] = ~ctl->magic;
+}
+
+/* The low byte of what is returned is the kind; the rest as mark_injected's caller put it there. `*ct` is the connection + 1. */
+static __always_inline __u32 take_injected(struct __sk_buff *skb, struct bt_control *ctl, __u32 *ct)
+{
+	if (skb->cb[0] != ctl->magic || skb->cb[3] != ~ctl->magic)
+		return INJ_NONE;
+	__u32 kind = skb->cb[1];
+	*ct = skb->cb[2];
+	skb->cb[0] = 0;
+	skb->cb[3] = 0;
+	return kind;
+}
