@@ -1,0 +1,235 @@
+//! Runs one scenario in one world and writes down everything that can be seen.
+
+use crate::dissect::{Checksum, Masks, describe};
+use crate::packet;
+use crate::scenario::{Counters, Scenario, Step};
+use crate::sockets::{Ask, Server, tcp_get, udp_ask};
+use crate::sys::RawSocket;
+use crate::world::{Node, World};
+use crate::{Result, sys};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// What a scenario did, as lines of text: each step, below it what every node received, then the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The report.
+    pub text: String,
+    /// How many packets, answers and counted rules were seen: a scenario that shows nothing proves nothing.
+    pub evidence: usize,
+}
+
+struct Runner<'w> {
+    world: &'w mut World,
+    masks: Masks,
+    tcp_by_stack: bool,
+    patience: Duration,
+    last: [Option<Vec<u8>>; 4],
+    evidence: usize,
+}
+
+/// Runs `sc` in `world`. `patience` is how long the network must stay quiet before a step counts as done.
+pub fn run(world: &mut World, sc: &Scenario, patience: Duration) -> Result<Outcome> {
+    let tcp_by_stack = sc.steps.iter().any(|(_, s)| matches!(s, Step::Ask { tcp: true, .. }));
+    let masks = Masks {
+        known_ports: if sc.mask_ports.is_some() { sc.known_ports() } else { Vec::new() },
+        random_ports: sc.mask_ports.unwrap_or_default(),
+        hide_tcp_numbers: tcp_by_stack,
+    };
+    let mut r = Runner { world, masks, tcp_by_stack, patience, last: Default::default(), evidence: 0 };
+    let mut text = String::new();
+    for (line, step) in &sc.setup {
+        r.step(step).map_err(|e| format!("{line}: {e}"))?;
+    }
+    if !sc.rules.is_empty() {
+        r.world.restore(&sc.rules, &[])?;
+    }
+    r.settle()?;
+    for (line, step) in &sc.steps {
+        text += &format!("{line}\n");
+        let said = r.step(step).map_err(|e| format!("{line}: {e}"))?;
+        for l in said.into_iter().chain(r.settle()?) {
+            text += &format!("    {l}\n");
+        }
+    }
+    r.world.servers.clear();
+    let saved = r.world.save()?;
+    r.evidence += saved.lines().filter(|l| l.starts_with('[') && !l.starts_with("[0:0]")).count();
+    text += &masked_counters(&saved, sc.counters);
+    Ok(Outcome { text, evidence: r.evidence })
+}
+
+/// Leaves only those counters in the text of a save that are to be compared.
+fn masked_counters(saved: &str, which: Counters) -> String {
+    let mut table = "";
+    let mut out = String::new();
+    for l in saved.lines() {
+        table = l.strip_prefix('*').unwrap_or(table);
+        let keep = which == Counters::All || (which == Counters::Nat && table == "nat");
+        if keep {
+            out += l;
+        } else if let Some(rest) = l.strip_prefix('[') {
+            out += rest.split_once("] ").map_or(rest, |x| x.1);
+        } else if l.starts_with(':') {
+            out += l.split_once(" [").map_or(l, |x| x.0);
+        } else {
+            out += l;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+impl Runner<'_> {
+    /// Waits until nothing moves any more; returns what was received.
+    fn settle(&mut self) -> Result<Vec<String>> {
+        let mut seen: [Vec<String>; 4] = Default::default();
+        let mut quiet_since = Instant::now();
+        loop {
+            let mut news = false;
+            for (i, node) in Node::ENDS.into_iter().enumerate() {
+                while let Some(f) = self.world.taps[i].recv()? {
+                    news = true;
+                    if let Some(line) = self.frame(node, &f) {
+                        seen[i].push(format!("{}: {line}", node.letter()));
+                    }
+                }
+            }
+            for i in 0..self.world.delivered.len() {
+                while let Some(p) = self.world.delivered[i].recv()? {
+                    news = true;
+                    self.last[3] = Some(p.clone());
+                    if !self.boring(&p) {
+                        seen[3].push(format!("r: {}", describe(&p, Checksum::Either, &self.masks)));
+                    }
+                }
+            }
+            if news {
+                quiet_since = Instant::now();
+            } else if quiet_since.elapsed() >= self.patience {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(150));
+        }
+        let seen = seen.concat();
+        self.evidence += seen.len();
+        Ok(seen)
+    }
+
+    /// Segments of a TCP stack other than those that open or end a connection: their number varies.
+    fn boring(&self, p: &[u8]) -> bool {
+        self.tcp_by_stack
+            && p.len() >= 40
+            && p[9] == 6
+            && p[usize::from(p[0] & 15) * 4 + 13] & 7 == 0
+    }
+
+    fn frame(&mut self, node: Node, f: &sys::Frame) -> Option<String> {
+        let (eth, ip) = f.bytes.split_at_checked(14)?;
+        let kind = u16::from_be_bytes([eth[12], eth[13]]);
+        if kind != 0x0800 {
+            // Address resolution is the router's own affair.
+            return (kind != 0x0806).then(|| format!("frame of type {kind:04x}"));
+        }
+        self.last[Node::ENDS.iter().position(|n| *n == node)?] = Some(ip.to_vec());
+        if self.boring(ip) {
+            return None;
+        }
+        let expected = if f.partial_checksum { Checksum::Partial } else { Checksum::Full };
+        let mut line = describe(ip, expected, &self.masks);
+        if eth[..6] != node.mac() || eth[6..12] != node.router_mac() {
+            line += &format!(" STRANGE-MAC {:02x?}", &eth[..12]);
+        }
+        if let Some(v) = f.vlan {
+            line += &format!(" vlan={v}");
+        }
+        Some(line)
+    }
+
+    fn last(&self, node: Node) -> Option<Vec<u8>> {
+        self.last[Node::ENDS.iter().position(|n| *n == node).unwrap_or(3)].clone()
+    }
+
+    fn send(&self, node: Node, packet: &[u8], mark: u32, dev: Option<String>) -> Result<Vec<String>> {
+        if let Some(i) = Node::ENDS.iter().position(|n| *n == node) {
+            let mut frame = node.router_mac().to_vec();
+            frame.extend(node.mac());
+            frame.extend([8, 0]);
+            frame.extend(packet);
+            self.world.taps[i].send(&frame)?;
+            return Ok(Vec::new());
+        }
+        let to = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
+        let bytes = packet.to_vec();
+        let sent = self.world.net(Node::R).run(move || RawSocket::sender(mark, dev.as_deref())?.send(&bytes, to));
+        Ok(match sent {
+            Ok(()) => Vec::new(),
+            // A drop at OUTPUT is EPERM with netfilter; programs at tcx egress cannot say that.
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) || e.raw_os_error() == Some(libc::ENOBUFS) => Vec::new(),
+            Err(e) => vec![format!("send: {:?}", e.kind())],
+        })
+    }
+
+    fn step(&mut self, step: &Step) -> Result<Vec<String>> {
+        match step {
+            Step::Send { node, packet, mark, dev } => {
+                self.send(*node, &packet::build(packet)?, *mark, dev.clone())
+            }
+            Step::Reply { node, words } => match self.last(*node) {
+                None => Ok(vec!["nothing to reply to".into()]),
+                Some(p) => {
+                    let line = packet::reply(&p, words)?;
+                    self.send(*node, &packet::build(&line)?, 0, None)
+                }
+            },
+            Step::Error { node, kind, from, mtu } => match self.last(*node) {
+                None => Ok(vec!["nothing to complain about".into()]),
+                Some(p) => self.send(*node, &packet::error_about(&p, kind, *from, *mtu)?, 0, None),
+            },
+            Step::Serve { node, tcp, at } => {
+                let server = Server::start(self.world.net(*node).handle()?, *tcp, *at)?;
+                self.world.servers.push(server);
+                Ok(Vec::new())
+            }
+            Step::Ask { node, tcp, from, to, request, response, mark } => {
+                let ask = Ask {
+                    from: *from,
+                    to: *to,
+                    request: *request,
+                    response: *response,
+                    mark: *mark,
+                    timeout: Duration::from_millis(200).max(self.patience * 4),
+                };
+                let tcp = *tcp;
+                let mut said = self.world.net(*node).run(move || if tcp { tcp_get(ask) } else { udp_ask(ask) });
+                self.evidence += 1;
+                if self.masks.known_ports.is_empty() {
+                    return Ok(vec![said]);
+                }
+                if let Some((head, port)) = said.rsplit_once(':')
+                    && port.parse().is_ok_and(|p: u16| !self.masks.known_ports.contains(&p))
+                {
+                    said = format!("{head}:*");
+                }
+                Ok(vec![said])
+            }
+            Step::Run(line) => {
+                let mut words = line.split_whitespace();
+                let tool = words.next().ok_or("run COMMAND")?;
+                let args: Vec<&str> = words.collect();
+                let out = self.world.tool(tool, &args, "")?;
+                Ok(match out.status.code() {
+                    Some(0) => Vec::new(),
+                    code => vec![format!("exit {code:?}")],
+                })
+            }
+            Step::Restore(rules) => self.world.restore(rules, &["--noflush"]).map(|()| Vec::new()),
+            Step::Ip { node, line } => self.world.net(*node).ip_batch(line).map(|()| Vec::new()),
+            Step::Sysctl { node, setting } => self.world.net(*node).sysctls(&[setting]).map(|()| Vec::new()),
+            Step::Sleep(ms) => {
+                std::thread::sleep(Duration::from_millis(*ms));
+                Ok(Vec::new())
+            }
+        }
+    }
+}

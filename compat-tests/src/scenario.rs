@@ -1,0 +1,264 @@
+//! Scenarios as text: rules, then what happens.
+//!
+//! ```text
+//! ### a dropped port is not reached
+//! *filter
+//! -A FORWARD -p udp --dport 53 -j DROP
+//! COMMIT
+//! ---
+//! c> udp 10.1.0.10:1000 10.2.0.10:53 len=8
+//! s reply len=4
+//! ```
+//! Before the rules: `@fresh` (own namespaces), `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
+//! `@counters nat|none` (compare only those), `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
+//!
+//! Steps (`N` is a node c, r, s, t; `repeat COUNT STEP` replaces `{i}`):
+//! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`
+//! - `N reply WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
+//! - `N serve tcp|udp A:P`, `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
+//! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
+
+use crate::Result;
+use crate::packet::endpoint;
+use crate::world::Node;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// Which counters of `iptables-save -c` are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counters {
+    /// All of them.
+    #[default]
+    All,
+    /// Only the nat table's (they count connections, not segments).
+    Nat,
+    /// None: only rules are compared.
+    None,
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the module's text describes each step and its words")]
+pub enum Step {
+    Send { node: Node, packet: String, mark: u32, dev: Option<String> },
+    Reply { node: Node, words: String },
+    Error { node: Node, kind: String, from: Option<Ipv4Addr>, mtu: u16 },
+    Serve { node: Node, tcp: bool, at: SocketAddrV4 },
+    Ask { node: Node, tcp: bool, from: SocketAddrV4, to: SocketAddrV4, request: u32, response: u32, mark: u32 },
+    Run(String),
+    Restore(String),
+    Ip { node: Node, line: String },
+    Sysctl { node: Node, setting: String },
+    Sleep(u64),
+}
+
+/// A named scenario.
+#[derive(Debug, Clone, Default)]
+pub struct Scenario {
+    /// What is claimed, as a sentence.
+    pub name: String,
+    /// Input of `iptables-restore`.
+    pub rules: String,
+    /// What happens, with the text it was written as.
+    pub steps: Vec<(String, Step)>,
+    /// Before the rules are loaded.
+    pub setup: Vec<(String, Step)>,
+    /// Needs namespaces of its own.
+    pub fresh: bool,
+    /// Ports are random: those that no step names are shown as `*`, or as the range here when they lie in it.
+    pub mask_ports: Option<(u16, u16)>,
+    /// Which counters are compared.
+    pub counters: Counters,
+}
+
+impl Scenario {
+    /// Makes a scenario from its parts; `steps` is text, one step a line.
+    pub fn new(name: impl Into<String>, rules: impl Into<String>, steps: &str) -> Result<Self> {
+        let mut s = Self { name: name.into(), rules: rules.into(), ..Self::default() };
+        for line in steps.lines() {
+            s.add_steps(line)?;
+        }
+        Ok(s)
+    }
+
+    /// Every number that may be a port in the text of the steps.
+    pub fn known_ports(&self) -> Vec<u16> {
+        let all = self.steps.iter().map(|(t, _)| t.as_str());
+        let mut ports: Vec<u16> =
+            all.flat_map(|l| l.split(|c: char| !c.is_ascii_digit())).filter_map(|w| w.parse().ok()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    fn add_steps(&mut self, line: &str) -> Result<()> {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(());
+        }
+        if let Some(rest) = line.strip_prefix("repeat ") {
+            let (n, step) = rest.split_once(' ').ok_or("repeat COUNT STEP")?;
+            for i in 0..n.parse::<u32>()? {
+                let text = step.replace("{i}", &i.to_string());
+                self.steps.push((text.clone(), step_of(&text)?));
+            }
+        } else {
+            self.steps.push((line.to_owned(), step_of(line)?));
+        }
+        Ok(())
+    }
+}
+
+/// Reads all scenarios of a file's text.
+pub fn parse(text: &str) -> Result<Vec<Scenario>> {
+    let mut all: Vec<Scenario> = Vec::new();
+    let mut in_steps = false;
+    for (n, line) in text.lines().enumerate() {
+        let fail = |e: Box<dyn std::error::Error + Send + Sync>| format!("line {}: {line:?}: {e}", n + 1);
+        if let Some(name) = line.strip_prefix("### ") {
+            if all.iter().any(|s| s.name == name) {
+                return Err(fail("two scenarios of this name".into()).into());
+            }
+            all.push(Scenario { name: name.trim().to_owned(), ..Scenario::default() });
+            in_steps = false;
+            continue;
+        }
+        let Some(s) = all.last_mut() else {
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            return Err(fail("text before the first scenario".into()).into());
+        };
+        if line.trim() == "---" {
+            in_steps = true;
+        } else if in_steps {
+            s.add_steps(line).map_err(fail)?;
+        } else if let Some(option) = line.strip_prefix('@') {
+            match option.trim() {
+                "fresh" => s.fresh = true,
+                "mask-ports" => s.mask_ports = Some((0, 0)),
+                "counters nat" => s.counters = Counters::Nat,
+                "counters none" => s.counters = Counters::None,
+                other if other.starts_with("mask-ports ") => {
+                    let (a, b) = other[11..].split_once('-').ok_or("mask-ports FROM-TO")?;
+                    s.mask_ports = Some((a.parse()?, b.parse()?));
+                }
+                other => s.setup.push((other.to_owned(), step_of(other).map_err(fail)?)),
+            }
+        } else if !line.trim().is_empty() && !line.starts_with("# ") {
+            s.rules.push_str(line);
+            s.rules.push('\n');
+        }
+    }
+    match all.iter().find(|s| s.steps.is_empty()) {
+        Some(s) => Err(format!("scenario {:?} has no steps", s.name).into()),
+        None => Ok(all),
+    }
+}
+
+fn socket_address(s: &str) -> Result<SocketAddrV4> {
+    endpoint(s).map(|(a, p)| SocketAddrV4::new(a, p))
+}
+
+fn number(s: &str) -> Result<u32> {
+    Ok(match s.strip_prefix("0x") {
+        Some(h) => u32::from_str_radix(h, 16)?,
+        None => s.parse()?,
+    })
+}
+
+fn step_of(line: &str) -> Result<Step> {
+    let (first, rest) = line.split_once(' ').ok_or("a step has at least two words")?;
+    let rest = rest.trim();
+    if let Some(node) = first.strip_suffix('>') {
+        let node = Node::of(node)?;
+        let (mut packet, mut mark, mut dev) = (rest, 0, None);
+        while let Some((w, more)) = packet.split_once(' ') {
+            if let Some(m) = w.strip_prefix("mark=") {
+                mark = number(m)?;
+            } else if let Some(d) = w.strip_prefix("dev=") {
+                dev = Some(d.to_owned());
+            } else {
+                break;
+            }
+            packet = more;
+        }
+        if node != Node::R && (mark != 0 || dev.is_some()) {
+            return Err("mark= and dev= are for the router's own packets".into());
+        }
+        crate::packet::build(packet)?;
+        return Ok(Step::Send { node, packet: packet.to_owned(), mark, dev });
+    }
+    match first {
+        "run" => return Ok(Step::Run(rest.to_owned())),
+        "restore" => return Ok(Step::Restore(rest.split(';').map(|l| format!("{}\n", l.trim())).collect())),
+        "sleep" => return Ok(Step::Sleep(rest.parse()?)),
+        "ip" | "sysctl" => {
+            let (node, line) = rest.split_once(' ').ok_or("NODE LINE expected")?;
+            let node = Node::of(node)?;
+            return Ok(match first {
+                "ip" => Step::Ip { node, line: line.to_owned() },
+                _ => Step::Sysctl { node, setting: line.to_owned() },
+            });
+        }
+        _ => {}
+    }
+    let node = Node::of(first)?;
+    let mut words = rest.split_whitespace();
+    let verb = words.next().ok_or("verb expected")?;
+    let after = rest[verb.len()..].trim().to_owned();
+    Ok(match verb {
+        "reply" => Step::Reply { node, words: after },
+        "error" => {
+            let kind = words.next().ok_or("TYPE/CODE expected")?.to_owned();
+            let (mut from, mut mtu) = (None, 0);
+            for w in words {
+                match w.split_once('=') {
+                    Some(("from", v)) => from = Some(v.parse()?),
+                    Some(("mtu", v)) => mtu = v.parse()?,
+                    _ => return Err(format!("unknown word {w:?}").into()),
+                }
+            }
+            Step::Error { node, kind, from, mtu }
+        }
+        "serve" => {
+            let tcp = words.next().ok_or("tcp or udp expected")? == "tcp";
+            Step::Serve { node, tcp, at: socket_address(words.next().ok_or("ADDRESS:PORT expected")?)? }
+        }
+        "tcp-get" | "udp-ask" => {
+            let from = socket_address(words.next().ok_or("FROM expected")?)?;
+            let to = socket_address(words.next().ok_or("TO expected")?)?;
+            let (mut request, mut response, mut mark) = (10, 20, 0);
+            for w in words {
+                match w.split_once('=') {
+                    Some(("req", v)) => request = v.parse()?,
+                    Some(("resp", v)) => response = v.parse()?,
+                    Some(("mark", v)) => mark = number(v)?,
+                    _ => return Err(format!("unknown word {w:?}").into()),
+                }
+            }
+            Step::Ask { node, tcp: verb == "tcp-get", from, to, request, response, mark }
+        }
+        other => return Err(format!("unknown verb {other:?}").into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_is_read_with_its_options_and_repeats() {
+        let all = parse("# x\n### one\n@fresh\n*filter\nCOMMIT\n---\nrepeat 2 c> udp 1.1.1.1:{i} 2.2.2.2:5\nr> mark=0x10 dev=lo udp 1.1.1.1:1 2.2.2.2:5\n").unwrap();
+        assert_eq!(all.len(), 1);
+        assert!(all[0].fresh);
+        assert_eq!(all[0].steps.len(), 3);
+        assert_eq!(all[0].steps[1].0, "c> udp 1.1.1.1:1 2.2.2.2:5");
+        assert!(matches!(&all[0].steps[2].1, Step::Send { mark: 16, dev: Some(d), .. } if d == "lo"));
+    }
+
+    #[test]
+    fn a_wrong_step_is_an_error_with_its_line() {
+        let e = parse("### one\n---\nc frobnicate x\n").unwrap_err().to_string();
+        assert!(e.starts_with("line 3:"), "{e}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Runs scenarios in two worlds at once and compares.
+
+use crate::run::{Outcome, run};
+use crate::scenario::{Scenario, parse};
+use crate::world::{Kind, World};
+use crate::{Result, diff, sys};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+const QUICK: Duration = Duration::from_millis(1);
+const PATIENT: Duration = Duration::from_millis(40);
+
+/// Which implementation is compared with legacy: bpftables, or legacy itself with `COMPAT_SUBJECT=legacy`.
+pub fn subject() -> Kind {
+    match std::env::var("COMPAT_SUBJECT").as_deref() {
+        Ok("legacy") => Kind::Legacy,
+        Ok("ours") | Err(_) => Kind::Ours,
+        Ok(other) => panic!("COMPAT_SUBJECT={other}: expected legacy or ours"),
+    }
+}
+
+/// Two worlds: legacy, and the subject.
+#[derive(Debug)]
+pub struct Pair {
+    legacy: World,
+    subject: World,
+}
+
+impl Pair {
+    /// Builds both.
+    pub fn new(kind: Kind) -> Result<Self> {
+        Ok(Self { legacy: World::new(Kind::Legacy, 0)?, subject: World::new(kind, 1)? })
+    }
+
+    fn both<T: Send>(&mut self, f: impl Fn(&mut World) -> Result<T> + Sync) -> Result<(T, T)> {
+        let (a, b) = std::thread::scope(|s| {
+            let first = s.spawn(|| {
+                let _ = sys::pin_to_cpu(0);
+                f(&mut self.legacy)
+            });
+            let second = s.spawn(|| {
+                let _ = sys::pin_to_cpu(1);
+                f(&mut self.subject)
+            });
+            (first.join().expect("the legacy run panicked"), second.join().expect("the subject's run panicked"))
+        });
+        Ok((a.map_err(|e| format!("legacy: {e}"))?, b.map_err(|e| format!("subject: {e}"))?))
+    }
+
+    /// Runs a scenario in both.
+    pub fn run(&mut self, sc: &Scenario, patience: Duration) -> Result<(Outcome, Outcome)> {
+        self.both(|w| run(w, sc, patience))
+    }
+
+    /// Makes both as good as new.
+    pub fn reset(&mut self) -> Result<()> {
+        self.both(World::reset).map(drop)
+    }
+}
+
+/// Runs all scenarios of a file below `scenarios/` and panics with every difference found.
+pub fn file(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let all = parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    scenarios(name, &all);
+}
+
+/// Runs scenarios and panics with every difference found. `COMPAT_ONLY=TEXT` picks those whose name has TEXT.
+pub fn scenarios(suite: &str, all: &[Scenario]) {
+    let only = std::env::var("COMPAT_ONLY").unwrap_or_default();
+    let chosen: Vec<&Scenario> = all.iter().filter(|s| s.name.contains(&only)).collect();
+    let failures = differences(&chosen, subject());
+    assert!(!all.is_empty(), "{suite}: no scenarios");
+    if failures.is_empty() {
+        return;
+    }
+    let mut report = String::new();
+    for f in &failures {
+        let _ = writeln!(report, "\n### {}\n{}", f.name, f.what);
+    }
+    let _ = write!(report, "\n{suite}: {} of {} scenarios differ:", failures.len(), chosen.len());
+    for f in &failures {
+        let _ = write!(report, "\n  {}", f.name);
+    }
+    panic!("{report}");
+}
+
+/// A scenario in which the two worlds differ (or one could not run it).
+#[derive(Debug)]
+pub struct Failure {
+    /// The scenario's name.
+    pub name: String,
+    /// The difference, or the error.
+    pub what: String,
+}
+
+/// Runs scenarios against `kind` and returns the differences.
+pub fn differences(all: &[&Scenario], kind: Kind) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    let mut pair: Option<Pair> = None;
+    for sc in all {
+        if sc.fresh {
+            pair = None;
+        }
+        let result = quick(&mut pair, sc, kind).and_then(|difference| {
+            if difference.is_none() {
+                return Ok(None);
+            }
+            // A difference must also be seen in new worlds with all the time in the world.
+            pair = None;
+            let mut fresh = Pair::new(kind)?;
+            let (a, b) = fresh.run(sc, PATIENT)?;
+            let real = compare(sc, &a, &b);
+            if real.is_none() {
+                eprintln!("note: {:?} was equal only at the second, patient run", sc.name);
+            }
+            Ok(real)
+        });
+        let what = match result {
+            Ok(None) => None,
+            Ok(Some(d)) => Some(d),
+            Err(e) => Some(e.to_string()),
+        };
+        if let Some(what) = what {
+            failures.push(Failure { name: sc.name.clone(), what });
+            pair = None;
+        }
+        if sc.fresh {
+            pair = None;
+        }
+    }
+    failures
+}
+
+fn quick(pair: &mut Option<Pair>, sc: &Scenario, kind: Kind) -> Result<Option<String>> {
+    if let Some(p) = pair.as_mut() {
+        p.reset()?;
+    }
+    let p = match pair {
+        Some(p) => p,
+        None => pair.insert(Pair::new(kind)?),
+    };
+    let (a, b) = p.run(sc, QUICK)?;
+    if std::env::var_os("COMPAT_SHOW").is_some() {
+        eprintln!("\n### {}\n{}", sc.name, a.text);
+    }
+    Ok(compare(sc, &a, &b))
+}
+
+fn compare(sc: &Scenario, a: &Outcome, b: &Outcome) -> Option<String> {
+    if a.evidence == 0 {
+        return Some("legacy shows no packet, answer or counter: the scenario proves nothing".into());
+    }
+    (a.text != b.text).then(|| format!("{}{}", sc.rules, diff::lines(&a.text, &b.text, "legacy", "subject")))
+}

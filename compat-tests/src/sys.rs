@@ -1,0 +1,298 @@
+//! The only unsafe code of the harness: namespaces, raw sockets and what `std` has no call for.
+//!
+//! Every function is a thin wrapper that turns a C return value into an [`io::Result`].
+#![expect(unsafe_code, reason = "setns, packet sockets and raw sockets have no safe wrapper in std")]
+
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+const ETH_P_ALL: u16 = 0x0003;
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+const PACKET_AUXDATA: libc::c_int = 8;
+const TP_STATUS_CSUMNOTREADY: u32 = 1 << 3;
+const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
+
+/// `struct tpacket_auxdata` of `linux/if_packet.h`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Auxdata {
+    status: u32,
+    len: u32,
+    snaplen: u32,
+    mac: u16,
+    net: u16,
+    vlan_tci: u16,
+    vlan_tpid: u16,
+}
+
+/// One frame read from a packet socket.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The bytes from the link-layer header on.
+    pub bytes: Vec<u8>,
+    /// The transport checksum holds only the pseudo header's sum (offloaded).
+    pub partial_checksum: bool,
+    /// The VLAN tag the kernel keeps beside the packet, if any.
+    pub vlan: Option<u16>,
+}
+
+fn check(ret: libc::c_int) -> io::Result<libc::c_int> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+fn setopt<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: `value` is valid for reads of `size_of::<T>()` bytes and the kernel only copies it.
+    check(unsafe {
+        libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t)
+    })
+    .map(drop)
+}
+
+fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: plain system call; a non-negative result is a descriptor that nobody else owns.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol))?)) }
+}
+
+fn sockaddr(addr: SocketAddrV4) -> libc::sockaddr_in {
+    // SAFETY: all-zero is a valid sockaddr_in.
+    let mut sa: libc::sockaddr_in = unsafe { zeroed() };
+    sa.sin_family = libc::AF_INET as libc::sa_family_t;
+    sa.sin_port = addr.port().to_be();
+    sa.sin_addr.s_addr = u32::from_ne_bytes(addr.ip().octets());
+    sa
+}
+
+/// Moves the calling thread into a new, empty network namespace.
+pub fn unshare_net() -> io::Result<()> {
+    // SAFETY: plain system call that affects the calling thread only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map(drop)
+}
+
+/// Moves the calling thread into the network namespace that `ns` refers to.
+pub fn enter_net(ns: &OwnedFd) -> io::Result<()> {
+    // SAFETY: plain system call that affects the calling thread only.
+    check(unsafe { libc::setns(ns.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+}
+
+/// The index of a device of the calling thread's namespace.
+pub fn ifindex(name: &str) -> io::Result<u32> {
+    let c = std::ffi::CString::new(name).map_err(io::Error::other)?;
+    // SAFETY: `c` is a NUL-terminated string that outlives the call.
+    match unsafe { libc::if_nametoindex(c.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        n => Ok(n),
+    }
+}
+
+/// Binds the calling thread to one CPU, so that its packets keep their order.
+pub fn pin_to_cpu(cpu: usize) -> io::Result<()> {
+    // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET stays in bounds for cpu < 1024.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = zeroed();
+        libc::CPU_SET(cpu % 1024, &mut set);
+        set
+    };
+    // SAFETY: `set` is valid for reads of its size; 0 names the calling thread.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) }).map(drop)
+}
+
+/// A packet socket on one device that sees what the device receives, not what it sends.
+#[derive(Debug)]
+pub struct PacketSocket {
+    fd: OwnedFd,
+    ifindex: u32,
+}
+
+impl PacketSocket {
+    /// Opens the socket in the calling thread's namespace on the device called `dev`.
+    pub fn open(dev: &str) -> io::Result<Self> {
+        let index = ifindex(dev)?;
+        let fd = socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)?;
+        setopt(fd.as_raw_fd(), libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1i32)?;
+        setopt(fd.as_raw_fd(), libc::SOL_PACKET, PACKET_AUXDATA, &1i32)?;
+        setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(64i32 << 20))?;
+        let sa = Self::address(index);
+        // SAFETY: `sa` is a valid sockaddr_ll for its stated size.
+        check(unsafe {
+            libc::bind(
+                fd.as_raw_fd(),
+                (&raw const sa).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
+        })?;
+        Ok(Self { fd, ifindex: index })
+    }
+
+    fn address(index: u32) -> libc::sockaddr_ll {
+        // SAFETY: all-zero is a valid sockaddr_ll.
+        let mut sa: libc::sockaddr_ll = unsafe { zeroed() };
+        sa.sll_family = libc::AF_PACKET as u16;
+        sa.sll_protocol = ETH_P_ALL.to_be();
+        sa.sll_ifindex = index as i32;
+        sa
+    }
+
+    /// Sends one frame, link-layer header included.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        let mut sa = Self::address(self.ifindex);
+        sa.sll_protocol = u16::from_ne_bytes([frame[12], frame[13]]);
+        // SAFETY: `frame` and `sa` are valid for reads of the stated sizes.
+        let n = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                (&raw const sa).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
+        };
+        if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// The next frame, or `None` when there is none right now.
+    pub fn recv(&self) -> io::Result<Option<Frame>> {
+        let mut buf = vec![0u8; 70_000];
+        let mut control = [0u64; 16];
+        let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+        // SAFETY: all-zero is a valid msghdr.
+        let mut msg: libc::msghdr = unsafe { zeroed() };
+        msg.msg_iov = &raw mut iov;
+        msg.msg_iovlen = 1;
+        msg.msg_control = control.as_mut_ptr().cast();
+        msg.msg_controllen = size_of_val(&control);
+        // SAFETY: `msg` points at buffers that live to the end of this function.
+        let n = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut msg, 0) };
+        if n < 0 {
+            let e = io::Error::last_os_error();
+            return if e.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(e) };
+        }
+        buf.truncate(n as usize);
+        let mut frame = Frame { bytes: buf, partial_checksum: false, vlan: None };
+        // SAFETY: CMSG_FIRSTHDR and CMSG_DATA stay inside `control`, which the kernel filled; Auxdata is
+        // read unaligned from at least cmsg_len bytes, checked before.
+        unsafe {
+            let c = libc::CMSG_FIRSTHDR(&raw const msg);
+            if !c.is_null()
+                && (*c).cmsg_level == libc::SOL_PACKET
+                && (*c).cmsg_type == PACKET_AUXDATA
+                && (*c).cmsg_len >= libc::CMSG_LEN(size_of::<Auxdata>() as u32) as usize
+            {
+                let aux: Auxdata = std::ptr::read_unaligned(libc::CMSG_DATA(c).cast());
+                frame.partial_checksum = aux.status & TP_STATUS_CSUMNOTREADY != 0;
+                if aux.status & TP_STATUS_VLAN_VALID != 0 {
+                    frame.vlan = Some(aux.vlan_tci & 0xfff);
+                }
+            }
+        }
+        Ok(Some(frame))
+    }
+}
+
+/// A raw IPv4 socket: it receives what the INPUT hook let through.
+#[derive(Debug)]
+pub struct RawSocket {
+    fd: OwnedFd,
+}
+
+impl RawSocket {
+    /// Opens a receiving socket for one IP protocol number.
+    pub fn receiver(protocol: u8) -> io::Result<Self> {
+        let fd = socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, i32::from(protocol))?;
+        setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(16i32 << 20))?;
+        Ok(Self { fd })
+    }
+
+    /// Opens a sending socket (`IP_HDRINCL`); its packets pass the OUTPUT hook. `mark` is the packet mark.
+    pub fn sender(mark: u32, dev: Option<&str>) -> io::Result<Self> {
+        let fd = socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW)?;
+        setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, &1i32)?;
+        if mark != 0 {
+            setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, &mark)?;
+        }
+        if let Some(dev) = dev {
+            let mut name = [0u8; libc::IFNAMSIZ];
+            name[..dev.len()].copy_from_slice(dev.as_bytes());
+            setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &name)?;
+        }
+        Ok(Self { fd })
+    }
+
+    /// Sends one IPv4 packet, header included, to the header's destination.
+    pub fn send(&self, packet: &[u8], to: Ipv4Addr) -> io::Result<()> {
+        let sa = sockaddr(SocketAddrV4::new(to, 0));
+        // SAFETY: `packet` and `sa` are valid for reads of the stated sizes.
+        let n = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                0,
+                (&raw const sa).cast(),
+                size_of::<libc::sockaddr_in>() as libc::socklen_t,
+            )
+        };
+        if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// The next packet (from the IP header on), or `None`.
+    pub fn recv(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut buf = vec![0u8; 70_000];
+        // SAFETY: `buf` is valid for writes of its length.
+        let n = unsafe { libc::recv(self.fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), 0) };
+        if n < 0 {
+            let e = io::Error::last_os_error();
+            return if e.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(e) };
+        }
+        buf.truncate(n as usize);
+        Ok(Some(buf))
+    }
+}
+
+/// Connects a TCP socket from a chosen source address and port within `timeout`.
+pub fn tcp_connect(from: SocketAddrV4, to: SocketAddrV4, mark: u32, timeout: Duration) -> io::Result<TcpStream> {
+    let fd = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, &1i32)?;
+    if mark != 0 {
+        setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, &mark)?;
+    }
+    let (a, b) = (sockaddr(from), sockaddr(to));
+    let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: `a` is a valid sockaddr_in of the stated size.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const a).cast(), size) })?;
+    // SAFETY: `b` is a valid sockaddr_in of the stated size.
+    if let Err(e) = check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const b).cast(), size) }) {
+        if e.raw_os_error() != Some(libc::EINPROGRESS) {
+            return Err(e);
+        }
+        let mut p = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        // SAFETY: `p` is one valid pollfd.
+        if check(unsafe { libc::poll(&raw mut p, 1, timeout.as_millis() as i32) })? == 0 {
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
+        }
+    }
+    let stream = TcpStream::from(fd);
+    if let Some(e) = stream.take_error()? {
+        return Err(e);
+    }
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// Sets the packet mark of a socket.
+pub fn set_mark(fd: &impl AsRawFd, mark: u32) -> io::Result<()> {
+    setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, &mark)
+}
+
+/// Takes a `flock` on an open file without waiting; `false` means that somebody else holds it.
+pub fn try_flock(fd: &impl AsRawFd) -> io::Result<bool> {
+    // SAFETY: plain system call on a descriptor that the caller keeps open.
+    match check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(e) => Err(e),
+    }
+}

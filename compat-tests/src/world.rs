@@ -1,0 +1,338 @@
+//! One set of namespaces: client, router and two servers, with the tools of one implementation.
+//!
+//! ```text
+//! c 10.1.0.2 --- eth0 10.1.0.1 |          | eth1 10.2.0.1 --- s 10.2.0.2
+//!                              | router r |
+//!                              |          | eth2 10.3.0.1 --- t 10.3.0.2
+//! ```
+//! The end points c, s and t have a stack on .2; .10 to .14 are addresses that only scripted packets use
+//! (their stack drops silently what arrives for them), and so is .100, a service address of nobody. All neighbours are permanent, IPv6 is off, ICMP
+//! rate limits are off: no packet moves that a scenario did not ask for.
+
+use crate::netns::Netns;
+use crate::sys::{PacketSocket, RawSocket};
+use crate::{Result, sockets};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Which implementation a world's rules run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Legacy iptables and netfilter.
+    Legacy,
+    /// bpftables.
+    Ours,
+}
+
+/// A namespace of the topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Node {
+    /// The client, 10.1.0.2.
+    C,
+    /// The router, where the rules are.
+    R,
+    /// The first server, 10.2.0.2.
+    S,
+    /// The second server, 10.3.0.2.
+    T,
+}
+
+impl Node {
+    /// The end points, in the order of the router's devices eth0, eth1, eth2.
+    pub const ENDS: [Self; 3] = [Self::C, Self::S, Self::T];
+
+    /// The letter that scenarios use.
+    pub fn letter(self) -> char {
+        match self {
+            Self::C => 'c',
+            Self::R => 'r',
+            Self::S => 's',
+            Self::T => 't',
+        }
+    }
+
+    /// The node of a letter.
+    pub fn of(s: &str) -> Result<Self> {
+        Ok(match s {
+            "c" => Self::C,
+            "r" => Self::R,
+            "s" => Self::S,
+            "t" => Self::T,
+            _ => return Err(format!("no node is called {s:?} (c, r, s, t)").into()),
+        })
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::C => 0,
+            Self::S => 1,
+            Self::T => 2,
+            Self::R => 3,
+        }
+    }
+
+    /// The MAC address of an end point.
+    pub fn mac(self) -> [u8; 6] {
+        [2, 0, 0, 0, self.index() as u8 + 1, 2]
+    }
+
+    /// The MAC address of the router's device towards this end point.
+    pub fn router_mac(self) -> [u8; 6] {
+        [2, 0, 0, 0, self.index() as u8 + 1, 1]
+    }
+}
+
+/// The multi-call binary of bpftables; an error that says where it was expected when it is not there.
+pub fn our_binary() -> Result<PathBuf> {
+    let path = if let Some(p) = std::env::var_os("BPFTABLES_BIN") {
+        PathBuf::from(p)
+    } else {
+        // .../target/debug/deps/test-hash or .../target/debug/scenario
+        let exe = std::env::current_exe()?;
+        let dir = exe.ancestors().skip(1).find(|d| !d.ends_with("deps")).ok_or("no target directory")?;
+        let beside = dir.join("xtables-bpf-multi");
+        let release = dir.with_file_name("release").join("xtables-bpf-multi");
+        if !beside.exists() && release.exists() { release } else { beside }
+    };
+    if path.is_file() {
+        Ok(std::fs::canonicalize(path)?)
+    } else {
+        Err(format!(
+            "the binary under test is missing: {} (build it with `cargo build -p bpftables-shim`, or set BPFTABLES_BIN)",
+            path.display()
+        )
+        .into())
+    }
+}
+
+/// A directory with the tools of one implementation under their usual names, and a lock file of its own.
+#[derive(Debug)]
+pub struct Tools {
+    /// Whose tools they are.
+    pub kind: Kind,
+    /// Where the symbolic links are.
+    pub dir: PathBuf,
+}
+
+impl Tools {
+    /// Links the tools into a fresh directory.
+    pub fn new(kind: Kind) -> Result<Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let binary = match kind {
+            Kind::Legacy => PathBuf::from("/usr/sbin/xtables-legacy-multi"),
+            Kind::Ours => our_binary()?,
+        };
+        if !binary.exists() {
+            return Err(format!("{} is missing: install the package iptables", binary.display()).into());
+        }
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("bpftables-compat-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        for name in ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"] {
+            std::os::unix::fs::symlink(&binary, dir.join(name))?;
+        }
+        if kind == Kind::Ours {
+            std::os::unix::fs::symlink(&binary, dir.join("bpftables"))?;
+        }
+        Ok(Self { kind, dir })
+    }
+
+    /// A command of this implementation, by its usual name.
+    pub fn command(&self, name: &str) -> Command {
+        let mut c = Command::new(self.dir.join(name));
+        c.env("XTABLES_LOCKFILE", self.lock_file()).current_dir("/").env_remove("RUST_BACKTRACE");
+        c
+    }
+
+    /// The xtables lock file of these tools: parallel tests must not wait for each other.
+    pub fn lock_file(&self) -> PathBuf {
+        self.dir.join("xtables.lock")
+    }
+}
+
+impl Drop for Tools {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The namespaces of one topology with their captures.
+#[derive(Debug)]
+pub struct World {
+    /// Servers that scenarios started; first, so that they end before the namespaces do.
+    pub servers: Vec<sockets::Server>,
+    /// The tools of the implementation under test.
+    pub tools: Tools,
+    /// What the end points c, s, t receive.
+    pub taps: Vec<PacketSocket>,
+    /// What the router's INPUT hook lets through.
+    pub delivered: Vec<RawSocket>,
+    nets: Vec<Netns>,
+}
+
+/// IP protocols whose local delivery on the router is observed.
+const DELIVERED: [u8; 7] = [1, 6, 17, 47, 132, 253, 50];
+
+impl World {
+    /// Builds the topology on one CPU.
+    pub fn new(kind: Kind, cpu: usize) -> Result<Self> {
+        let tools = Tools::new(kind)?;
+        let nets = (0..4).map(|_| Netns::new(cpu)).collect::<Result<Vec<_>>>()?;
+        for n in &nets {
+            n.sysctls(&[
+                "?net/ipv6/conf/all/disable_ipv6=1",
+                "?net/ipv6/conf/default/disable_ipv6=1",
+                "net/ipv4/conf/all/rp_filter=0",
+                "net/ipv4/conf/default/rp_filter=0",
+                "net/ipv4/conf/all/send_redirects=0",
+                "net/ipv4/conf/default/send_redirects=0",
+                "net/ipv4/icmp_ratemask=0",
+                "net/ipv4/icmp_ratelimit=0",
+                "?net/ipv4/icmp_msgs_per_sec=1000000",
+                "?net/ipv4/icmp_msgs_burst=100000",
+                "net/ipv4/tcp_timestamps=0",
+                "net/ipv4/tcp_sack=0",
+                "net/ipv4/tcp_window_scaling=0",
+                "net/ipv4/tcp_ecn=0",
+                "net/ipv4/icmp_echo_ignore_broadcasts=0",
+            ])?;
+        }
+        let r = &nets[Node::R.index()];
+        let mut lines = String::from("link set lo up\n");
+        for (i, n) in Node::ENDS.into_iter().enumerate() {
+            lines += &format!(
+                "link add eth{i} address {} type veth peer name eth0 address {} netns {}\n\
+                 link set eth{i} up\n",
+                mac(n.router_mac()),
+                mac(n.mac()),
+                nets[n.index()].path()
+            );
+        }
+        r.ip_batch(&lines)?;
+        for n in Node::ENDS {
+            let k = n.index() + 1;
+            nets[n.index()].ip_batch(&format!(
+                "link set lo up\nlink set eth0 up\naddr add 10.{k}.0.2/32 dev eth0\n\
+                 neigh replace 10.{k}.0.1 lladdr {} dev eth0 nud permanent\n\
+                 route add default via 10.{k}.0.1 dev eth0 onlink\n",
+                mac(n.router_mac())
+            ))?;
+        }
+        // Addresses come after both ends of the links are up, lest a route be missing.
+        let mut lines = String::new();
+        for (i, n) in Node::ENDS.into_iter().enumerate() {
+            let k = i + 1;
+            lines += &format!("addr add 10.{k}.0.1/24 brd + dev eth{i}\n");
+            for host in [2, 10, 11, 12, 13, 14, 100] {
+                lines += &format!("neigh replace 10.{k}.0.{host} lladdr {} dev eth{i} nud permanent\n", mac(n.mac()));
+            }
+        }
+        lines += "route add 192.0.2.0/24 via 10.2.0.10\nroute add 198.51.100.0/24 via 10.3.0.10\n\
+                  route add unreachable 203.0.113.0/26\nroute add prohibit 203.0.113.64/26\n\
+                  route add blackhole 203.0.113.128/26\n";
+        r.ip_batch(&lines)?;
+        r.sysctls(&["net/ipv4/ip_forward=1", "?net/netfilter/nf_conntrack_tcp_loose=1"])?;
+        let mut taps = Vec::new();
+        for n in Node::ENDS {
+            taps.push(nets[n.index()].run(|| PacketSocket::open("eth0"))?);
+        }
+        let delivered = r.run(|| DELIVERED.into_iter().map(RawSocket::receiver).collect::<std::io::Result<Vec<_>>>())?;
+        Ok(Self { servers: Vec::new(), tools, taps, delivered, nets })
+    }
+
+    /// The namespace of a node.
+    pub fn net(&self, node: Node) -> &Netns {
+        &self.nets[node.index()]
+    }
+
+    /// Runs one of the implementation's commands on the router.
+    pub fn tool(&self, name: &str, args: &[&str], stdin: &str) -> Result<Output> {
+        let mut c = self.tools.command(name);
+        c.args(args);
+        self.net(Node::R).command(c, stdin.as_bytes())
+    }
+
+    /// Loads rules with `iptables-restore`; a refusal is an error.
+    pub fn restore(&self, rules: &str, args: &[&str]) -> Result<()> {
+        let out = self.tool("iptables-restore", args, rules)?;
+        if out.status.success() {
+            return Ok(());
+        }
+        let err = String::from_utf8_lossy(&out.stderr);
+        Err(format!("iptables-restore ({:?}) said {}: {err}", self.tools.kind, out.status).into())
+    }
+
+    /// `iptables-save -c` without its comment lines (they carry dates and the version).
+    pub fn save(&self) -> Result<String> {
+        let out = self.tool("iptables-save", &["-c"], "")?;
+        if !out.status.success() {
+            let err = String::from_utf8_lossy(&out.stderr);
+            return Err(format!("iptables-save ({:?}) said {}: {err}", self.tools.kind, out.status).into());
+        }
+        let text = String::from_utf8_lossy(&out.stdout);
+        Ok(text.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect())
+    }
+
+    /// Empties all tables in use, sets their policies to ACCEPT and forgets all connections.
+    pub fn reset(&mut self) -> Result<()> {
+        self.servers.clear();
+        let mut rules = String::new();
+        for line in self.save()?.lines() {
+            if line.starts_with('*') || line == "COMMIT" {
+                rules += &format!("{line}\n");
+            } else if let Some(chain) = line.strip_prefix(':')
+                && let Some((name, policy)) = chain.split_once(' ')
+                && !policy.starts_with('-')
+            {
+                rules += &format!(":{name} ACCEPT [0:0]\n");
+            }
+        }
+        // Each save prints the table initialised last first; loading in that order changes nothing.
+        if !rules.is_empty() {
+            self.restore(&rules, &[])?;
+        }
+        let out = match self.tools.kind {
+            Kind::Legacy => self.net(Node::R).command(
+                {
+                    let mut c = Command::new("conntrack");
+                    c.arg("-F");
+                    c
+                },
+                b"",
+            )?,
+            Kind::Ours => self.tool("bpftables", &["conntrack", "--flush"], "")?,
+        };
+        if !out.status.success() {
+            return Err(format!("cannot forget connections: {}", String::from_utf8_lossy(&out.stderr)).into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.servers.clear();
+        if self.tools.kind == Kind::Ours {
+            // The namespace's hooks and pins go before the namespace does.
+            let _ = self.tool("bpftables", &["uninstall-hooks"], "");
+        }
+    }
+}
+
+fn mac(m: [u8; 6]) -> String {
+    m.map(|b| format!("{b:02x}")).join(":")
+}
+
+/// The folder of real input that accompanies the project, from `BPFTABLES_CORPUS` or beside the checkout.
+pub fn corpus() -> Result<PathBuf> {
+    let path = match std::env::var_os("BPFTABLES_CORPUS") {
+        Some(p) => PathBuf::from(p),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"),
+    };
+    if path.join("kube-proxy").is_dir() {
+        Ok(path)
+    } else {
+        Err(format!("the corpus is not at {} (set BPFTABLES_CORPUS)", path.display()).into())
+    }
+}

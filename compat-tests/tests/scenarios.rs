@@ -1,0 +1,38 @@
+//! The scenario files, each against legacy. Every test needs root and the binary under test.
+
+use bpftables_compat_tests::suite;
+
+#[test]
+fn verdicts_chains_and_policies_are_those_of_legacy() {
+    suite::file("basics.txt");
+}
+
+#[test]
+fn every_kind_of_translation_is_that_of_legacy() {
+    suite::file("nat.txt");
+}
+
+#[test]
+fn icmp_errors_are_translated_inside_and_out_as_by_legacy() {
+    suite::file("icmp_nat.txt");
+}
+
+#[test]
+fn connection_states_are_those_of_legacy() {
+    suite::file("conntrack.txt");
+}
+
+#[test]
+fn reject_answers_as_legacy_at_every_hook() {
+    suite::file("reject.txt");
+}
+
+#[test]
+fn odd_packets_meet_what_they_meet_in_legacy() {
+    suite::file("odd.txt");
+}
+
+#[test]
+fn fragments_are_tracked_as_by_legacy() {
+    suite::file("fragments.txt");
+}
