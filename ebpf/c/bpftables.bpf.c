@@ -10,14 +10,14 @@
 #include "inject.h"
 #include "parse.h"
 #include "ct.h"
-#if __has_include("nat.h")
+#ifdef BT_WITH_CT
 #include "frag.h"
 #include "nat.h"
 #else
 #include "pending.h"
 #endif
 #include "ops.h"
-#if __has_include("mtu.h")
+#ifdef BT_WITH_REJECT
 #include "reject.h"
 #include "mtu.h"
 #else
@@ -37,7 +37,7 @@ static __always_inline bool has(struct bt_pkt *p, __u32 hook, __u32 table)
 }
 
 /* Drops, and forgets a connection that only this packet made. */
-static __noinline int drop(struct __sk_buff *skb, struct bt_pkt *p)
+static __always_inline int drop(struct __sk_buff *skb, struct bt_pkt *p)
 {
 	bt_ct_abandon(skb);
 	return BT_DROP;
@@ -50,30 +50,35 @@ static __always_inline int drop_for(struct __sk_buff *skb, struct bt_pkt *p, int
 	return drop(skb, p);
 }
 
-/* Runs the chains of `hook` in the tables `first` to `last` in netfilter's order of priorities, which for a run of filter and
- * security tables is their order of numbers. Returns BT_NEXT to go on, or the action that ends the packet. */
-static __noinline int run_table(struct __sk_buff *skb, struct bt_pkt *p, __u32 hook, __u32 table)
+/* What becomes of a packet that a chain did not accept. Returns the action. */
+__noinline int bt_refuse(struct __sk_buff *skb, __u32 verdict)
+{
+	struct bt_pkt *p = pkt();
+	if (p && verdict == V_REJECT) {
+		int action = bt_reject(skb);
+		if (action != BT_DROP) {
+			/* The connection goes on with the answer. */
+			stat_add(STAT_REJECTED);
+			return action;
+		}
+	}
+	bt_ct_abandon(skb);
+	return BT_DROP;
+}
+
+/* Runs the chains of `hook` in `table`. Returns BT_NEXT to go on, or the action that ends the packet. */
+static __always_inline int run_table(struct __sk_buff *skb, struct bt_pkt *p, __u32 hook, __u32 table)
 {
 	if (!has(p, hook, table))
 		return BT_NEXT;
 	p->hook = hook;
 	p->table = table;
 	int v = bt_run(skb, hook * BT_TABLES + table);
-	if (v == V_ACCEPT)
-		return BT_NEXT;
-	if (v == V_REJECT) {
-		int action = bt_reject(skb);
-		if (action == BT_DROP)
-			return drop(skb, p);
-		/* The connection goes on with the answer. */
-		stat_add(STAT_REJECTED);
-		return action;
-	}
-	return drop(skb, p);
+	return v == V_ACCEPT ? BT_NEXT : bt_refuse(skb, v);
 }
 
 /* The nat table at `hook`, for a connection whose translation of this kind is open, then the translation of this packet. */
-static __noinline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u32 hook, __u32 manip)
+static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u32 hook, __u32 manip)
 {
 	struct bt_conn *c;
 	int r;
@@ -211,14 +216,10 @@ static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_c
 }
 
 /* INPUT, for a packet that the stack will deliver to this host. */
-__noinline int bt_input(struct __sk_buff *skb)
+static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl)
 {
-	struct bt_pkt *p = pkt();
-	struct bt_control *ctl = control();
 	int a, r;
 
-	if (!p || !ctl)
-		return BT_DROP;
 	p->ifout = 0;
 	p->class_out = 0;
 	if ((a = run_table(skb, p, H_IN, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_IN, T_FILTER)) != BT_NEXT ||
@@ -270,7 +271,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		return a;
 	switch (route_in(skb, p)) {
 	case ROUTE_LOCAL:
-		return bt_input(skb);
+		return input(skb, p, ctl);
 	case ROUTE_FORWARD:
 		if (p->img_flags & IMG_CONNTRACK)
 			bt_ct_hint(skb);
@@ -300,7 +301,7 @@ static __noinline int reroute(struct __sk_buff *skb, struct bt_pkt *p, struct bt
 }
 
 /* OUTPUT, for a packet that this host made. `*nexthop` is set when it must leave by another way than it was sent. */
-static __noinline int output(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, bool answer, __u32 *nexthop)
+static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, bool answer, __u32 *nexthop)
 {
 	int a, r;
 

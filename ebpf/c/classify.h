@@ -417,7 +417,7 @@ static __always_inline __u32 next_candidate(void *img, struct bt_pkt *p)
 	return BT_NONE;
 }
 
-static __always_inline bool in_range(__u32 v, __u32 lo, __u32 hi)
+static __always_inline bool between(__u32 v, __u32 lo, __u32 hi)
 {
 	return v - lo <= hi - lo;
 }
@@ -431,9 +431,9 @@ static __always_inline int rule_match(struct bt_pkt *p, struct bt_rule *r)
 		return 0;
 	if (f & RF_DADDR && ((p->daddr & r->dmask) != r->daddr) != !!(f & RF_INV_DADDR))
 		return 0;
-	if (f & RF_IIF && !in_range(p->class_in, r->iif_lo, r->iif_hi) != !!(f & RF_INV_IIF))
+	if (f & RF_IIF && !between(p->class_in, r->iif_lo, r->iif_hi) != !!(f & RF_INV_IIF))
 		return 0;
-	if (f & RF_OIF && !in_range(p->class_out, r->oif_lo, r->oif_hi) != !!(f & RF_INV_OIF))
+	if (f & RF_OIF && !between(p->class_out, r->oif_lo, r->oif_hi) != !!(f & RF_INV_OIF))
 		return 0;
 	if (f & RF_PROTO && (p->proto != r->proto) != !!(f & RF_INV_PROTO))
 		return 0;
@@ -450,12 +450,12 @@ static __always_inline int rule_match(struct bt_pkt *p, struct bt_rule *r)
 	if (p->flags & P_TRUNC)
 		return -1;
 	if (r->l4 == L4_ICMP) {
-		bool hit = r->l4_a == 255 || (p->icmp_type == r->l4_a && in_range(p->icmp_code, r->dport_lo, r->dport_hi));
+		bool hit = r->l4_a == 255 || (p->icmp_type == r->l4_a && between(p->icmp_code, r->dport_lo, r->dport_hi));
 		return hit != !!(f & RF_INV_ICMP);
 	}
-	if (in_range(p->sport, r->sport_lo, r->sport_hi) == !!(f & RF_INV_SPORT))
+	if (between(p->sport, r->sport_lo, r->sport_hi) == !!(f & RF_INV_SPORT))
 		return 0;
-	if (in_range(p->dport, r->dport_lo, r->dport_hi) == !!(f & RF_INV_DPORT))
+	if (between(p->dport, r->dport_lo, r->dport_hi) == !!(f & RF_INV_DPORT))
 		return 0;
 	if (r->l4 == L4_TCP && ((p->tcp_flags & r->l4_a) == r->l4_b) == !!(f & RF_INV_TCP_FLAGS))
 		return 0;
