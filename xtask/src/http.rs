@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// TCP port
     #[arg(long)]
     port: u16,
+    /// CPU to stay on
+    #[arg(long)]
+    cpu: Option<usize>,
 }
 
 /// Serves until killed. Says `listening` on standard output when it does.
@@ -31,6 +34,9 @@ pub(crate) struct Options {
 pub(crate) fn serve(options: &Options) -> Result<()> {
     sys::die_with_parent()?;
     sys::enter_netns(&options.netns).with_context(|| format!("cannot enter {}", options.netns))?;
+    if let Some(cpu) = options.cpu {
+        sys::pin_to_cpu(cpu).with_context(|| format!("cannot stay on CPU {cpu}"))?;
+    }
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, options.port))
         .with_context(|| format!("cannot listen on port {}", options.port))?;
     println!("listening");

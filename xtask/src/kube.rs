@@ -96,8 +96,8 @@ impl Cluster {
     }
 
     /// What kube-proxy writes with `--noflush --counters` when only service `changed` has changed: the
-    /// chains that name every service, and of the others that service's alone.
-    pub(crate) fn update_text(&self, changed: usize) -> String {
+    /// chains that name every service, and of the others that service's alone. `stale` chains are removed.
+    pub(crate) fn update_text(&self, changed: usize, stale: &[String]) -> String {
         let mut text = String::with_capacity(self.services.len() * 200 + 4096);
         text.push_str("*filter\n");
         for chain in FILTER_CHAINS.iter().filter(|chain| !matches!(**chain, "KUBE-FIREWALL" | "KUBE-PROXY-CANARY")) {
@@ -110,8 +110,14 @@ impl Cluster {
         }
         let service = &self.services[changed];
         service.declare(&mut text);
+        for chain in stale {
+            let _ = writeln!(text, ":{chain} - [0:0]");
+        }
         self.write_dispatch(&mut text);
         service.write_chains(self, &mut text);
+        for chain in stale {
+            let _ = writeln!(text, "-X {chain}");
+        }
         text.push_str("COMMIT\n");
         text
     }
@@ -331,7 +337,7 @@ mod tests {
     #[test]
     fn an_update_names_every_service_but_declares_the_chains_of_one() {
         let cluster = Cluster::large(100);
-        let update = cluster.update_text(50);
+        let update = cluster.update_text(50, &[]);
         assert_eq!(update.matches("cluster IP\" -m tcp --dport 80 -j KUBE-SVC-").count(), 99);
         assert_eq!(update.matches(":KUBE-SEP-").count(), 3);
         assert_eq!(update.matches(":KUBE-SVC-").count(), 1);

@@ -218,22 +218,22 @@ pub(crate) fn veth(a: &Netns, device: &str, a_mac: &str, b: &Netns, peer: &str, 
 pub(crate) struct Server(Child);
 
 impl Server {
-    /// Starts `xtask serve` and returns when it listens.
+    /// Starts `xtask serve`, on one CPU if that is given, and returns when it listens.
     ///
     /// # Errors
     /// It cannot bind; its message is in the error.
-    pub(crate) fn start(netns: &Netns, name: &str, port: u16) -> Result<Self> {
+    pub(crate) fn start(netns: &Netns, name: &str, port: u16, cpu: Option<usize>) -> Result<Self> {
         let mut child = {
             let mut registry = registry();
             if registry.closed {
                 bail!("interrupted");
             }
-            let child = Command::new(std::env::current_exe()?)
-                .args(["serve", "--netns", &netns.name, "--name", name, "--port", &port.to_string()])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .spawn()
-                .context("cannot start a server")?;
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["serve", "--netns", &netns.name, "--name", name, "--port", &port.to_string()]);
+            if let Some(cpu) = cpu {
+                command.args(["--cpu", &cpu.to_string()]);
+            }
+            let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start a server")?;
             registry.children.push(child.id());
             child
         };

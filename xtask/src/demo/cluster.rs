@@ -96,7 +96,7 @@ impl Cluster {
             ))?;
             pod.ip(&format!("addr add {address}/32 dev eth0\nroute add default via {GATEWAY} dev eth0 onlink\n"))?;
             if index < BACKENDS {
-                servers.push(Server::start(&pod, name, POD_PORT)?);
+                servers.push(Server::start(&pod, name, POD_PORT, None)?);
             }
             pods.push(pod);
         }

@@ -63,7 +63,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     project::become_root()?;
     netns::start(ours.admin.as_deref())?;
-    let rules = project.target.join(format!("demo-{}.rules", std::process::id()));
+    // Always the same text, so one file serves whoever runs this, and stays to be read.
+    let rules = project.target.join("demo.rules");
     std::fs::write(&rules, cluster::services().restore_text())
         .with_context(|| format!("cannot write {}", rules.display()))?;
     let sides = side("l", &legacy, &rules, options.requests)
@@ -75,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut complaints = Vec::new();
     for (name, side) in [("legacy", &legacy_side), ("ours", &ours_side)] {
         for outcome in &side.outcomes {
-            complaints.extend(outcome.complaint(options.requests).map(|c| format!("{name}: {c}")));
+            complaints.extend(outcome.complaint().map(|c| format!("{name}: {c}")));
         }
     }
     complaints.extend(ours_side.counters.differences(&legacy_side.counters));

@@ -28,7 +28,7 @@ pub(super) fn show(ours: &Side, legacy: &Side, requests: u32) {
     let columns = format!("{:>9}  {:^13} {:>5}", "well", "by web-0,1,2", "ms");
     println!("{:<42} {columns} {columns}", "requests");
     for (mine, theirs) in ours.outcomes.iter().zip(&legacy.outcomes) {
-        println!("{:<42} {} {}", mine.label, cell(mine, requests), cell(theirs, requests));
+        println!("{:<42} {} {}", mine.label, cell(mine), cell(theirs));
     }
     let total = |side: &Side| format!("{:>9}  {:^13} {:>5}", "", "", side.elapsed.as_millis());
     println!("{:<42} {} {}", "together", total(ours), total(legacy));
@@ -65,8 +65,8 @@ pub(super) fn show(ours: &Side, legacy: &Side, requests: u32) {
     }
 }
 
-fn cell(outcome: &Outcome, requests: u32) -> String {
-    let ended = format!("{}/{requests}", outcome.as_expected());
+fn cell(outcome: &Outcome) -> String {
+    let ended = format!("{}/{}", outcome.as_expected(), outcome.requests);
     let by: Vec<String> = (0..cluster::BACKENDS)
         .map(|index| outcome.answers.get(&format!("web-{index}")).copied().unwrap_or(0).to_string())
         .collect();

@@ -1,0 +1,169 @@
+//! What a change of the ruleset takes: time, the process's memory, the kernel's memory.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::backend::Backend;
+use super::report::Row;
+use super::{Bench, rules};
+use crate::kube::Cluster;
+use crate::measure::{Measured, measure};
+use crate::netns::{Netns, veth};
+use crate::project::Tools;
+
+const BACKENDS: [Backend; 2] = [Backend::Ours, Backend::Legacy];
+
+/// Services whose ruleset has 10,000 rules, and 225,515.
+const RESTORED: [(usize, usize); 2] = [(887, 10_000), (20_000, 225_515)];
+
+/// iptables-restore of kube-proxy's rulesets.
+pub(super) fn restore(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
+    for (services, size) in RESTORED.into_iter().filter(|(_, rules)| *rules <= bench.up_to) {
+        let file = bench.file("restore.rules", &Cluster::large(services).restore_text())?;
+        let runs = if size > 100_000 { 2 } else { bench.runs() };
+        for backend in BACKENDS {
+            let results = (0..runs)
+                .map(|_| {
+                    let node = Node::new(bench, backend)?;
+                    let before = settled_kernel_kib()?;
+                    let measured = backend.load(bench, &node.netns, &file)?;
+                    // Frees of the kernel that wait for a grace period.
+                    std::thread::sleep(Duration::from_millis(300));
+                    Ok((measured, kernel_kib()? - before))
+                })
+                .collect::<Result<Vec<(Measured, i64)>>>()
+                .with_context(|| format!("restore of {size} rules, {}", backend.name()));
+            let column = |pick: fn(&(Measured, i64)) -> f64| match &results {
+                Ok(results) => Ok(results.iter().map(pick).collect()),
+                Err(error) => Err(anyhow::anyhow!("{error:#}")),
+            };
+            keep(Row::new("restore", "time", size, backend, "ms", column(|(m, _)| m.wall_ms)));
+            let peak = column(|(m, _)| m.peak_kib as f64 / 1024.0);
+            keep(Row::new("restore", "process, peak", size, backend, "MiB", peak));
+            let kernel = column(|(_, kib)| *kib as f64 / 1024.0);
+            keep(Row::new("restore", "kernel", size, backend, "MiB", kernel));
+        }
+    }
+    Ok(())
+}
+
+/// One -A at 5,000 rules.
+pub(super) fn append(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
+    const RULES: usize = 5000;
+    if RULES > bench.up_to {
+        return Ok(());
+    }
+    let file = bench.file("append.rules", &rules::iptables(RULES, false))?;
+    for backend in BACKENDS {
+        let measured = || -> Result<Vec<Measured>> {
+            let node = Node::new(bench, backend)?;
+            backend.load(bench, &node.netns, &file)?;
+            let iptables = tools(bench, backend).iptables.to_string_lossy().into_owned();
+            (0..bench.runs() * 3)
+                .map(|run| {
+                    let source = format!("10.9.0.{run}");
+                    let argv = [&iptables, "-A", "FORWARD", "-s", &source, "-j", "DROP"];
+                    measure(&node.netns.name, None, bench.limit(), &argv)
+                })
+                .collect()
+        };
+        keep_time_and_peak("append", RULES, backend, measured(), keep);
+    }
+    Ok(())
+}
+
+/// kube-proxy's way to change one service among 10,000: an endpoint goes, and comes back.
+pub(super) fn update(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
+    const SERVICES: usize = 10_000;
+    if SERVICES > bench.up_to {
+        return Ok(());
+    }
+    let full = Cluster::large(SERVICES);
+    let changed = SERVICES / 2;
+    let mut fewer = full.clone();
+    let gone = fewer.services[changed].endpoint_chain(2);
+    fewer.services[changed].endpoints.truncate(2);
+    let start = bench.file("update.rules", &full.restore_text())?;
+    let updates = [
+        bench.file("update-fewer.rules", &fewer.update_text(changed, &[gone]))?,
+        bench.file("update-more.rules", &full.update_text(changed, &[]))?,
+    ];
+    for backend in BACKENDS {
+        let measured = || -> Result<Vec<Measured>> {
+            let node = Node::new(bench, backend)?;
+            backend.load(bench, &node.netns, &start)?;
+            let restore = tools(bench, backend).restore.to_string_lossy().into_owned();
+            let argv = [restore.as_str(), "-w", "5", "--noflush", "--counters"];
+            (0..bench.runs() + 1)
+                .map(|run| measure(&node.netns.name, Some(&updates[run % 2]), bench.limit(), &argv))
+                .collect()
+        };
+        keep_time_and_peak("update", SERVICES, backend, measured(), keep);
+    }
+    Ok(())
+}
+
+fn keep_time_and_peak(
+    group: &'static str,
+    size: usize,
+    backend: Backend,
+    measured: Result<Vec<Measured>>,
+    keep: &mut impl FnMut(Row),
+) {
+    let measured = measured.with_context(|| format!("{group} at {size}, {}", backend.name()));
+    let column = |pick: fn(&Measured) -> f64| match &measured {
+        Ok(measured) => Ok(measured.iter().map(pick).collect()),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    keep(Row::new(group, "time", size, backend, "ms", column(|m| m.wall_ms)));
+    keep(Row::new(group, "process, peak", size, backend, "MiB", column(|m| m.peak_kib as f64 / 1024.0)));
+}
+
+fn tools(bench: &Bench, backend: Backend) -> &Tools {
+    if backend == Backend::Ours { &bench.ours } else { &bench.legacy }
+}
+
+/// A namespace with a device other than lo.
+struct Node {
+    netns: Netns,
+    _neighbour: Netns,
+}
+
+impl Node {
+    fn new(bench: &Bench, backend: Backend) -> Result<Self> {
+        let mut netns = Netns::new("commit")?;
+        backend.adopt(bench, &mut netns);
+        let neighbour = Netns::new("neighbour")?;
+        veth(&netns, "eth0", "02:00:c0:00:02:01", &neighbour, "eth0", "02:00:c0:00:02:02")?;
+        netns.ip("addr add 192.0.2.1/24 dev eth0\n")?;
+        Ok(Self { netns, _neighbour: neighbour })
+    }
+}
+
+/// The same once the kernel has freed what earlier namespaces held, which it does some time after their end.
+fn settled_kernel_kib() -> Result<i64> {
+    let mut last = kernel_kib()?;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(400));
+        let now = kernel_kib()?;
+        if now > last - 128 {
+            return Ok(now);
+        }
+        last = now;
+    }
+    Ok(last)
+}
+
+/// Memory that the kernel holds for itself and cannot give back: slabs, vmalloc (rulesets of netfilter,
+/// maps of bpf) and per-CPU data, in KiB.
+fn kernel_kib() -> Result<i64> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let field = |name: &str| -> Result<i64> {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next())
+            .and_then(|kib| kib.parse().ok())
+            .with_context(|| format!("no {name} in /proc/meminfo"))
+    };
+    Ok(field("SUnreclaim")? + field("VmallocUsed")? + field("Percpu")?)
+}
