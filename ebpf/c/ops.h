@@ -7,6 +7,7 @@
 #pragma once
 
 #include "bt.h"
+#include "ops_arg.h"
 #include "ops_l4.h"
 #include "ops_ct.h"
 #include "ops_state.h"
@@ -32,6 +33,7 @@ static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
 
 __noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	__u32 src = how >> 16, dev = 0;
 	if (!p)
@@ -135,6 +137,7 @@ static long ops_step(__u32 n, struct ops_walk *w)
 /* 1: every op from p->op_line on holds; 0: one does not; -1: hotdrop. In order, and no further than the first that fails. */
 __noinline int bt_ops(struct __sk_buff *skb)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	if (!p)
 		return OP_HOTDROP;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include "bt.h"
+#include "ops_arg.h"
 
 __noinline int bt_op_ct(struct __sk_buff *skb, __u32 what, __u32 how, __u32 b, __u32 c)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	struct bt_conn *ct;
 	struct bt_tuple *tuple;

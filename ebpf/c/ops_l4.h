@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bt.h"
+#include "ops_arg.h"
 
 /* Bytes behind the IP header, by the packet's own length. */
 static __always_inline __u32 l4_bytes(const struct bt_pkt *p)
@@ -29,7 +30,10 @@ static __always_inline int tcp_option(struct __sk_buff *skb, struct bt_pkt *p, _
 
 	if (optlen == 0)
 		return 0;
-	if (20 + optlen > l4_bytes(p) || optlen > 40)
+	if (20 + optlen > l4_bytes(p))
+		return -1;
+	asm volatile("" : "+r"(optlen)); /* clang knows the bound, the verifier is to be told */
+	if (optlen == 0 || optlen > 40)
 		return -1;
 	if (bpf_skb_load_bytes(skb, l4_at(p) + 20, opt, optlen))
 		return -1;
@@ -52,6 +56,7 @@ static __always_inline int tcp_option(struct __sk_buff *skb, struct bt_pkt *p, _
 
 __noinline int bt_op_tcp(struct __sk_buff *skb, __u32 how, __u32 sports, __u32 dports, __u32 more)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	struct {
 		__be16 source, dest;
@@ -88,6 +93,7 @@ __noinline int bt_op_tcp(struct __sk_buff *skb, __u32 how, __u32 sports, __u32 d
 
 __noinline int bt_op_udp(struct __sk_buff *skb, __u32 how, __u32 sports, __u32 dports)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	__be16 ports[4];
 
@@ -103,6 +109,7 @@ __noinline int bt_op_udp(struct __sk_buff *skb, __u32 how, __u32 sports, __u32 d
 
 __noinline int bt_op_icmp(struct __sk_buff *skb, __u32 how, __u32 want)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	__u8 ih[8];
 
@@ -120,6 +127,7 @@ __noinline int bt_op_icmp(struct __sk_buff *skb, __u32 how, __u32 want)
 /* side: 0 source, 1 destination, 2 either; at: line of the ranges. */
 __noinline int bt_op_multiport(struct __sk_buff *skb, __u32 how, __u32 side, __u32 at)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	__be16 ports[2];
 	struct bt_line *l;

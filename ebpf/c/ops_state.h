@@ -4,6 +4,7 @@
 #pragma once
 
 #include "bt.h"
+#include "ops_arg.h"
 
 #define STATE_TRIES 64
 
@@ -16,6 +17,7 @@ static __always_inline struct bt_line *state_line(struct bt_pkt *p, __u32 at)
 /* Word 0 counts packets modulo `every`, from 0; the check holds at `nth`. */
 __noinline int bt_op_nth(struct __sk_buff *skb, __u32 how, __u32 at, __u32 every, __u32 nth)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	struct bt_line *l = p ? state_line(p, at) : NULL;
 
@@ -47,6 +49,7 @@ static __always_inline __u32 limit_credits(__u32 user)
 /* The state is one word: credit in the low half, time in ticks in the high half; 0 is a full bucket, not begun. */
 __noinline int bt_op_limit(struct __sk_buff *skb, __u32 at, __u32 average, __u32 burst)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	struct bt_line *l = p ? state_line(p, at) : NULL;
 

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "bt.h"
+#include "ops_arg.h"
 
 #define BT_RECENT_LISTS 256
 #define BT_RECENT_ADDRS 100
@@ -98,7 +99,7 @@ static __always_inline __u64 *recent_stamp(__u32 id, __u32 entry, __u32 index, b
 		bpf_map_update_elem(&bt_recent_stamps, &key, empty, BPF_NOEXIST);
 		c = bpf_map_lookup_elem(&bt_recent_stamps, &key);
 	}
-	return c ? &c->stamps[ARRAY_MASK(index, BT_RECENT_CHUNK)] : NULL;
+	return c ? &c->stamps[index & (BT_RECENT_CHUNK - 1)] : NULL;
 }
 
 struct recent_scan {
@@ -221,6 +222,7 @@ static __always_inline int recent_locked(struct bt_recent_list *l, struct recent
 
 __noinline int bt_op_recent(struct __sk_buff *skb, __u32 how, __u32 id, __u32 at)
 {
+	keep_arg(skb);
 	struct bt_pkt *p = pkt();
 	struct bt_recent_params want;
 	struct bt_recent_params *params;
