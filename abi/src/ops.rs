@@ -77,12 +77,11 @@ pub mod op {
     pub const ADDRTYPE: u8 = 15;
     /// `-m statistic --mode random`: (random & 0x7fffffff) < b.
     pub const RANDOM: u8 = 16;
-    /// `--mode nth`: b = line of the state (word 0: count; a new image begins with every - packet), c = every (one less than given), d = packet.
-    /// Each packet that gets here: count = if count == every { 0 } else { count + 1 }, atomically; true if it became 0.
+    /// `--mode nth`: b = line of the state (word 0: packets counted modulo c, from 0), c = every as given, d = packet: true if the count before was d.
     pub const NTH: u8 = 17;
     /// `-m limit`: b = line of the state ([`super::LimitState`]), c = average, d = burst as given on the command line.
     pub const LIMIT: u8 = 18;
-    /// `-m recent`: b = list id, c = line of [`super::RecentParams`].
+    /// `-m recent`: a = time stamps kept per address - 1 (the same in all rules of a list; 0: 256), b = list id, c = line of [`super::RecentParams`].
     pub const RECENT: u8 = 19;
 }
 

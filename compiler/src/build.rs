@@ -7,6 +7,7 @@ use crate::iface::Ifaces;
 use crate::image::Image;
 use crate::ir::{ChainId, Ir};
 use crate::lines::Lines;
+use crate::recent::Lists;
 use crate::record;
 use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
@@ -43,7 +44,7 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Compi
     lines.reserve(end as usize);
     let mut header = header(ruleset);
     ifaces.store(&mut lines, &mut header)?;
-    let mut left = Leftovers::default();
+    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)? };
     let mut records = Vec::new();
     for (id, chain) in ir.chains.iter().enumerate() {
         let place = places[id];
@@ -82,10 +83,10 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Compi
             return Err(CompileError::Limit { place: None, what: "lines of the image", max, got });
         }
     }
-    bases(&ir, &places, &mut lines);
+    header.present = bases(&ir, &places, &mut lines);
     header.lines = lines.len();
     lines.set(0, zerocopy::transmute!(header));
-    let recent = left.recent_lists();
+    let recent = left.lists.into_vec();
     Ok(Image { lines: lines.into_lines(), states: left.states, recent, warnings: Vec::new() })
 }
 
@@ -129,14 +130,17 @@ fn places(ir: &Ir<'_>, split: usize) -> Vec<Place> {
         .collect()
 }
 
-fn bases(ir: &Ir<'_>, places: &[Place], lines: &mut Lines) {
+/// Stores the table of base chains; the header's `present` word.
+fn bases(ir: &Ir<'_>, places: &[Place], lines: &mut Lines) -> u32 {
     let line_of = |id: &Option<ChainId>| id.map_or(0, |id| places[id.index()].chain);
     let mut words: Vec<u32> = ir.bases.iter().flatten().map(line_of).collect();
     words.resize(32, 0);
     debug_assert_eq!(ir.bases[0].len(), TABLES);
+    let present = (0..).zip(&words).filter(|(_, line)| **line != 0).fold(0, |bits, (at, _): (u32, _)| bits | 1 << at);
     for (line, content) in (BASES_LINE..).zip(crate::lines::lines_of(&words)) {
         lines.set(line, content.0);
     }
+    present
 }
 
 fn header(ruleset: &Ruleset) -> Header {
@@ -165,6 +169,7 @@ fn header(ruleset: &Ruleset) -> Header {
         iface_seed: 0,
         iface_lens: 0,
         iface_classes: 0,
-        reserved: [0; 2],
+        present: 0,
+        reserved: 0,
     }
 }

@@ -27,7 +27,7 @@ impl Line {
 pub enum StateKind {
     /// [`bpftables_abi::ops::LimitState`], zero at first.
     Limit,
-    /// Word 0: the count of `--mode nth`, `every - packet` at first.
+    /// Word 0: the count of `--mode nth`, zero at first.
     Nth,
 }
 
@@ -51,6 +51,9 @@ pub struct RecentList {
     pub name: Box<str>,
     /// What ops call it.
     pub id: u32,
+    /// Time stamps kept for each address, a power of two up to 256: the largest over all rules that name the list of their `--hitcount`
+    /// (rounded up) or 32.
+    pub stamps: u16,
 }
 
 /// A compiled ruleset.

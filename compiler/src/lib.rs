@@ -10,14 +10,18 @@
 mod build;
 mod cuckoo;
 mod error;
+mod facts;
+mod fields;
 mod graph;
 mod iface;
 mod image;
 mod ir;
 mod lines;
 mod nat;
+mod recent;
 mod record;
 mod residual;
+mod sets;
 mod strategy;
 
 pub use error::{CompileError, RulePlace};

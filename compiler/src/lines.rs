@@ -10,6 +10,8 @@ pub(crate) struct Lines {
     lines: Vec<Line>,
     /// Hash of interned content → its first line. Content whose hash is taken by other content is simply stored again.
     index: FxHashMap<u64, u32>,
+    /// What entered the index, in order, for [`Self::rollback`].
+    journal: Vec<(u32, u64)>,
 }
 
 impl Lines {
@@ -52,6 +54,7 @@ impl Lines {
         }
         let at = self.push(content);
         self.index.insert(hash, at);
+        self.journal.push((at, hash));
         at
     }
 
@@ -63,7 +66,9 @@ impl Lines {
     /// Forgets everything from line `mark` on.
     pub(crate) fn rollback(&mut self, mark: u32) {
         self.lines.truncate(mark as usize);
-        self.index.retain(|_, at| *at < mark);
+        while let Some((_, hash)) = self.journal.pop_if(|(at, _)| *at >= mark) {
+            self.index.remove(&hash);
+        }
     }
 
     pub(crate) fn into_lines(self) -> Vec<Line> {

@@ -1,7 +1,8 @@
 //! Matches that do not fit the record: ops.
 
 use crate::error::CompileError;
-use crate::image::{Line, RecentList, StateKind, StateLine};
+use crate::image::{Line, StateKind, StateLine};
+use crate::recent::Lists;
 use crate::lines::Lines;
 use crate::nat::net_order;
 use bpftables_abi::ops::{
@@ -12,39 +13,13 @@ use bpftables_ruleset::matches::{
     Addrtype, Conntrack, CtStates, Icmp, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
 };
 use bpftables_ruleset::{AddrMatch, PortRange, Slot};
-use rustc_hash::FxHashMap;
 use zerocopy::IntoBytes;
 
 /// What the encoding of matches leaves behind besides lines.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
     pub(crate) states: Vec<StateLine>,
-    recent: FxHashMap<Box<str>, u32>,
-    recent_ids: FxHashMap<u32, Box<str>>,
-}
-
-impl Leftovers {
-    pub(crate) fn recent_lists(&self) -> Vec<RecentList> {
-        let mut lists: Vec<RecentList> =
-            self.recent.iter().map(|(name, id)| RecentList { name: name.clone(), id: *id }).collect();
-        lists.sort_by(|a, b| a.name.cmp(&b.name));
-        lists
-    }
-
-    /// The number of a list: a fold of its name, the next free one if two names of a ruleset fold to one.
-    fn recent_id(&mut self, name: &str) -> u32 {
-        if let Some(&id) = self.recent.get(name) {
-            return id;
-        }
-        let fold = name.bytes().fold(0u64, |h, byte| bpftables_abi::image::hash(h, u64::from(byte) + 1));
-        let mut id = fold as u32;
-        while self.recent_ids.contains_key(&id) {
-            id = id.wrapping_add(1);
-        }
-        self.recent.insert(name.into(), id);
-        self.recent_ids.insert(id, name.into());
-        id
-    }
+    pub(crate) lists: Lists,
 }
 
 const ZERO: Op = Op { op: 0, flags: 0, a: 0, b: 0, c: 0, d: 0 };
@@ -91,7 +66,7 @@ impl<'a> Encoder<'a> {
             Match::Udp(u) => udp(u),
             Match::Multiport(m) => self.multiport(m),
             Match::Limit(l) => {
-                let line = self.state(StateKind::Limit, 0);
+                let line = self.state(StateKind::Limit);
                 Op { op: op::LIMIT, b: line, c: l.average, d: l.burst, ..ZERO }
             }
             Match::Statistic(s) => match s.mode {
@@ -99,8 +74,9 @@ impl<'a> Encoder<'a> {
                     Op { op: op::RANDOM, flags: inv(s.invert), b: probability, ..ZERO }
                 }
                 StatisticMode::Nth { every, packet } => {
-                    let line = self.state(StateKind::Nth, every.wrapping_sub(packet));
-                    Op { op: op::NTH, flags: inv(s.invert), b: line, c: every, d: packet, ..ZERO }
+                    // The model keeps `every` as the kernel does, one less than given.
+                    let line = self.state(StateKind::Nth);
+                    Op { op: op::NTH, flags: inv(s.invert), a: 0, b: line, c: every.saturating_add(1), d: packet }
                 }
             },
             Match::Recent(r) => self.recent(r)?,
@@ -118,10 +94,8 @@ impl<'a> Encoder<'a> {
     }
 
     /// A line that programs write, never shared.
-    fn state(&mut self, kind: StateKind, first_word: u32) -> u32 {
-        let mut bytes = [0; 64];
-        bytes[..4].copy_from_slice(&first_word.to_le_bytes());
-        let line = self.lines.push(&[Line(bytes)]);
+    fn state(&mut self, kind: StateKind) -> u32 {
+        let line = self.lines.push(&[Line::ZERO]);
         self.left.states.push(StateLine { slot: self.slot, ordinal: self.ordinal, kind, line });
         self.ordinal += 1;
         line
@@ -161,7 +135,10 @@ impl<'a> Encoder<'a> {
         line[..size_of::<RecentParams>()].copy_from_slice(params.as_bytes());
         let c = self.lines.intern(&[Line(line)]);
         self.ordinal += 1;
-        Ok(Op { op: op::RECENT, flags: inv(r.invert), b: self.left.recent_id(&r.name), c, ..ZERO })
+        let Some(list) = self.left.lists.get(&r.name) else {
+            return Err(CompileError::Internal("a recent list that was not collected".into()));
+        };
+        Ok(Op { op: op::RECENT, flags: inv(r.invert), a: list.stamps - 1, b: list.id, c, d: 0 })
     }
 
     fn conntrack(&mut self, ct: &Conntrack) -> Result<(), CompileError> {

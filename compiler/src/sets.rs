@@ -1,0 +1,119 @@
+//! The set of rules that one class of a field may match, changed rule by rule as a sweep goes on, stored as a vecref on demand.
+//!
+//! Blocks that did not change since they were last stored are not stored again, so that a sweep costs what changes.
+
+use crate::image::Line;
+use crate::lines::{Lines, lines_of};
+use bpftables_abi::image::{BLOCK, vecref};
+
+/// Words of 64 rules in a block.
+const BLOCK_WORDS: usize = BLOCK / 64;
+/// Block lines that stand in the second line of a vector.
+const NEAR_BLOCKS: usize = 12;
+
+/// A vecref.
+pub(crate) const fn tagged(tag: u32, payload: u32) -> u32 {
+    tag << vecref::TAG_SHIFT | payload
+}
+
+/// [`vecref::ALL`].
+pub(crate) const ALL: u32 = tagged(vecref::ALL, 0);
+/// [`vecref::EMPTY`].
+pub(crate) const EMPTY: u32 = tagged(vecref::EMPTY, 0);
+
+/// A sorted list of at most [`vecref::LIST_MAX`] rules.
+pub(crate) fn list(rules: &[u32], lines: &mut Lines) -> u32 {
+    match rules {
+        [] => EMPTY,
+        [one] => tagged(vecref::ONE, *one),
+        _ => {
+            let mut words = vec![rules.len() as u32];
+            words.extend_from_slice(rules);
+            tagged(vecref::LIST, lines.intern_words(&words))
+        }
+    }
+}
+
+/// A set of rules of a chain of `size`.
+#[derive(Debug)]
+pub(crate) struct RuleSet {
+    words: Vec<u64>,
+    /// Line of each block as last stored; 0: changed since.
+    stored: Vec<u32>,
+    count: usize,
+    size: usize,
+}
+
+impl RuleSet {
+    pub(crate) fn new(size: usize) -> Self {
+        let blocks = size.div_ceil(BLOCK);
+        Self { words: vec![0; blocks * BLOCK_WORDS], stored: vec![0; blocks], count: 0, size }
+    }
+
+    pub(crate) fn insert(&mut self, rule: u32) {
+        let (word, bit) = (rule as usize / 64, 1u64 << (rule % 64));
+        if self.words[word] & bit == 0 {
+            self.words[word] |= bit;
+            self.count += 1;
+            self.stored[rule as usize / BLOCK] = 0;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, rule: u32) {
+        let (word, bit) = (rule as usize / 64, 1u64 << (rule % 64));
+        if self.words[word] & bit != 0 {
+            self.words[word] &= !bit;
+            self.count -= 1;
+            self.stored[rule as usize / BLOCK] = 0;
+        }
+    }
+
+    fn rules(&self) -> Vec<u32> {
+        let mut rules = Vec::with_capacity(self.count);
+        for (at, word) in self.words.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                rules.push((at * 64) as u32 + rest.trailing_zeros());
+                rest &= rest - 1;
+            }
+        }
+        rules
+    }
+
+    /// Stores the set as it is now.
+    pub(crate) fn vecref(&mut self, lines: &mut Lines) -> u32 {
+        if self.count == self.size {
+            return ALL;
+        }
+        if self.count <= vecref::LIST_MAX as usize {
+            return list(&self.rules(), lines);
+        }
+        let mut head = [0u32; 32];
+        let mut blocks = Vec::with_capacity(self.stored.len());
+        for block in 0..self.stored.len() {
+            let words = &self.words[block * BLOCK_WORDS..(block + 1) * BLOCK_WORDS];
+            if words.iter().all(|word| *word == 0) {
+                continue;
+            }
+            if self.stored[block] == 0 {
+                let mut line = [0; 64];
+                for (place, word) in line.chunks_exact_mut(8).zip(words) {
+                    place.copy_from_slice(&word.to_le_bytes());
+                }
+                self.stored[block] = lines.intern(&[Line(line)]);
+            }
+            blocks.push(self.stored[block]);
+            head[block / 32] |= 1 << (block % 32);
+        }
+        let mut before = 0u32;
+        for word in 0..8 {
+            head[16 + word / 2] |= before << (16 * (word % 2));
+            before += head[word * 2].count_ones() + head[word * 2 + 1].count_ones();
+        }
+        let near = blocks.len().min(NEAR_BLOCKS);
+        head[20..20 + near].copy_from_slice(&blocks[..near]);
+        let mut content = lines_of(&head);
+        content.extend(lines_of(&blocks[near..]));
+        tagged(vecref::VEC, lines.intern(&content))
+    }
+}
