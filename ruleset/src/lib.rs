@@ -6,15 +6,20 @@
 pub mod addr;
 pub mod chain;
 pub mod counters;
+pub mod edit;
 pub mod matches;
+pub mod names;
 pub mod rule;
 pub mod table;
 pub mod targets;
+pub mod text;
 
 pub use addr::{AddrMatch, Family, IfacePattern, PortRange};
 pub use chain::{Chain, ChainName, Policy};
 pub use counters::{CounterView, Counters, NoCounters, Slot};
+pub use edit::{EditError, Editor};
 pub use matches::Match;
+pub use names::{Names, NoNames};
 pub use rule::{IpMatch, Rule};
 pub use table::{Hook, Ruleset, Table, TableKind};
 pub use targets::Target;

@@ -1,5 +1,7 @@
 //! `-m addrtype` (xt_addrtype.c, rev 1). Types are bits by RTN_* number (`1 << RTN_LOCAL`).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `-m addrtype` (xt_addrtype.c, rev 1). Types are bits by RTN_* number (`1 << RTN_LOCAL`).
@@ -17,4 +19,56 @@ pub struct Addrtype {
     pub limit_in: bool,
     /// `--limit-iface-out`.
     pub limit_out: bool,
+}
+
+/// The types by RTN_* number.
+pub const TYPE_NAMES: &[&str] = &[
+    "UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW",
+    "NAT", "XRESOLVE",
+];
+
+fn write_types(bits: u16, out: &mut dyn fmt::Write) -> fmt::Result {
+    let mut separator = "";
+    for (bit, name) in TYPE_NAMES.iter().enumerate() {
+        if bits & (1 << bit) != 0 {
+            write!(out, "{separator}{name}")?;
+            separator = ",";
+        }
+    }
+    Ok(())
+}
+
+impl Text for Addrtype {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        for (bits, invert, option) in [(self.src, self.invert_src, "src"), (self.dst, self.invert_dst, "dst")] {
+            if bits != 0 {
+                write!(out, "{} --{option}-type ", if invert { " !" } else { "" })?;
+                write_types(bits, out)?;
+            }
+        }
+        if self.limit_in {
+            out.write_str(" --limit-iface-in")?;
+        }
+        if self.limit_out {
+            out.write_str(" --limit-iface-out")?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(" ADDRTYPE match")?;
+        for (bits, invert, option) in [(self.src, self.invert_src, "src"), (self.dst, self.invert_dst, "dst")] {
+            if bits != 0 {
+                write!(out, " {option}-type {}", if invert { "!" } else { "" })?;
+                write_types(bits, out)?;
+            }
+        }
+        if self.limit_in {
+            out.write_str(" limit-in")?;
+        }
+        if self.limit_out {
+            out.write_str(" limit-out")?;
+        }
+        Ok(())
+    }
 }

@@ -1,5 +1,7 @@
 //! `-m comment`: always matches.
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `-m comment`: always matches.
@@ -7,4 +9,15 @@ use serde::{Deserialize, Serialize};
 pub struct Comment {
     /// At most 255 bytes (`XT_MAX_COMMENT_LEN` - 1).
     pub text: Box<str>,
+}
+
+impl Text for Comment {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(" --comment")?;
+        crate::text::write_string(&self.text, out)
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, " /* {} */", self.text)
+    }
 }

@@ -1,5 +1,7 @@
 //! `-m connmark`: the connection's mark (no connection: no match, `!` or not) AND `mask` equals `value`.
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `-m connmark`: the connection's mark (no connection: no match, `!` or not) AND `mask` equals `value`.
@@ -11,4 +13,16 @@ pub struct Connmark {
     pub mask: u32,
     /// `!`.
     pub invert: bool,
+}
+
+impl Text for Connmark {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{} --mark", if self.invert { " !" } else { "" })?;
+        crate::text::write_value_mask(self.value, self.mask, out)
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, " connmark match {}", if self.invert { "!" } else { "" })?;
+        crate::text::write_value_mask(self.value, self.mask, out)
+    }
 }

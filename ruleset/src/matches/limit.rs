@@ -1,5 +1,7 @@
 //! `-m limit` (xt_limit.c).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `-m limit` (xt_limit.c).
@@ -9,4 +11,40 @@ pub struct Limit {
     pub average: u32,
     /// `--limit-burst`.
     pub burst: u32,
+}
+
+/// Units of [`Limit::average`] in a second (`XT_LIMIT_SCALE`).
+pub const SCALE: u32 = 10_000;
+
+/// The burst when none is given.
+pub const DEFAULT_BURST: u32 = 5;
+
+/// The rate of a cost, in the largest unit that says it well enough.
+fn write_rate(cost: u32, out: &mut dyn fmt::Write) -> fmt::Result {
+    const UNITS: [(&str, u32); 4] =
+        [("day", SCALE * 86400), ("hour", SCALE * 3600), ("min", SCALE * 60), ("sec", SCALE)];
+    if cost == 0 {
+        return out.write_str(" inf");
+    }
+    let coarse = |unit: u32| cost > unit || unit / cost < unit % cost;
+    let end = UNITS.iter().skip(1).position(|(_, unit)| coarse(*unit)).map_or(UNITS.len(), |index| index + 1);
+    let (name, unit) = UNITS[end - 1];
+    write!(out, " {}/{name}", unit / cost)
+}
+
+impl Text for Limit {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(" --limit")?;
+        write_rate(self.average, out)?;
+        if self.burst != DEFAULT_BURST {
+            write!(out, " --limit-burst {}", self.burst)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(" limit: avg")?;
+        write_rate(self.average, out)?;
+        write!(out, " burst {}", self.burst)
+    }
 }

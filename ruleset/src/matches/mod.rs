@@ -28,7 +28,9 @@ pub use statistic::{Statistic, StatisticMode};
 pub use tcp::Tcp;
 pub use udp::Udp;
 
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A set of connection states, as bits. SNAT and DNAT are the virtual states of `--ctstate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -95,4 +97,94 @@ pub enum Match {
     Tcp(Tcp),
     /// `-m udp`.
     Udp(Udp),
+}
+
+fn write_names(bits: u16, names: &[(u16, &str)], none: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+    let mut separator = " ";
+    for (bit, name) in names {
+        if bits & bit != 0 {
+            write!(out, "{separator}{name}")?;
+            separator = ",";
+        }
+    }
+    if bits == 0 { out.write_str(none) } else { Ok(()) }
+}
+
+impl CtStates {
+    /// A space and the list, in legacy's order.
+    pub(crate) fn write(self, out: &mut dyn fmt::Write) -> fmt::Result {
+        const NAMES: &[(u16, &str)] = &[
+            (CtStates::INVALID, "INVALID"),
+            (CtStates::NEW, "NEW"),
+            (CtStates::RELATED, "RELATED"),
+            (CtStates::ESTABLISHED, "ESTABLISHED"),
+            (CtStates::UNTRACKED, "UNTRACKED"),
+            (CtStates::SNAT, "SNAT"),
+            (CtStates::DNAT, "DNAT"),
+        ];
+        write_names(self.0, NAMES, "", out)
+    }
+}
+
+impl CtStatus {
+    /// A space and the list, in legacy's order.
+    pub(crate) fn write(self, out: &mut dyn fmt::Write) -> fmt::Result {
+        const NAMES: &[(u16, &str)] = &[
+            (CtStatus::EXPECTED as u16, "EXPECTED"),
+            (CtStatus::SEEN_REPLY as u16, "SEEN_REPLY"),
+            (CtStatus::ASSURED as u16, "ASSURED"),
+            (CtStatus::CONFIRMED as u16, "CONFIRMED"),
+        ];
+        write_names(self.0.into(), NAMES, " NONE", out)
+    }
+}
+
+impl Match {
+    /// The name after `-m`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Addrtype(_) => "addrtype",
+            Self::Comment(_) => "comment",
+            Self::Connmark(_) => "connmark",
+            Self::Conntrack(_) => "conntrack",
+            Self::Icmp(_) => "icmp",
+            Self::Limit(_) => "limit",
+            Self::Mark(_) => "mark",
+            Self::Multiport(_) => "multiport",
+            Self::Recent(_) => "recent",
+            Self::State(_) => "state",
+            Self::Statistic(_) => "statistic",
+            Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
+        }
+    }
+
+    fn text(&self) -> &dyn Text {
+        match self {
+            Self::Addrtype(m) => m,
+            Self::Comment(m) => m,
+            Self::Connmark(m) => m,
+            Self::Conntrack(m) => &**m,
+            Self::Icmp(m) => m,
+            Self::Limit(m) => m,
+            Self::Mark(m) => m,
+            Self::Multiport(m) => m,
+            Self::Recent(m) => &**m,
+            Self::State(m) => m,
+            Self::Statistic(m) => m,
+            Self::Tcp(m) => m,
+            Self::Udp(m) => m,
+        }
+    }
+}
+
+impl Text for Match {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.text().save(out)
+    }
+
+    fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.text().list(cx, out)
+    }
 }

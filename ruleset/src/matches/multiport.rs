@@ -1,5 +1,7 @@
 //! `-m multiport` (xt_multiport.c, rev 1).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use crate::addr::PortRange;
 use serde::{Deserialize, Serialize};
 
@@ -32,4 +34,50 @@ pub enum MultiportSide {
     Destination,
     /// `--ports`: either.
     Either,
+}
+
+impl MultiportSide {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Source => "sports",
+            Self::Destination => "dports",
+            Self::Either => "ports",
+        }
+    }
+}
+
+impl Text for Multiport {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{} --{} ", if self.invert { " !" } else { "" }, self.side.word())?;
+        for (index, entry) in self.ports.iter().enumerate() {
+            write!(out, "{}{}", if index == 0 { "" } else { "," }, entry.range.lo)?;
+            if entry.is_range {
+                write!(out, ":{}", entry.range.hi)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        let protocol = match cx.protocol {
+            6 => Some("tcp"),
+            17 => Some("udp"),
+            136 => Some("udplite"),
+            132 => Some("sctp"),
+            33 => Some("dccp"),
+            _ => None,
+        };
+        write!(out, " multiport {} {}", self.side.word(), if self.invert { " !" } else { "" })?;
+        for (index, entry) in self.ports.iter().enumerate() {
+            if index != 0 {
+                out.write_char(',')?;
+            }
+            cx.write_port(entry.range.lo, protocol, out)?;
+            if entry.is_range {
+                out.write_char(':')?;
+                cx.write_port(entry.range.hi, protocol, out)?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,8 @@
 //! `-m recent` (xt_recent.c, rev 1).
 
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::IpAddr;
 
 /// `-m recent`.
@@ -37,4 +39,53 @@ pub enum RecentOp {
     Update,
     /// Is it listed? Remove it if so.
     Remove,
+}
+
+impl RecentOp {
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Set => ("set", "SET"),
+            Self::Check => ("rcheck", "CHECK"),
+            Self::Update => ("update", "UPDATE"),
+            Self::Remove => ("remove", "REMOVE"),
+        }
+    }
+}
+
+impl Text for Recent {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{} --{}", if self.invert { " !" } else { "" }, self.op.words().0)?;
+        if self.seconds != 0 {
+            write!(out, " --seconds {}", self.seconds)?;
+        }
+        if self.reap {
+            out.write_str(" --reap")?;
+        }
+        if self.hitcount != 0 {
+            write!(out, " --hitcount {}", self.hitcount)?;
+        }
+        if self.ttl {
+            out.write_str(" --rttl")?;
+        }
+        let side = if self.dest { "rdest" } else { "rsource" };
+        write!(out, " --name {} --mask {} --{side}", self.name, self.mask)
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{} recent: {}", if self.invert { " !" } else { "" }, self.op.words().1)?;
+        if self.seconds != 0 {
+            write!(out, " seconds: {}", self.seconds)?;
+        }
+        if self.reap {
+            out.write_str(" reap")?;
+        }
+        if self.hitcount != 0 {
+            write!(out, " hit_count: {}", self.hitcount)?;
+        }
+        if self.ttl {
+            out.write_str(" TTL-Match")?;
+        }
+        let side = if self.dest { "dest" } else { "source" };
+        write!(out, " name: {} side: {side} mask: {}", self.name, self.mask)
+    }
 }

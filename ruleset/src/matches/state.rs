@@ -1,5 +1,7 @@
 //! `-m state` (xt_state.c, struct xt_state_info): INVALID NEW ESTABLISHED RELATED UNTRACKED.
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use super::CtStates;
 use serde::{Deserialize, Serialize};
 
@@ -10,4 +12,16 @@ pub struct State {
     pub states: CtStates,
     /// `! --state`. Legacy stores it as the complement; it prints `! --state`.
     pub invert: bool,
+}
+
+impl Text for State {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{} --state", if self.invert { " !" } else { "" })?;
+        self.states.write(out)
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{} state", if self.invert { " !" } else { "" })?;
+        self.states.write(out)
+    }
 }

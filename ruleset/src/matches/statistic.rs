@@ -1,5 +1,7 @@
 //! `-m statistic` (xt_statistic.c).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `-m statistic`.
@@ -26,4 +28,34 @@ pub enum StatisticMode {
         /// `--packet`: the count at which the rule begins.
         packet: u32,
     },
+}
+
+impl Statistic {
+    fn write(&self, prefix: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+        let not = if self.invert { " !" } else { "" };
+        match self.mode {
+            StatisticMode::Random { probability } => {
+                let share = f64::from(probability) / f64::from(0x8000_0000_u32);
+                write!(out, " {prefix}mode random{not} {prefix}probability {share:.11}")
+            }
+            StatisticMode::Nth { every, packet } => {
+                write!(out, " {prefix}mode nth{not} {prefix}every {}", every.wrapping_add(1))?;
+                if packet != 0 || !prefix.is_empty() {
+                    write!(out, " {prefix}packet {packet}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Text for Statistic {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.write("--", out)
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(" statistic")?;
+        self.write("", out)
+    }
 }

@@ -1,5 +1,7 @@
 //! `-m tcp` (xt_tcpudp.c, struct xt_tcp).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use crate::addr::PortRange;
 use serde::{Deserialize, Serialize};
 
@@ -24,4 +26,58 @@ pub struct Tcp {
     pub option: u8,
     /// `! --tcp-option`.
     pub invert_option: bool,
+}
+
+/// The flags by name, in the order in which they are printed.
+pub const FLAG_NAMES: &[(&str, u8)] =
+    &[("FIN", 0x01), ("SYN", 0x02), ("RST", 0x04), ("PSH", 0x08), ("ACK", 0x10), ("URG", 0x20)];
+
+fn write_flags(bits: u8, out: &mut dyn fmt::Write) -> fmt::Result {
+    let mut separator = "";
+    for (name, bit) in FLAG_NAMES {
+        if bits & bit != 0 {
+            write!(out, "{separator}{name}")?;
+            separator = ",";
+        }
+    }
+    if separator.is_empty() { out.write_str("NONE") } else { Ok(()) }
+}
+
+impl Text for Tcp {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let not = |invert: bool| if invert { " !" } else { "" };
+        self.sport.save("sport", self.invert_sport, out)?;
+        self.dport.save("dport", self.invert_dport, out)?;
+        if self.option != 0 || self.invert_option {
+            write!(out, "{} --tcp-option {}", not(self.invert_option), self.option)?;
+        }
+        if self.flags_mask != 0 || self.invert_flags {
+            write!(out, "{} --tcp-flags ", not(self.invert_flags))?;
+            write_flags(self.flags_mask, out)?;
+            out.write_char(' ')?;
+            write_flags(self.flags_cmp, out)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        let not = |invert: bool| if invert { "!" } else { "" };
+        out.write_str(" tcp")?;
+        cx.write_port_range("spt", self.sport, self.invert_sport, "tcp", out)?;
+        cx.write_port_range("dpt", self.dport, self.invert_dport, "tcp", out)?;
+        if self.option != 0 || self.invert_option {
+            write!(out, " option={}{}", not(self.invert_option), self.option)?;
+        }
+        if self.flags_mask != 0 || self.invert_flags {
+            write!(out, " flags:{}", not(self.invert_flags))?;
+            if cx.numeric {
+                write!(out, "0x{:02X}/0x{:02X}", self.flags_mask, self.flags_cmp)?;
+            } else {
+                write_flags(self.flags_mask, out)?;
+                out.write_char('/')?;
+                write_flags(self.flags_cmp, out)?;
+            }
+        }
+        Ok(())
+    }
 }

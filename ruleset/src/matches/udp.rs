@@ -1,5 +1,7 @@
 //! `-m udp` (xt_tcpudp.c, struct xt_udp).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use crate::addr::PortRange;
 use serde::{Deserialize, Serialize};
 
@@ -14,4 +16,17 @@ pub struct Udp {
     pub dport: PortRange,
     /// `! --dport`.
     pub invert_dport: bool,
+}
+
+impl Text for Udp {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.sport.save("sport", self.invert_sport, out)?;
+        self.dport.save("dport", self.invert_dport, out)
+    }
+
+    fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(" udp")?;
+        cx.write_port_range("spt", self.sport, self.invert_sport, "udp", out)?;
+        cx.write_port_range("dpt", self.dport, self.invert_dport, "udp", out)
+    }
 }

@@ -1,5 +1,7 @@
 //! `-j CONNMARK` (xt_connmark.c, rev 2).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `-j CONNMARK`.
@@ -26,4 +28,33 @@ pub enum ConnmarkSet {
         /// `--ctmask`.
         ctmask: u32,
     },
+}
+
+impl Text for ConnmarkSet {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        match *self {
+            Self::Set { value, mask } => write!(out, " --set-xmark 0x{value:x}/0x{mask:x}"),
+            Self::Save { nfmask, ctmask } => write!(out, " --save-mark --nfmask 0x{nfmask:x} --ctmask 0x{ctmask:x}"),
+            Self::Restore { nfmask, ctmask } => {
+                write!(out, " --restore-mark --nfmask 0x{nfmask:x} --ctmask 0x{ctmask:x}")
+            }
+        }
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(" CONNMARK")?;
+        let (verb, first, second) = match *self {
+            Self::Set { value, mask } => return crate::text::write_mark_operation(value, mask, out),
+            Self::Save { nfmask, ctmask } => ("save", ("nfmask", nfmask), ("ctmask", ctmask)),
+            Self::Restore { nfmask, ctmask } => ("restore", ("ctmask", ctmask), ("nfmask", nfmask)),
+        };
+        write!(out, " {verb}")?;
+        if first.1 != second.1 {
+            write!(out, " {} 0x{:x} {} ~0x{:x}", first.0, first.1, second.0, second.1)
+        } else if first.1 != u32::MAX {
+            write!(out, " mask 0x{:x}", first.1)
+        } else {
+            Ok(())
+        }
+    }
 }

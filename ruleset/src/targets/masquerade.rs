@@ -1,5 +1,7 @@
 //! `-j MASQUERADE` (xt_MASQUERADE.c).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use crate::addr::PortRange;
 use serde::{Deserialize, Serialize};
 
@@ -12,4 +14,30 @@ pub struct Masquerade {
     pub random: bool,
     /// `--random-fully`.
     pub random_fully: bool,
+}
+
+impl Masquerade {
+    fn write(&self, option: &str, flag: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+        if let Some(ports) = self.ports {
+            write!(out, " {option}")?;
+            super::nat::write_ports(ports, out)?;
+        }
+        if self.random {
+            write!(out, " {flag}random")?;
+        }
+        if self.random_fully {
+            write!(out, " {flag}random-fully")?;
+        }
+        Ok(())
+    }
+}
+
+impl Text for Masquerade {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.write("--to-ports ", "--", out)
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.write("masq ports: ", "", out)
+    }
 }

@@ -1,5 +1,6 @@
 //! The range of `-j SNAT --to-source` and `-j DNAT --to-destination` (struct nf_nat_range2).
 
+use std::fmt;
 use crate::addr::PortRange;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -19,4 +20,47 @@ pub struct NatRange {
     pub random_fully: bool,
     /// `--persistent`.
     pub persistent: bool,
+}
+
+impl NatRange {
+    /// `ADDR[-ADDR][:PORT[-PORT[/BASE]]]`.
+    fn write_range(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        if let Some((first, last)) = self.addrs {
+            write!(out, "{first}")?;
+            if first != last {
+                write!(out, "-{last}")?;
+            }
+        }
+        if let Some(ports) = self.ports {
+            out.write_char(':')?;
+            write_ports(ports, out)?;
+            if let Some(base) = self.base_port {
+                write!(out, "/{base}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With the option's name (`--to-source `, `to:`) before it and `flag` (`--`, nothing) before each flag.
+    pub(crate) fn write(&self, option: &str, flag: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+        if self.addrs.is_some() || self.ports.is_some() {
+            write!(out, " {option}")?;
+            self.write_range(out)?;
+        }
+        let flags =
+            [(self.random, "random"), (self.random_fully, "random-fully"), (self.persistent, "persistent")];
+        for (_, name) in flags.into_iter().filter(|(given, _)| *given) {
+            write!(out, " {flag}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `PORT[-PORT]`.
+pub(crate) fn write_ports(ports: PortRange, out: &mut dyn fmt::Write) -> fmt::Result {
+    write!(out, "{}", ports.lo)?;
+    if ports.hi != ports.lo {
+        write!(out, "-{}", ports.hi)?;
+    }
+    Ok(())
 }

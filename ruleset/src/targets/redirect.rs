@@ -1,5 +1,7 @@
 //! `-j REDIRECT` (xt_REDIRECT.c).
 
+use crate::text::{ListContext, Text};
+use std::fmt;
 use crate::addr::PortRange;
 use serde::{Deserialize, Serialize};
 
@@ -10,4 +12,27 @@ pub struct Redirect {
     pub ports: Option<PortRange>,
     /// `--random`.
     pub random: bool,
+}
+
+impl Redirect {
+    fn write(&self, option: &str, flag: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+        if let Some(ports) = self.ports {
+            write!(out, " {option}")?;
+            super::nat::write_ports(ports, out)?;
+        }
+        if self.random {
+            write!(out, " {flag}random")?;
+        }
+        Ok(())
+    }
+}
+
+impl Text for Redirect {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.write("--to-ports ", "--", out)
+    }
+
+    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.write("redir ports ", "", out)
+    }
 }

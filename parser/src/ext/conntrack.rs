@@ -1,0 +1,273 @@
+//! `-m conntrack` and `-m state`.
+
+use super::{Cx, Extension, Opt, Spec};
+use crate::error::ParseError;
+use crate::value::{self, abbreviates};
+use bpftables_ruleset::matches::{Conntrack, CtStates, CtStatus, State};
+use bpftables_ruleset::{AddrMatch, Match, PortRange};
+
+const CTSTATE: u8 = 0;
+const CTPROTO: u8 = 1;
+const ORIGSRC: u8 = 2;
+const ORIGDST: u8 = 3;
+const REPLSRC: u8 = 4;
+const REPLDST: u8 = 5;
+const ORIGSRCPORT: u8 = 6;
+const ORIGDSTPORT: u8 = 7;
+const REPLSRCPORT: u8 = 8;
+const REPLDSTPORT: u8 = 9;
+const CTSTATUS: u8 = 10;
+const CTEXPIRE: u8 = 11;
+const CTDIR: u8 = 12;
+
+static SPEC: Spec = Spec {
+    name: "conntrack",
+    options: &[
+        Opt::value("ctstate", CTSTATE).invertible(),
+        Opt::value("ctproto", CTPROTO).invertible(),
+        Opt::value("ctorigsrc", ORIGSRC).invertible(),
+        Opt::value("ctorigdst", ORIGDST).invertible(),
+        Opt::value("ctreplsrc", REPLSRC).invertible(),
+        Opt::value("ctrepldst", REPLDST).invertible(),
+        Opt::value("ctstatus", CTSTATUS).invertible(),
+        Opt::value("ctexpire", CTEXPIRE).invertible(),
+        Opt::value("ctorigsrcport", ORIGSRCPORT).invertible(),
+        Opt::value("ctorigdstport", ORIGDSTPORT).invertible(),
+        Opt::value("ctreplsrcport", REPLSRCPORT).invertible(),
+        Opt::value("ctrepldstport", REPLDSTPORT).invertible(),
+        Opt::value("ctdir", CTDIR),
+    ],
+    checked: true,
+    help: crate::help::CONNTRACK,
+};
+
+const STATES: &[(&str, u16)] = &[
+    ("INVALID", CtStates::INVALID),
+    ("NEW", CtStates::NEW),
+    ("ESTABLISHED", CtStates::ESTABLISHED),
+    ("RELATED", CtStates::RELATED),
+    ("UNTRACKED", CtStates::UNTRACKED),
+    ("SNAT", CtStates::SNAT),
+    ("DNAT", CtStates::DNAT),
+];
+
+const STATUSES: &[(&str, u16)] = &[
+    ("NONE", 0),
+    ("EXPECTED", CtStatus::EXPECTED as u16),
+    ("SEEN_REPLY", CtStatus::SEEN_REPLY as u16),
+    ("ASSURED", CtStatus::ASSURED as u16),
+    ("CONFIRMED", CtStatus::CONFIRMED as u16),
+];
+
+/// A list of words, each abbreviated at will. The error is the rest of the list from the word that is wrong.
+fn words<'t>(text: &'t str, table: &[(&str, u16)]) -> Result<u16, &'t str> {
+    let mut bits = 0;
+    let mut rest = text;
+    loop {
+        let (item, after) = match rest.split_once(',') {
+            Some((item, after)) => (item, Some(after)),
+            None => (rest, None),
+        };
+        let found = table.iter().find(|(word, _)| !item.is_empty() && abbreviates(item, word)).ok_or(rest)?;
+        bits |= found.1;
+        match after {
+            Some(after) => rest = after,
+            None => return Ok(bits),
+        }
+    }
+}
+
+/// Reads `-m conntrack`.
+#[derive(Debug)]
+pub(crate) struct ConntrackBuilder {
+    info: Conntrack,
+}
+
+impl Default for ConntrackBuilder {
+    fn default() -> Self {
+        Self {
+            info: Conntrack {
+                state: None,
+                proto: None,
+                orig_src: None,
+                orig_dst: None,
+                repl_src: None,
+                repl_dst: None,
+                orig_src_port: None,
+                orig_dst_port: None,
+                repl_src_port: None,
+                repl_dst_port: None,
+                status: None,
+                expires: None,
+                direction_original: None,
+            },
+        }
+    }
+}
+
+fn option_name(id: u8) -> &'static str {
+    SPEC.options.iter().find(|opt| opt.id == id).map_or("", |opt| opt.name)
+}
+
+fn address(id: u8, arg: &str, invert: bool, cx: &Cx<'_, '_>) -> Result<Option<AddrMatch>, ParseError> {
+    let (addr, mask) = value::host_mask(arg, "conntrack", option_name(id), cx.names)?;
+    Ok(Some(AddrMatch { addr: addr.into(), mask: mask.into(), invert }))
+}
+
+fn ports(id: u8, arg: &str, invert: bool, cx: &Cx<'_, '_>) -> Result<Option<(PortRange, bool)>, ParseError> {
+    let range = value::resolver_port_range(arg, "conntrack", option_name(id), cx.names)?;
+    Ok(Some((range, invert)))
+}
+
+/// `LO[:HI]`, where a part left out is the lowest or highest value.
+fn expires(text: &str) -> Result<(u32, u32), ParseError> {
+    let max = u64::from(u32::MAX);
+    let mut values = [0u64; 2];
+    let mut min = 0;
+    let mut rest = text;
+    let mut count = 0;
+    loop {
+        if count == 2 {
+            return Err(ParseError::parameter(
+                "conntrack: Too many components for option \"--ctexpire\" (max: 2)\n",
+            ));
+        }
+        let after = if rest.is_empty() || rest.starts_with(':') {
+            values[count] = if count == 1 { max } else { min };
+            rest
+        } else {
+            let (number, after) =
+                value::number_prefix(rest, max).filter(|(number, _)| *number >= min).ok_or_else(|| {
+                    ParseError::Parameter(format!(
+                        "conntrack: bad value for option \"--ctexpire\" near \"{rest}\", or out of range ({min}-{max}).\n"
+                    ))
+                })?;
+            if !after.is_empty() && !after.starts_with(':') {
+                return Err(ParseError::Parameter(format!(
+                    "conntrack: Argument to \"--ctexpire\" has unexpected characters near \"{after}\".\n"
+                )));
+            }
+            values[count] = number;
+            min = number;
+            after
+        };
+        count += 1;
+        match after.strip_prefix(':') {
+            Some(after) => rest = after,
+            None => break,
+        }
+    }
+    let hi = if count == 2 { values[1] } else { values[0] };
+    let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    Ok((narrow(values[0]), narrow(hi)))
+}
+
+impl Extension for ConntrackBuilder {
+    type Out = Match;
+
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn option(&mut self, id: u8, arg: &str, invert: bool, _: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError> {
+        let info = &mut self.info;
+        match id {
+            CTSTATE => {
+                let bits = words(arg, STATES)
+                    .map_err(|rest| ParseError::Parameter(format!("Bad ctstate \"{rest}\"")))?;
+                info.state = Some((CtStates(bits), invert));
+            }
+            CTPROTO => {
+                let proto = value::protocol(arg, cx.names)?;
+                if proto == 0 {
+                    return Err(ParseError::parameter(if invert {
+                        "conntrack: condition would always match protocol"
+                    } else {
+                        "conntrack: rule would never match protocol"
+                    }));
+                }
+                info.proto = Some((proto, invert));
+            }
+            ORIGSRC => info.orig_src = address(id, arg, invert, cx)?,
+            ORIGDST => info.orig_dst = address(id, arg, invert, cx)?,
+            REPLSRC => info.repl_src = address(id, arg, invert, cx)?,
+            REPLDST => info.repl_dst = address(id, arg, invert, cx)?,
+            ORIGSRCPORT => info.orig_src_port = ports(id, arg, invert, cx)?,
+            ORIGDSTPORT => info.orig_dst_port = ports(id, arg, invert, cx)?,
+            REPLSRCPORT => info.repl_src_port = ports(id, arg, invert, cx)?,
+            REPLDSTPORT => info.repl_dst_port = ports(id, arg, invert, cx)?,
+            CTSTATUS => {
+                let bits = words(arg, STATUSES)
+                    .map_err(|rest| ParseError::Parameter(format!("Bad ctstatus \"{rest}\"")))?;
+                info.status = Some((CtStatus(u8::try_from(bits).unwrap_or(0)), invert));
+            }
+            CTEXPIRE => {
+                let (lo, hi) = expires(arg)?;
+                info.expires = Some((lo, hi, invert));
+            }
+            _ => {
+                info.direction_original = Some(match arg.to_ascii_uppercase().as_str() {
+                    "ORIGINAL" => true,
+                    "REPLY" => false,
+                    _ => {
+                        return Err(ParseError::Parameter(format!(
+                            "conntrack: Bad value for \"--ctdir\" option: \"{arg}\""
+                        )));
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, seen: u32) -> Result<(), ParseError> {
+        if seen == 0 {
+            return Err(ParseError::parameter("conntrack: At least one option is required"));
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<Match, ParseError> {
+        Ok(Match::Conntrack(Box::new(self.info.clone())))
+    }
+}
+
+static STATE_SPEC: Spec = Spec {
+    name: "state",
+    options: &[Opt::value("state", 0).mandatory().invertible()],
+    checked: true,
+    help: crate::help::STATE,
+};
+
+/// Reads `-m state`.
+#[derive(Debug, Default)]
+pub(crate) struct StateBuilder {
+    states: u16,
+    invert: bool,
+}
+
+impl Extension for StateBuilder {
+    type Out = Match;
+
+    fn spec(&self) -> &'static Spec {
+        &STATE_SPEC
+    }
+
+    fn option(&mut self, _: u8, arg: &str, invert: bool, _: u32, _: &mut Cx<'_, '_>) -> Result<(), ParseError> {
+        self.states = words(arg, &STATES[..5]).map_err(|rest| {
+            if rest.is_empty() {
+                ParseError::parameter(
+                    "\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED",
+                )
+            } else {
+                ParseError::Parameter(format!("Bad state \"{rest}\""))
+            }
+        })?;
+        self.invert = invert;
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<Match, ParseError> {
+        Ok(Match::State(State { states: CtStates(self.states), invert: self.invert }))
+    }
+}

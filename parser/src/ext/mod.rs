@@ -1,0 +1,221 @@
+//! The extensions: what each match and target takes on the command line.
+
+pub(crate) mod addrtype;
+pub(crate) mod comment;
+pub(crate) mod conntrack;
+pub(crate) mod ct_target;
+pub(crate) mod icmp;
+pub(crate) mod limit;
+pub(crate) mod mark;
+pub(crate) mod multiport;
+pub(crate) mod nat_targets;
+pub(crate) mod recent;
+pub(crate) mod reject;
+pub(crate) mod statistic;
+pub(crate) mod tcp;
+pub(crate) mod udp;
+
+use crate::error::ParseError;
+use crate::getopt::Getopt;
+use bpftables_ruleset::names::Names;
+use bpftables_ruleset::{Match, Target};
+
+/// One option of an extension.
+#[derive(Debug)]
+pub(crate) struct Opt {
+    /// Long name.
+    pub name: &'static str,
+    /// Its number in the extension; synonyms share it, and the first is the one named in messages.
+    pub id: u8,
+    /// Takes an argument.
+    pub arg: bool,
+    /// May stand after `!`.
+    pub invert: bool,
+    /// Must be given.
+    pub mandatory: bool,
+    /// Bits (`1 << id`) of options that must not be given beside it.
+    pub excludes: u32,
+    /// Bits of options that must be given too.
+    pub requires: u32,
+}
+
+impl Opt {
+    /// An option with an argument.
+    pub(crate) const fn value(name: &'static str, id: u8) -> Self {
+        Self { name, id, arg: true, invert: false, mandatory: false, excludes: 0, requires: 0 }
+    }
+
+    /// An option without argument.
+    pub(crate) const fn flag(name: &'static str, id: u8) -> Self {
+        Self { name, id, arg: false, invert: false, mandatory: false, excludes: 0, requires: 0 }
+    }
+
+    pub(crate) const fn invertible(mut self) -> Self {
+        self.invert = true;
+        self
+    }
+
+    pub(crate) const fn mandatory(mut self) -> Self {
+        self.mandatory = true;
+        self
+    }
+
+    pub(crate) const fn excludes(mut self, bits: u32) -> Self {
+        self.excludes = bits;
+        self
+    }
+
+    pub(crate) const fn requires(mut self, bits: u32) -> Self {
+        self.requires = bits;
+        self
+    }
+}
+
+/// What is known of an extension before any of its options is seen.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// Its options.
+    pub options: &'static [Opt],
+    /// Use, `!` and combinations are checked by the tables above (all but `tcp`, which does so itself).
+    pub checked: bool,
+    /// What `-h` prints of it.
+    pub help: &'static str,
+}
+
+/// What an option may look at besides its argument.
+pub(crate) struct Cx<'c, 'a> {
+    /// The system's names.
+    pub names: &'c dyn Names,
+    /// The protocol given so far (0: none) and whether after `!`.
+    pub protocol: (u8, bool),
+    /// The command line, for options that take a second word.
+    pub getopt: &'c mut Getopt<'a>,
+    /// Lines for standard error.
+    pub notices: &'c mut Vec<String>,
+}
+
+/// An extension that is being filled from its options.
+pub(crate) trait Extension {
+    /// What it becomes.
+    type Out;
+
+    /// Its table.
+    fn spec(&self) -> &'static Spec;
+
+    /// Takes one option. `seen` has the bits of those given before.
+    fn option(&mut self, id: u8, arg: &str, invert: bool, seen: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError>;
+
+    /// Checks before those of the table, when all options are known.
+    fn check(&self, _seen: u32) -> Result<(), ParseError> {
+        Ok(())
+    }
+
+    /// The result.
+    fn finish(&self) -> Result<Self::Out, ParseError>;
+}
+
+/// A match being read.
+pub(crate) type MatchBuilder = dyn Extension<Out = Match>;
+/// A target being read.
+pub(crate) type TargetBuilder = dyn Extension<Out = Target>;
+
+/// An extension on this command line.
+pub(crate) struct Instance<E: ?Sized> {
+    /// The extension.
+    pub builder: Box<E>,
+    /// Bits of the options given.
+    pub seen: u32,
+    /// A later one of the same name has taken over.
+    pub completed: bool,
+}
+
+impl<Out> Instance<dyn Extension<Out = Out>> {
+    pub(crate) fn new(builder: Box<dyn Extension<Out = Out>>) -> Self {
+        Self { builder, seen: 0, completed: false }
+    }
+
+    /// Takes the option at `index` of its table.
+    pub(crate) fn option(
+        &mut self,
+        index: usize,
+        arg: Option<&str>,
+        invert: bool,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<(), ParseError> {
+        let spec = self.builder.spec();
+        let opt = &spec.options[index];
+        let bit = 1 << opt.id;
+        if spec.checked {
+            let first = spec.options.iter().find(|other| other.id == opt.id).unwrap_or(opt);
+            if self.seen & bit != 0 {
+                return Err(ParseError::Parameter(format!(
+                    "{}: option \"--{}\" can only be used once.\n",
+                    spec.name, first.name
+                )));
+            }
+            if invert && !opt.invert {
+                return Err(ParseError::Parameter(format!(
+                    "{}: option \"--{}\" cannot be inverted.\n",
+                    spec.name, first.name
+                )));
+            }
+        }
+        self.builder.option(opt.id, arg.unwrap_or_default(), invert, self.seen, cx)?;
+        self.seen |= bit;
+        Ok(())
+    }
+
+    /// All checks when the command line has been read.
+    pub(crate) fn check(&self) -> Result<(), ParseError> {
+        self.builder.check(self.seen)?;
+        let spec = self.builder.spec();
+        if !spec.checked {
+            return Ok(());
+        }
+        for opt in spec.options {
+            let given = self.seen & (1 << opt.id) != 0;
+            if opt.mandatory && !given {
+                return Err(ParseError::Parameter(format!(
+                    "{}: option \"--{}\" must be specified\n",
+                    spec.name, opt.name
+                )));
+            }
+            if !given {
+                continue;
+            }
+            for id in (0..32).filter(|id| *id != u32::from(opt.id)) {
+                let Some(other) = spec.options.iter().find(|other| u32::from(other.id) == id) else { continue };
+                let bit = 1 << id;
+                if opt.requires & bit != 0 && self.seen & bit == 0 {
+                    return Err(ParseError::Parameter(format!(
+                        "{}: option \"--{}\" also requires \"--{}\".\n",
+                        spec.name, opt.name, other.name
+                    )));
+                }
+                if opt.excludes & bit != 0 && self.seen & bit != 0 {
+                    return Err(ParseError::Parameter(format!(
+                        "{}: option \"--{}\" cannot be used together with \"--{}\".\n",
+                        spec.name, opt.name, other.name
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// "bad value for option, or out of range".
+pub(crate) fn out_of_range(extension: &str, option: &str, min: u64, max: u64) -> ParseError {
+    ParseError::Parameter(format!(
+        "{extension}: bad value for option \"--{option}\", or out of range ({min}-{max}).\n"
+    ))
+}
+
+/// A 32-bit number in a range.
+pub(crate) fn ranged_u32(extension: &str, option: &str, text: &str, min: u32, max: u32) -> Result<u32, ParseError> {
+    crate::value::number(text, min.into(), max.into())
+        .and_then(|value| u32::try_from(value).ok())
+        .ok_or_else(|| out_of_range(extension, option, min.into(), max.into()))
+}

@@ -1,0 +1,831 @@
+//! The command line.
+
+use crate::command::{AlsoZero, Command, RuleSpec, TargetSpec, Verb};
+use crate::error::{ExtensionKind, ParseError};
+use crate::ext::{Cx, Instance, MatchBuilder, TargetBuilder};
+use crate::getopt::{Code, Found, Getopt, LongOptions};
+use crate::registry::{self, FoundTarget, MAX_NAME};
+use crate::{help, value};
+use bpftables_ruleset::names::{Names, builtin_protocol_name};
+use bpftables_ruleset::{Counters, Family, IfacePattern, IpMatch};
+
+/// Where a command line comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Invocation<'a> {
+    /// The family of the program.
+    pub family: Family,
+    /// A line of a restore file, which has rules of its own: no `-w`, one `-t`, lines for the other family are skipped.
+    pub restore: bool,
+    /// The program's name in messages and help (`iptables`, `iptables-restore`).
+    pub program: &'a str,
+}
+
+/// Reads a command line.
+///
+/// `args` is without the program's name. Reading has no effect but on the result; what depends on the ruleset (whether `-j NAME` is a
+/// chain) is settled by [`RuleSpec::resolve`].
+///
+/// # Errors
+/// As legacy reports it, see [`ParseError`].
+pub fn parse_command(args: &[String], invocation: Invocation<'_>, names: &dyn Names) -> Result<Command, ParseError> {
+    Parser::new(args, invocation, names).run()
+}
+
+const EXTENSION_TARGET: usize = 0;
+
+/// Options that may be given once, with what legacy knows of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Once {
+    Numeric,
+    Source,
+    Destination,
+    Protocol,
+    Jump,
+    Verbose,
+    Exact,
+    InInterface,
+    OutInterface,
+    LineNumbers,
+    Counters,
+    Fragments,
+}
+
+impl Once {
+    const ALL: [Self; 12] = [
+        Self::Numeric,
+        Self::Source,
+        Self::Destination,
+        Self::Protocol,
+        Self::Jump,
+        Self::Verbose,
+        Self::Exact,
+        Self::InInterface,
+        Self::OutInterface,
+        Self::LineNumbers,
+        Self::Counters,
+        Self::Fragments,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Numeric => "--numeric",
+            Self::Source => "--source",
+            Self::Destination => "--destination",
+            Self::Protocol => "--protocol",
+            Self::Jump => "--jump",
+            Self::Verbose => "--verbose",
+            Self::Exact => "--exact",
+            Self::InInterface => "--in-interface",
+            Self::OutInterface => "--out-interface",
+            Self::LineNumbers => "--line-numbers",
+            Self::Counters => "--set-counters",
+            Self::Fragments => "--fragments",
+        }
+    }
+
+    const fn invertible(self) -> bool {
+        matches!(
+            self,
+            Self::Source
+                | Self::Destination
+                | Self::Protocol
+                | Self::InInterface
+                | Self::OutInterface
+                | Self::Fragments
+        )
+    }
+
+    /// The commands with which it may stand.
+    const fn commands(self) -> u32 {
+        const RULE: u32 = cmd::INSERT | cmd::DELETE | cmd::REPLACE | cmd::APPEND | cmd::CHECK;
+        match self {
+            Self::Numeric | Self::Exact | Self::LineNumbers => cmd::LIST,
+            Self::Verbose => u32::MAX,
+            Self::Counters => cmd::INSERT | cmd::REPLACE | cmd::APPEND | cmd::SET_POLICY,
+            _ => RULE,
+        }
+    }
+}
+
+mod cmd {
+    pub(super) const INSERT: u32 = 1;
+    pub(super) const DELETE: u32 = 1 << 1;
+    pub(super) const DELETE_NUM: u32 = 1 << 2;
+    pub(super) const REPLACE: u32 = 1 << 3;
+    pub(super) const APPEND: u32 = 1 << 4;
+    pub(super) const LIST: u32 = 1 << 5;
+    pub(super) const FLUSH: u32 = 1 << 6;
+    pub(super) const ZERO: u32 = 1 << 7;
+    pub(super) const NEW_CHAIN: u32 = 1 << 8;
+    pub(super) const DELETE_CHAIN: u32 = 1 << 9;
+    pub(super) const SET_POLICY: u32 = 1 << 10;
+    pub(super) const RENAME_CHAIN: u32 = 1 << 11;
+    pub(super) const LIST_RULES: u32 = 1 << 12;
+    pub(super) const ZERO_NUM: u32 = 1 << 13;
+    pub(super) const CHECK: u32 = 1 << 14;
+
+    /// The letter of the highest command in a set.
+    pub(super) fn letter(command: u32) -> char {
+        const LETTERS: &[u8] = b"IDDRALFZNXPESZC";
+        char::from(LETTERS[(31 - (command | 1).leading_zeros()) as usize])
+    }
+}
+
+struct Parser<'a> {
+    getopt: Getopt<'a>,
+    options: LongOptions,
+    invocation: Invocation<'a>,
+    names: &'a dyn Names,
+    command: u32,
+    chain: Option<String>,
+    position: u32,
+    policy: Option<String>,
+    new_name: Option<String>,
+    table: String,
+    table_set: bool,
+    verbose: u32,
+    wait: Option<i32>,
+    wait_interval: bool,
+    given: Vec<Once>,
+    invert: bool,
+    protocol: Option<String>,
+    protocol_loaded: bool,
+    ip: IpMatch,
+    proto: (u8, bool),
+    source: Option<(String, bool)>,
+    destination: Option<(String, bool)>,
+    jump: Option<String>,
+    goto: bool,
+    verdict: Option<bpftables_ruleset::Target>,
+    target: Option<Instance<TargetBuilder>>,
+    matches: Vec<Instance<MatchBuilder>>,
+    groups: Vec<&'static str>,
+    counters: Counters,
+    notices: Vec<String>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(args: &'a [String], invocation: Invocation<'a>, names: &'a dyn Names) -> Self {
+        Self {
+            getopt: Getopt::new(args),
+            options: LongOptions::default(),
+            invocation,
+            names,
+            command: 0,
+            chain: None,
+            position: 0,
+            policy: None,
+            new_name: None,
+            table: "filter".to_owned(),
+            table_set: false,
+            verbose: 0,
+            wait: None,
+            wait_interval: false,
+            given: Vec::new(),
+            invert: false,
+            protocol: None,
+            protocol_loaded: false,
+            ip: IpMatch::default(),
+            proto: (0, false),
+            source: None,
+            destination: None,
+            jump: None,
+            goto: false,
+            verdict: None,
+            target: None,
+            matches: Vec::new(),
+            groups: vec!["(target)"],
+            counters: Counters::default(),
+            notices: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> Result<Command, ParseError> {
+        while let Some(found) = self.getopt.next(&self.options) {
+            match found {
+                Found::Option(Code::Own(letter), arg) => {
+                    if let Some(verb) = self.own(letter, arg)? {
+                        return Ok(self.command_of(verb));
+                    }
+                }
+                Found::Option(Code::Extension(group, index), arg) => self.extension(group, index, arg.as_deref())?,
+                Found::Word(word) if word == "!" => {
+                    if self.invert {
+                        return Err(ParseError::parameter("multiple consecutive ! not allowed"));
+                    }
+                    self.invert = true;
+                    continue;
+                }
+                Found::Word(word) => return Err(ParseError::BadArgument(word)),
+                Found::MissingArgument => {
+                    if self.load_protocol_match()? {
+                        continue;
+                    }
+                    let option = self.getopt.word(self.getopt.index.saturating_sub(1)).unwrap_or_default();
+                    return Err(ParseError::Parameter(format!("option \"{option}\" requires an argument")));
+                }
+                Found::Unknown(letter) => {
+                    if self.load_protocol_match()? {
+                        continue;
+                    }
+                    let option = match letter {
+                        Some(letter) => format!("-{letter}"),
+                        None => {
+                            self.getopt.word(self.getopt.index.saturating_sub(1)).unwrap_or_default().to_owned()
+                        }
+                    };
+                    return Err(ParseError::Parameter(format!("unknown option \"{option}\"")));
+                }
+            }
+            self.invert = false;
+        }
+        self.finish()
+    }
+
+    fn command_of(self, verb: Verb) -> Command {
+        Command {
+            table: self.table,
+            verb,
+            verbose: self.verbose,
+            numeric: self.given.contains(&Once::Numeric),
+            exact: self.given.contains(&Once::Exact),
+            line_numbers: self.given.contains(&Once::LineNumbers),
+            wait: self.wait,
+            notices: self.notices,
+        }
+    }
+
+    fn add_command(&mut self, new: u32, beside: u32) -> Result<(), ParseError> {
+        if self.invert {
+            return Err(ParseError::parameter("unexpected '!' flag"));
+        }
+        let other = self.command & !beside;
+        if other != 0 {
+            return Err(ParseError::Parameter(format!(
+                "Cannot use -{} with -{}",
+                cmd::letter(new),
+                cmd::letter(other)
+            )));
+        }
+        self.command |= new;
+        Ok(())
+    }
+
+    fn once(&mut self, option: Once) -> Result<(), ParseError> {
+        if self.given.contains(&option) {
+            return Err(ParseError::Parameter(format!("multiple {} options not allowed", option.name())));
+        }
+        self.given.push(option);
+        if self.invert && !option.invertible() {
+            return Err(ParseError::Parameter(format!("cannot have ! before {}", option.name())));
+        }
+        Ok(())
+    }
+
+    /// The optional chain of `-L` and others: in the same word or as the next.
+    fn optional_chain(&mut self, arg: Option<String>) {
+        if let Some(chain) = arg.or_else(|| self.getopt.take_plain().map(str::to_owned)) {
+            self.chain = Some(chain);
+        }
+    }
+
+    fn optional_position(&mut self) -> Result<bool, ParseError> {
+        let Some(text) = self.getopt.take_plain() else { return Ok(false) };
+        self.position = rule_number(text)?;
+        Ok(true)
+    }
+
+    /// One of the program's own options. A verb is returned when nothing after it counts.
+    fn own(&mut self, letter: char, arg: Option<String>) -> Result<Option<Verb>, ParseError> {
+        match letter {
+            'A' | 'C' | 'D' | 'R' | 'I' | 'L' | 'S' | 'F' | 'Z' | 'N' | 'X' | 'E' | 'P' => {
+                self.command_option(letter, arg)?;
+            }
+            'h' => {
+                if self.matches.is_empty()
+                    && let Some(protocol) = self.protocol.clone()
+                    && let Some(builder) = registry::find_match(&protocol).ok().flatten()
+                {
+                    self.matches.push(Instance::new(builder));
+                }
+                return Ok(Some(Verb::Help { text: self.help_text() }));
+            }
+            'V' => return Ok(Some(Verb::Version { inverted: self.invert })),
+            'm' => self.match_option(&arg.unwrap_or_default())?,
+            't' => {
+                if self.invert {
+                    return Err(ParseError::parameter("unexpected ! flag before --table"));
+                }
+                if self.invocation.restore && self.table_set {
+                    return Err(ParseError::Parameter(format!(
+                        "The -t option cannot be used in {}.\n",
+                        self.invocation.program
+                    )));
+                }
+                self.table = arg.unwrap_or_default();
+                self.table_set = true;
+            }
+            'w' | 'W' => self.wait_option(letter, arg)?,
+            'M' => {}
+            '4' | '6' => {
+                let own = (letter == '4') == (self.invocation.family == Family::V4);
+                if !own {
+                    return if self.invocation.restore { Ok(Some(Verb::Nothing)) } else { Err(ParseError::OnlyHint) };
+                }
+            }
+            _ => self.rule_option(letter, arg.unwrap_or_default())?,
+        }
+        Ok(None)
+    }
+
+    fn command_option(&mut self, letter: char, arg: Option<String>) -> Result<(), ParseError> {
+        match letter {
+            'A' | 'C' => {
+                self.add_command(if letter == 'A' { cmd::APPEND } else { cmd::CHECK }, 0)?;
+                self.chain = arg;
+            }
+            'D' => {
+                self.add_command(cmd::DELETE, 0)?;
+                self.chain = arg;
+                if let Some(text) = self.getopt.take_plain() {
+                    self.position = delete_number(text)?;
+                    self.command = cmd::DELETE_NUM;
+                }
+            }
+            'R' => {
+                self.add_command(cmd::REPLACE, 0)?;
+                self.chain = arg;
+                if !self.optional_position()? {
+                    return Err(ParseError::parameter("-R requires a rule number"));
+                }
+            }
+            'I' => {
+                self.add_command(cmd::INSERT, 0)?;
+                self.chain = arg;
+                if !self.optional_position()? {
+                    self.position = 1;
+                }
+            }
+            'L' | 'S' => {
+                self.add_command(if letter == 'L' { cmd::LIST } else { cmd::LIST_RULES }, cmd::ZERO | cmd::ZERO_NUM)?;
+                self.optional_chain(arg);
+                self.optional_position()?;
+            }
+            'F' | 'X' => {
+                self.add_command(if letter == 'F' { cmd::FLUSH } else { cmd::DELETE_CHAIN }, 0)?;
+                self.optional_chain(arg);
+            }
+            'Z' => {
+                self.add_command(cmd::ZERO, cmd::LIST | cmd::LIST_RULES)?;
+                self.optional_chain(arg);
+                if self.optional_position()? {
+                    self.command = cmd::ZERO_NUM;
+                }
+            }
+            'N' => {
+                let chain = arg.unwrap_or_default();
+                check_chain_name(&chain)?;
+                self.add_command(cmd::NEW_CHAIN, 0)?;
+                self.chain = Some(chain);
+            }
+            'E' => {
+                self.add_command(cmd::RENAME_CHAIN, 0)?;
+                self.chain = arg;
+                let Some(name) = self.getopt.take_plain() else {
+                    return Err(ParseError::parameter("-E requires old-chain-name and new-chain-name"));
+                };
+                check_chain_name(name)?;
+                self.new_name = Some(name.to_owned());
+            }
+            _ => {
+                self.add_command(cmd::SET_POLICY, 0)?;
+                let Some(policy) = self.getopt.take_plain() else {
+                    return Err(ParseError::parameter("-P requires a chain and a policy"));
+                };
+                self.chain = arg;
+                self.policy = Some(policy.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_option(&mut self, letter: char, arg: Option<String>) -> Result<(), ParseError> {
+        if self.invocation.restore {
+            return Err(ParseError::Parameter(format!("You cannot use `-{letter}' from iptables-restore")));
+        }
+        let text = arg.or_else(|| self.getopt.take_plain().map(str::to_owned));
+        if letter == 'w' {
+            self.wait = Some(match text {
+                None => -1,
+                Some(text) => {
+                    value::scan_i32(&text).ok_or_else(|| ParseError::parameter("wait seconds not numeric"))?
+                }
+            });
+            return Ok(());
+        }
+        self.notices.push(wait_interval(text.as_deref())?);
+        self.wait_interval = true;
+        Ok(())
+    }
+
+    fn rule_option(&mut self, letter: char, arg: String) -> Result<(), ParseError> {
+        let invert = self.invert;
+        match letter {
+            'p' => {
+                self.once(Once::Protocol)?;
+                let name = arg.to_ascii_lowercase();
+                let number = value::protocol(&name, self.names)?;
+                if number == 0 && invert {
+                    return Err(ParseError::parameter("rule would never match protocol"));
+                }
+                self.protocol = Some(name);
+                self.proto = (number, invert);
+                self.ip.proto = (number != 0).then_some((number, invert));
+            }
+            's' => {
+                self.once(Once::Source)?;
+                self.source = Some((arg, invert));
+            }
+            'd' => {
+                self.once(Once::Destination)?;
+                self.destination = Some((arg, invert));
+            }
+            'i' | 'o' => {
+                if arg.is_empty() {
+                    return Err(ParseError::parameter("Empty interface is likely to be undesired"));
+                }
+                self.once(if letter == 'i' { Once::InInterface } else { Once::OutInterface })?;
+                let pattern = self.interface(&arg)?;
+                if letter == 'i' {
+                    self.ip.iif = Some(pattern);
+                } else {
+                    self.ip.oif = Some(pattern);
+                }
+            }
+            'f' => {
+                self.once(Once::Fragments)?;
+                self.ip.fragment = Some(invert);
+            }
+            'g' => {
+                self.once(Once::Jump)?;
+                check_target_name(&arg)?;
+                self.goto = true;
+                self.jump = Some(arg);
+            }
+            'j' => {
+                self.once(Once::Jump)?;
+                if arg != "CONTINUE" {
+                    self.jump_option(arg)?;
+                }
+            }
+            'v' => {
+                if self.verbose == 0 {
+                    self.once(Once::Verbose)?;
+                }
+                self.verbose += 1;
+            }
+            'n' => self.once(Once::Numeric)?,
+            'x' => self.once(Once::Exact)?,
+            '0' => self.once(Once::LineNumbers)?,
+            _ => self.counters_option(&arg)?,
+        }
+        Ok(())
+    }
+
+    fn counters_option(&mut self, arg: &str) -> Result<(), ParseError> {
+        self.once(Once::Counters)?;
+        let bytes = match arg.split_once(',') {
+            Some((_, bytes)) => Some(bytes),
+            None => self.getopt.take_plain(),
+        };
+        let bytes = bytes.ok_or_else(|| ParseError::parameter("--set-counters requires packet and byte counter"))?;
+        let packets = value::scan_u64(arg)
+            .ok_or_else(|| ParseError::parameter("--set-counters packet counter not numeric"))?;
+        let bytes = value::scan_u64(bytes)
+            .ok_or_else(|| ParseError::parameter("--set-counters byte counter not numeric"))?;
+        self.counters = Counters { packets, bytes };
+        Ok(())
+    }
+
+    fn interface(&mut self, name: &str) -> Result<IfacePattern, ParseError> {
+        if name.len() >= 16 {
+            return Err(ParseError::Parameter(format!(
+                "interface name `{name}' must be shorter than 16 characters"
+            )));
+        }
+        if name.contains(['/', ' ']) {
+            self.notices.push(format!(
+                "Warning: weird character in interface `{name}' ('/' and ' ' are not allowed by the kernel)."
+            ));
+        }
+        let (name, wildcard) = match name.strip_suffix('+') {
+            Some(prefix) => (prefix, true),
+            None => (name, false),
+        };
+        Ok(IfacePattern { name: name.into(), wildcard, invert: self.invert })
+    }
+
+    fn match_option(&mut self, name: &str) -> Result<(), ParseError> {
+        if self.invert {
+            return Err(ParseError::parameter("unexpected ! flag before --match"));
+        }
+        let builder = registry::find_match(name)?
+            .ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
+        self.push_match(builder);
+        Ok(())
+    }
+
+    fn push_match(&mut self, builder: Box<MatchBuilder>) {
+        let spec = builder.spec();
+        for earlier in self.matches.iter_mut().filter(|earlier| earlier.builder.spec().name == spec.name) {
+            earlier.completed = true;
+        }
+        if !self.groups.contains(&spec.name) {
+            self.groups.push(spec.name);
+            let options = spec.options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
+            self.options.add_group(self.groups.len() - 1, options);
+        }
+        self.matches.push(Instance::new(builder));
+    }
+
+    fn jump_option(&mut self, name: String) -> Result<(), ParseError> {
+        check_target_name(&name)?;
+        match registry::find_target(&name) {
+            FoundTarget::Verdict(verdict) => self.verdict = Some(verdict),
+            FoundTarget::Extension(builder) => {
+                let options = builder.spec().options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
+                self.options.add_group(EXTENSION_TARGET, options);
+                self.target = Some(Instance::new(builder));
+            }
+            FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, &name)),
+            FoundTarget::Unknown => {}
+        }
+        self.jump = Some(name);
+        Ok(())
+    }
+
+    /// An option of a target or match: the target's, or the last match of that name.
+    fn extension(&mut self, group: usize, index: usize, arg: Option<&str>) -> Result<(), ParseError> {
+        let mut cx = Cx {
+            names: self.names,
+            protocol: self.proto,
+            getopt: &mut self.getopt,
+            notices: &mut self.notices,
+        };
+        if group == EXTENSION_TARGET {
+            if let Some(target) = &mut self.target {
+                return target.option(index, arg, self.invert, &mut cx);
+            }
+        } else {
+            let name = self.groups[group];
+            let open = self.matches.iter_mut().find(|m| !m.completed && m.builder.spec().name == name);
+            if let Some(open) = open {
+                return open.option(index, arg, self.invert, &mut cx);
+            }
+        }
+        Err(ParseError::Other("Extension option without an extension".to_owned()))
+    }
+
+    /// Loads the match of `-p PROTO` once, when an option is not known yet. True: read the option again.
+    fn load_protocol_match(&mut self) -> Result<bool, ParseError> {
+        let Some(protocol) = self.protocol.clone() else { return Ok(false) };
+        if self.protocol_loaded {
+            return Ok(false);
+        }
+        self.protocol_loaded = true;
+        let name = match value::number_u8(&protocol) {
+            Some(number) => match builtin_protocol_name(number) {
+                Some(name) => name.to_owned(),
+                None if self.given.contains(&Once::Numeric) || number == 0 => return Ok(false),
+                None => match self.names.protocol_name(number) {
+                    Some(name) => name,
+                    None => return Ok(false),
+                },
+            },
+            None => protocol,
+        };
+        let Some(builder) = registry::find_match(&name)? else { return Ok(false) };
+        self.push_match(builder);
+        self.getopt.again();
+        Ok(true)
+    }
+
+    fn finish(mut self) -> Result<Command, ParseError> {
+        let jump_drop = self.jump.as_deref() == Some("DROP");
+        if self.table == "nat" && (jump_drop || self.policy.as_deref() == Some("DROP")) {
+            return Err(ParseError::parameter(
+                "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n",
+            ));
+        }
+        if self.wait_interval && self.wait.unwrap_or(0) == 0 {
+            return Err(ParseError::parameter("--wait-interval only makes sense with --wait\n"));
+        }
+        for instance in &self.matches {
+            instance.check()?;
+        }
+        if let Some(target) = &self.target {
+            target.check()?;
+        }
+        if self.getopt.is_left() {
+            return Err(ParseError::parameter("unknown arguments found on commandline"));
+        }
+        if self.command == 0 {
+            return Err(ParseError::parameter("no command specified"));
+        }
+        if self.invert {
+            return Err(ParseError::parameter("nothing appropriate following !"));
+        }
+        let (sources, destinations) = self.addresses()?;
+        self.check_options()?;
+        let verb = self.verb(sources, destinations)?;
+        Ok(self.command_of(verb))
+    }
+
+    fn addresses(&self) -> Result<(Vec<Address>, Vec<Address>), ParseError> {
+        let list = |option: &Option<(String, bool)>| match option {
+            Some((text, invert)) => {
+                Ok((value::address_list(text, self.names)?, *invert))
+            }
+            None => Ok((vec![(std::net::Ipv4Addr::UNSPECIFIED, std::net::Ipv4Addr::UNSPECIFIED)], false)),
+        };
+        let (sources, source_inverted) = list(&self.source)?;
+        let (destinations, destination_inverted) = list(&self.destination)?;
+        if (sources.len() > 1 || destinations.len() > 1) && (source_inverted || destination_inverted) {
+            return Err(ParseError::parameter(
+                "! not allowed with multiple source or destination IP addresses",
+            ));
+        }
+        let make = |list: Vec<_>, invert| list.into_iter().map(|pair| value::address_match(pair, invert)).collect();
+        Ok((make(sources, source_inverted), make(destinations, destination_inverted)))
+    }
+
+    /// Which options go with which commands, and the chain's name.
+    fn check_options(&self) -> Result<(), ParseError> {
+        for option in Once::ALL {
+            if self.given.contains(&option) && option.commands() & self.command != self.command {
+                return Err(ParseError::Parameter(format!("Illegal option `{}' with this command", option.name())));
+            }
+        }
+        let Some(chain) = &self.chain else { return Ok(()) };
+        if chain.len() > MAX_NAME {
+            return Err(ParseError::Parameter(format!(
+                "chain name `{chain}' too long (must be under {} chars)",
+                MAX_NAME + 1
+            )));
+        }
+        let rule = cmd::APPEND | cmd::DELETE | cmd::CHECK | cmd::INSERT | cmd::REPLACE;
+        if self.command & rule != 0 {
+            let refused = match chain.as_str() {
+                "PREROUTING" | "INPUT" => Some(Once::OutInterface),
+                "POSTROUTING" | "OUTPUT" => Some(Once::InInterface),
+                _ => None,
+            };
+            if let Some(option) = refused.filter(|option| self.given.contains(option)) {
+                return Err(ParseError::Parameter(format!("Can't use {} with {chain}", option.name())));
+            }
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, sources: Vec<Address>, destinations: Vec<Address>) -> Result<Box<RuleSpec>, ParseError> {
+        let matches = self.matches.iter().map(|instance| instance.builder.finish()).collect::<Result<Vec<_>, _>>()?;
+        let target = match (self.jump.take(), self.goto) {
+            (None, _) => TargetSpec::None,
+            (Some(chain), true) => TargetSpec::Goto(chain),
+            (Some(name), false) => match (&self.target, self.verdict.take()) {
+                (Some(target), _) => TargetSpec::Target { target: target.builder.finish()?, name },
+                (None, Some(verdict)) => TargetSpec::Target { name, target: verdict },
+                (None, None) => TargetSpec::Jump(name),
+            },
+        };
+        Ok(Box::new(RuleSpec {
+            ip: std::mem::take(&mut self.ip),
+            sources,
+            destinations,
+            matches,
+            target,
+            counters: self.counters,
+        }))
+    }
+
+    fn verb(&mut self, sources: Vec<Address>, destinations: Vec<Address>) -> Result<Verb, ParseError> {
+        let position = self.position;
+        let optional = self.chain.take();
+        let chain = optional.clone().unwrap_or_default();
+        let zero = match self.command {
+            c if c & cmd::ZERO != 0 => AlsoZero::Chains,
+            c if c & cmd::ZERO_NUM != 0 => AlsoZero::Rule,
+            _ => AlsoZero::No,
+        };
+        Ok(match self.command {
+            cmd::APPEND => Verb::Append { chain, rule: self.rule(sources, destinations)? },
+            cmd::INSERT => Verb::Insert { chain, position, rule: self.rule(sources, destinations)? },
+            cmd::REPLACE => Verb::Replace { chain, position, rule: self.rule(sources, destinations)? },
+            cmd::DELETE => Verb::Delete { chain, rule: self.rule(sources, destinations)? },
+            cmd::CHECK => Verb::Check { chain, rule: self.rule(sources, destinations)? },
+            cmd::DELETE_NUM => Verb::DeleteNumber { chain, position },
+            cmd::FLUSH => Verb::Flush { chain: optional },
+            cmd::ZERO => Verb::Zero { chain: optional },
+            cmd::ZERO_NUM => Verb::ZeroNumber { chain, position },
+            cmd::NEW_CHAIN => Verb::NewChain { chain },
+            cmd::DELETE_CHAIN => Verb::DeleteChain { chain: optional },
+            cmd::RENAME_CHAIN => Verb::Rename { chain, to: self.new_name.take().unwrap_or_default() },
+            cmd::SET_POLICY => Verb::Policy {
+                chain,
+                policy: self.policy.take().unwrap_or_default(),
+                counters: self.given.contains(&Once::Counters).then_some(self.counters),
+            },
+            c if c & cmd::LIST != 0 => Verb::List { chain: optional, position, zero },
+            c if c & cmd::LIST_RULES != 0 => Verb::ListRules { chain: optional, position, zero },
+            _ => return Err(ParseError::OnlyHint),
+        })
+    }
+
+    fn help_text(&self) -> String {
+        let target = match (&self.target, &self.verdict) {
+            (Some(target), _) => Some(target.builder.spec().help),
+            (None, Some(_)) => Some(help::STANDARD),
+            (None, None) => None,
+        };
+        let matches = self.matches.iter().map(|instance| instance.builder.spec().help);
+        help::text(self.invocation.program, self.invocation.family, target.into_iter().chain(matches))
+    }
+}
+
+type Address = Option<bpftables_ruleset::AddrMatch>;
+
+/// A number of `-I`, `-R`, `-L`, `-S`, `-Z`.
+fn rule_number(text: &str) -> Result<u32, ParseError> {
+    value::number(text, 1, i32::MAX as u64)
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or_else(|| ParseError::Parameter(format!("Invalid rule number `{text}'")))
+}
+
+/// A number of `-D`, which legacy reads otherwise: decimal only, no ranges, and cut to 32 bits.
+fn delete_number(text: &str) -> Result<u32, ParseError> {
+    if text.contains(':') {
+        return Err(ParseError::parameter("Rule ranges are not supported"));
+    }
+    let trimmed = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    let digits = trimmed.strip_prefix('+').unwrap_or(trimmed);
+    let number = match digits {
+        "" => 0,
+        _ if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse::<i64>().unwrap_or(i64::MAX),
+        _ => 0,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as C stores a long in an unsigned int")]
+    let number = number as u32;
+    if number == 0 {
+        return Err(ParseError::Parameter(format!("Invalid rule number `{text}'")));
+    }
+    Ok(number)
+}
+
+/// The deprecated `-W`: its number is checked, and a notice is due.
+pub(crate) fn wait_interval(text: Option<&str>) -> Result<String, ParseError> {
+    let text = text.ok_or_else(|| ParseError::parameter("wait interval value required"))?;
+    let number = value::scan_u64(text).ok_or_else(|| ParseError::parameter("wait interval not numeric"))?;
+    #[expect(clippy::cast_possible_truncation, reason = "as C scans an unsigned int")]
+    let number = number as u32;
+    if number > 999_999 {
+        return Err(ParseError::Parameter(format!("too long usec wait {number} > 999999 usec")));
+    }
+    Ok("Ignoring deprecated --wait-interval option.".to_owned())
+}
+
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
+}
+
+fn check_target_name(name: &str) -> Result<(), ParseError> {
+    if name.is_empty() {
+        return Err(ParseError::parameter("Invalid target name (too short)"));
+    }
+    if name.len() > MAX_NAME {
+        return Err(ParseError::Parameter(format!("Invalid target name `{name}' ({MAX_NAME} chars max)")));
+    }
+    if name.contains(is_space) {
+        return Err(ParseError::Parameter(format!("Invalid target name `{name}'")));
+    }
+    Ok(())
+}
+
+/// The name of a chain to be made.
+fn check_chain_name(name: &str) -> Result<(), ParseError> {
+    if name.len() > MAX_NAME {
+        return Err(ParseError::Parameter(format!(
+            "chain name `{name}' too long (must be under {} chars)",
+            MAX_NAME + 1
+        )));
+    }
+    if let Some(first) = name.chars().next().filter(|first| matches!(first, '-' | '!')) {
+        return Err(ParseError::Parameter(format!("chain name not allowed to start with `{first}'")));
+    }
+    if !matches!(registry::find_target(name), FoundTarget::Unknown) {
+        return Err(ParseError::parameter("chain name may not clash with target name"));
+    }
+    if name.contains(is_space) {
+        return Err(ParseError::Parameter(format!("Invalid chain name `{name}'")));
+    }
+    Ok(())
+}

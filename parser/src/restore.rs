@@ -1,0 +1,347 @@
+//! Input of `iptables-restore`.
+
+use crate::command::Command;
+use crate::error::ParseError;
+use crate::parse::{Invocation, parse_command};
+use crate::registry::MAX_NAME;
+use crate::value::scan_u64;
+use bpftables_ruleset::names::Names;
+use bpftables_ruleset::{Counters, Family};
+
+/// The longest piece of a line that legacy reads at once; what is left over is taken for the next line.
+const MAX_LINE: usize = 10_239;
+/// The longest word of a rule.
+const MAX_WORD: usize = 1023;
+/// The most words of a rule, with the program's name, `-t` and the table.
+const MAX_WORDS: usize = 254;
+
+/// How the input is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The family of the program.
+    pub family: Family,
+    /// The program's name (`iptables-restore`).
+    pub program: &'a str,
+    /// `--counters`: the `[packets:bytes]` before a rule count.
+    pub counters: bool,
+    /// `--noflush`.
+    pub noflush: bool,
+    /// How often `-v` was given; without `--noflush` each rule gets it.
+    pub verbose: u32,
+    /// `--table`: lines of other tables are skipped.
+    pub table: Option<&'a str>,
+}
+
+/// A line that means something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item<'a> {
+    /// From 1.
+    pub line: u32,
+    /// What it says.
+    pub kind: Kind<'a>,
+}
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind<'a> {
+    /// `# ...` with its line end, to be printed with `-v`.
+    Comment(&'a [u8]),
+    /// `*NAME`.
+    Table(String),
+    /// `:NAME POLICY [packets:bytes]`.
+    Chain {
+        /// The chain.
+        name: String,
+        /// `None` for `-`, else as written.
+        policy: Option<String>,
+        /// The policy's counters, with `--counters` only.
+        counters: Option<Counters>,
+    },
+    /// A rule or another command.
+    Command(Box<Command>),
+    /// `COMMIT`.
+    Commit,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A wrong command, chain or table line. The message body is that of [`ParseError`].
+    #[error("{error}")]
+    Parse {
+        /// From 1.
+        line: u32,
+        /// What is wrong.
+        error: ParseError,
+    },
+    /// A line that means nothing where it stands. Exit code 1, `PROGRAM: line N failed`.
+    #[error("line {line} failed")]
+    Failed {
+        /// From 1.
+        line: u32,
+    },
+    /// The input ended within a table. Exit code 1, `PROGRAM: COMMIT expected at line N`.
+    #[error("COMMIT expected at line {line}")]
+    CommitExpected {
+        /// The line after the last.
+        line: u32,
+    },
+}
+
+impl Error {
+    /// The exit code of legacy's program.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Parse { error, .. } => error.exit_code(),
+            Self::Failed { .. } | Self::CommitExpected { .. } => 1,
+        }
+    }
+}
+
+/// Reads items from bytes, one line after the other. After an error nothing more should be asked, as legacy stops there.
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    line: u32,
+    options: Options<'a>,
+    names: &'a dyn Names,
+    table: Option<String>,
+    skipping: bool,
+    done: bool,
+}
+
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("line", &self.line).field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Begins with the first line of `input`.
+    #[must_use]
+    pub const fn new(input: &'a [u8], options: Options<'a>, names: &'a dyn Names) -> Self {
+        Self { rest: input, line: 0, options, names, table: None, skipping: false, done: false }
+    }
+
+    /// The next line with its line end, or the piece of it that fits.
+    fn next_line(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let window = &self.rest[..self.rest.len().min(MAX_LINE)];
+        let end = window.iter().position(|byte| *byte == b'\n').map_or(window.len(), |index| index + 1);
+        let (line, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        self.line += 1;
+        // What follows a zero byte is not seen.
+        Some(match line.iter().position(|byte| *byte == 0) {
+            Some(zero) => &line[..zero],
+            None => line,
+        })
+    }
+
+    fn item(&mut self, line: &'a [u8]) -> Result<Option<Kind<'a>>, Error> {
+        let number = self.line;
+        let parse = |error| Error::Parse { line: number, error };
+        match line {
+            [b'\n', ..] => Ok(None),
+            [b'#', ..] => Ok(Some(Kind::Comment(line))),
+            b"COMMIT\n" if self.table.is_some() => {
+                self.table = None;
+                Ok(Some(Kind::Commit))
+            }
+            [b'*', rest @ ..] if self.table.is_none() => self.table_line(rest).map_err(parse),
+            [b':', rest @ ..] if self.table.is_some() => self.chain_line(rest).map(Some).map_err(parse),
+            _ => match &self.table {
+                Some(table) => {
+                    let command = self.rule_line(table, line).map_err(parse)?;
+                    Ok(Some(Kind::Command(Box::new(command))))
+                }
+                None if self.skipping => Ok(None),
+                None => Err(Error::Failed { line: number }),
+            },
+        }
+    }
+
+    fn table_line(&mut self, rest: &[u8]) -> Result<Option<Kind<'a>>, ParseError> {
+        let Some(name) = words(rest).next() else {
+            return Err(ParseError::Parameter(format!(
+                "{}: line {} table name invalid",
+                self.options.program, self.line
+            )));
+        };
+        let name = text(name)?;
+        self.skipping = self.options.table.is_some_and(|table| table != name);
+        if self.skipping {
+            return Ok(None);
+        }
+        self.table = Some(name.clone());
+        Ok(Some(Kind::Table(name)))
+    }
+
+    fn chain_line(&self, rest: &[u8]) -> Result<Kind<'a>, ParseError> {
+        let Options { program, counters: with_counters, .. } = self.options;
+        let mut words = words(rest);
+        let invalid =
+            |what: &str| ParseError::Parameter(format!("{program}: line {} {what} invalid", self.line));
+        let name = text(words.next().ok_or_else(|| invalid("chain name"))?)?;
+        if name.len() > MAX_NAME {
+            return Err(ParseError::Parameter(format!("Invalid chain name `{name}' ({MAX_NAME} chars max)")));
+        }
+        let policy = text(words.next().ok_or_else(|| invalid("policy"))?)?;
+        if policy == "-" {
+            return Ok(Kind::Chain { name, policy: None, counters: None });
+        }
+        let counters = match words.next() {
+            Some(word) => Some(chain_counters(&text(word)?)),
+            None if with_counters => Some(None),
+            None => None,
+        };
+        let counters = match counters {
+            Some(None) => {
+                return Err(ParseError::Parameter(format!("invalid policy counters for chain '{name}'")));
+            }
+            Some(counters) => counters.filter(|_| with_counters),
+            None => None,
+        };
+        Ok(Kind::Chain { name, policy: Some(policy), counters })
+    }
+
+    fn rule_line(&self, table: &str, line: &[u8]) -> Result<Command, ParseError> {
+        let mut args = Vec::with_capacity(24);
+        args.push("-t".to_owned());
+        args.push(table.to_owned());
+        if !self.options.noflush {
+            args.extend((0..self.options.verbose.min(MAX_WORDS as u32)).map(|_| "-v".to_owned()));
+        }
+        let rest = self.rule_counters(line, &mut args)?;
+        split(rest, &mut args)?;
+        let invocation =
+            Invocation { family: self.options.family, restore: true, program: self.options.program };
+        parse_command(&args, invocation, self.names)
+    }
+
+    /// `[packets:bytes]` before a rule.
+    fn rule_counters<'l>(&self, line: &'l [u8], args: &mut Vec<String>) -> Result<&'l [u8], ParseError> {
+        let Some(body) = line.strip_prefix(b"[") else { return Ok(line) };
+        let need = |what| ParseError::Parameter(format!("Bad line {}: need {what}", self.line));
+        let close = body.iter().position(|byte| *byte == b']').ok_or_else(|| need("]"))?;
+        let mut pieces = body.splitn(2, |byte| *byte == b':').map(|piece| {
+            piece.split(|byte| *byte == b']').next().unwrap_or_default()
+        });
+        let packets = pieces.next().filter(|piece| !piece.is_empty()).ok_or_else(|| need(":"))?;
+        let bytes = pieces.next().filter(|piece| !piece.is_empty()).ok_or_else(|| need("]"))?;
+        if self.options.counters {
+            args.push("--set-counters".to_owned());
+            args.push(text(packets)?);
+            args.push(text(bytes)?);
+        }
+        Ok(&body[close + 1..])
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<Item<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        while let Some(line) = self.next_line() {
+            match self.item(line) {
+                Ok(None) => {}
+                Ok(Some(kind)) => return Some(Ok(Item { line: self.line, kind })),
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.done = true;
+        self.table.take().map(|_| Err(Error::CommitExpected { line: self.line + 1 }))
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<String, ParseError> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(ParseError::NotUtf8(String::from_utf8_lossy(bytes).into_owned())),
+    }
+}
+
+/// Words of a table or chain line.
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| matches!(byte, b' ' | b'\t' | b'\n')).filter(|word| !word.is_empty())
+}
+
+/// `[packets:bytes]` after a policy; the closing bracket is not looked for.
+fn chain_counters(word: &str) -> Option<Counters> {
+    let (packets, bytes) = word.strip_prefix('[')?.split_once(':')?;
+    let digits = packets.trim_start_matches(['-', '+']);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(Counters { packets: scan_u64(packets)?, bytes: scan_u64(bytes)? })
+}
+
+/// Splits a rule into words at spaces and tabs. Double quotes hold spaces, a backslash in them the next character; where they close, the
+/// word ends. Single quotes mean nothing.
+fn split(line: &[u8], args: &mut Vec<String>) -> Result<(), ParseError> {
+    let mut word: Vec<u8> = Vec::new();
+    let (mut quoted, mut escaped) = (false, false);
+    for &byte in line {
+        let ends = if quoted {
+            match byte {
+                _ if escaped => {
+                    escaped = false;
+                    word.push(byte);
+                    false
+                }
+                b'\\' => {
+                    escaped = true;
+                    false
+                }
+                b'"' => {
+                    quoted = false;
+                    true
+                }
+                _ => {
+                    word.push(byte);
+                    false
+                }
+            }
+        } else {
+            match byte {
+                b'"' => {
+                    quoted = true;
+                    false
+                }
+                b' ' | b'\t' | b'\n' => !word.is_empty(),
+                _ => {
+                    word.push(byte);
+                    false
+                }
+            }
+        };
+        if word.len() > MAX_WORD {
+            return Err(ParseError::parameter("Parameter too long!"));
+        }
+        if ends {
+            push(&mut word, args)?;
+        }
+    }
+    if !word.is_empty() {
+        push(&mut word, args)?;
+    }
+    Ok(())
+}
+
+fn push(word: &mut Vec<u8>, args: &mut Vec<String>) -> Result<(), ParseError> {
+    // Legacy's list has the program's name too.
+    if args.len() + 1 >= MAX_WORDS {
+        return Err(ParseError::parameter("Parser cannot handle more arguments"));
+    }
+    args.push(text(word)?);
+    word.clear();
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! What a packet's verdict depends on besides the packet.
+
+use crate::counters::Slot;
+use crate::matches::Recent;
+use std::net::Ipv4Addr;
+
+/// Names the state of one stateful match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateKey {
+    /// Of its rule.
+    pub slot: Slot,
+    /// Which of the rule's limit, recent and nth matches, from 0.
+    pub ordinal: u8,
+}
+
+/// Chance, memory and addresses, supplied from outside.
+pub trait Environment {
+    /// 32 random bits for this packet and rule.
+    fn random(&mut self, slot: Slot) -> u32;
+    /// `-m statistic --mode nth`; `every` is one less than given. Counts the packet.
+    fn nth(&mut self, key: StateKey, every: u32, packet: u32) -> bool;
+    /// `-m limit`, takes the credit if there is enough.
+    fn limit(&mut self, key: StateKey, average: u32, burst: u32) -> bool;
+    /// `-m recent` with its `!`, for the packet's address (not masked yet) and TTL. `None`: hotdrop.
+    fn recent(&mut self, recent: &Recent, addr: Ipv4Addr, ttl: u8) -> Option<bool>;
+    /// The RTN_* type of an address in the local table, of one device's addresses alone if one is named.
+    fn addr_type(&self, addr: Ipv4Addr, device: Option<&str>) -> u8;
+}

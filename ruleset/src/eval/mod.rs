@@ -1,0 +1,226 @@
+//! The linear evaluator: what netfilter does with one packet in one table at one hook, slow and obvious (`ipt_do_table`).
+//!
+//! It is the specification that the image's search and the kernel programs are held against, so it takes no short cut: every rule in turn,
+//! every match in order, counters as they are counted.
+
+mod conntrack;
+mod env;
+mod ip;
+mod l4;
+mod packet;
+mod sim;
+
+pub use env::{Environment, StateKey};
+pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
+pub use sim::Simulated;
+
+use crate::counters::Slot;
+use crate::matches::{Match, StatisticMode};
+use crate::rule::Rule;
+use crate::table::{Hook, Ruleset, Table, TableKind};
+use crate::targets::{ConnmarkSet, RejectWith, Target};
+use crate::{Chain, Policy};
+
+/// What becomes of a packet in a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Accept,
+    /// Dropped by a rule or a policy.
+    Drop,
+    /// Dropped inside a match that could not read its header (`hotdrop`); no rule counts it.
+    Hotdrop,
+    /// Dropped and answered.
+    Reject(RejectWith),
+    /// It goes on, translated by this target (DNAT, SNAT, MASQUERADE, REDIRECT or NETMAP).
+    Nat(Target),
+}
+
+/// A packet's way through a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// Where it was counted, in order: rules, then perhaps a policy. Each adds one packet of [`Packet::len`] bytes.
+    pub counted: Vec<Slot>,
+}
+
+/// What one check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Yes,
+    No,
+    Hotdrop,
+}
+
+impl From<bool> for Answer {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+/// Runs `packet` through the table at the hook. Marks, and an untracked state, are changed in the packet.
+pub fn traverse(
+    ruleset: &Ruleset,
+    kind: TableKind,
+    hook: Hook,
+    packet: &mut Packet,
+    env: &mut dyn Environment,
+) -> Outcome {
+    let mut counted = Vec::new();
+    let base = ruleset.table(kind).and_then(|table| Some((table, table.base(hook)?)));
+    let verdict = match base {
+        Some((table, chain)) => run(table, chain, packet, env, &mut counted),
+        None => Verdict::Accept,
+    };
+    Outcome { verdict, counted }
+}
+
+fn run<'a>(
+    table: &'a Table,
+    base: &'a Chain,
+    packet: &mut Packet,
+    env: &mut dyn Environment,
+    counted: &mut Vec<Slot>,
+) -> Verdict {
+    // Where to go on after RETURN: chain and rule.
+    let mut stack: Vec<(&Chain, usize)> = Vec::new();
+    let mut at = (base, 0);
+    loop {
+        let (chain, index) = at;
+        let Some(rule) = chain.rules.get(index) else {
+            // The end of a user's chain is a RETURN; the end of a base chain, and a RETURN with nothing to return to (after a
+            // goto, too), is its policy.
+            match stack.pop() {
+                Some(back) => {
+                    at = back;
+                    continue;
+                }
+                None => {
+                    counted.push(base.slot);
+                    return if base.policy == Some(Policy::Drop) { Verdict::Drop } else { Verdict::Accept };
+                }
+            }
+        };
+        let next = (chain, index + 1);
+        match rule_holds(rule, packet, env) {
+            Answer::Hotdrop => return Verdict::Hotdrop,
+            Answer::No => {
+                at = next;
+                continue;
+            }
+            Answer::Yes => counted.push(rule.slot),
+        }
+        at = match &rule.target {
+            Target::None => next,
+            Target::Accept => return Verdict::Accept,
+            Target::Drop => return Verdict::Drop,
+            Target::Reject(with) => return Verdict::Reject(*with),
+            Target::Dnat(_) | Target::Snat(_) | Target::Masquerade(_) | Target::Redirect(_) | Target::Netmap(_) => {
+                return Verdict::Nat(rule.target.clone());
+            }
+            Target::Return => (chain, chain.rules.len()),
+            Target::Jump(name) | Target::Goto(name) => {
+                // Rulesets with jumps to nowhere, or with loops, are refused before they get here.
+                let Some(target) = table.user.get(name) else { return Verdict::Drop };
+                if matches!(rule.target, Target::Jump(_)) {
+                    if stack.len() >= table.user.len() {
+                        return Verdict::Drop;
+                    }
+                    stack.push(next);
+                }
+                (target, 0)
+            }
+            Target::Mark(set) => {
+                packet.mark = packet.mark & !set.mask ^ set.value;
+                next
+            }
+            Target::Connmark(set) => {
+                connmark(set, packet);
+                next
+            }
+            Target::CtNotrack | Target::Notrack => {
+                if packet.ct == Ct::None {
+                    packet.ct = Ct::Untracked;
+                }
+                next
+            }
+        };
+        // RETURN in a base chain is its policy, wherever the base chain's end is; in a user's chain the loop above pops.
+    }
+}
+
+fn connmark(set: &ConnmarkSet, packet: &mut Packet) {
+    let Ct::Connection(ct) = &mut packet.ct else { return };
+    match *set {
+        ConnmarkSet::Set { value, mask } => ct.mark = ct.mark & !mask ^ value,
+        ConnmarkSet::Save { nfmask, ctmask } => ct.mark = ct.mark & !ctmask ^ packet.mark & nfmask,
+        ConnmarkSet::Restore { nfmask, ctmask } => packet.mark = packet.mark & !nfmask ^ ct.mark & ctmask,
+    }
+}
+
+/// Whether a rule matches: the header first, then its matches in order, none after the first that fails.
+fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer {
+    if !ip::holds(&rule.ip, packet) {
+        return Answer::No;
+    }
+    let mut ordinal = 0;
+    for m in &rule.matches {
+        let key = StateKey { slot: rule.slot, ordinal };
+        if matches!(m, Match::Limit(_) | Match::Recent(_))
+            || matches!(m, Match::Statistic(s) if matches!(s.mode, StatisticMode::Nth { .. }))
+        {
+            ordinal += 1;
+        }
+        match match_holds(m, key, packet, env) {
+            Answer::Yes => {}
+            other => return other,
+        }
+    }
+    Answer::Yes
+}
+
+fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environment) -> Answer {
+    match m {
+        Match::Addrtype(a) => {
+            let device = match (a.limit_in, a.limit_out) {
+                (true, _) => packet.iif.as_deref(),
+                (_, true) => packet.oif.as_deref(),
+                _ => None,
+            };
+            let is = |types: u16, addr| types >> env.addr_type(addr, device) & 1 != 0;
+            let src = a.src == 0 || is(a.src, packet.saddr()) != a.invert_src;
+            let dst = a.dst == 0 || is(a.dst, packet.daddr()) != a.invert_dst;
+            (src && dst).into()
+        }
+        Match::Comment(_) => Answer::Yes,
+        Match::Connmark(c) => match &packet.ct {
+            Ct::Connection(ct) => (((ct.mark & c.mask) == c.value) != c.invert).into(),
+            _ => Answer::No,
+        },
+        Match::Conntrack(c) => conntrack::holds(c, packet).into(),
+        Match::State(s) => ((packet.state_bit() & s.states.0 != 0) != s.invert).into(),
+        Match::Mark(mark) => (((packet.mark & mark.mask) == mark.value) != mark.invert).into(),
+        Match::Icmp(icmp) => l4::icmp(icmp, packet),
+        Match::Multiport(m) => l4::multiport(m, packet),
+        Match::Tcp(tcp) => l4::tcp(tcp, packet),
+        Match::Udp(udp) => l4::udp(udp, packet),
+        Match::Limit(l) => env.limit(key, l.average, l.burst).into(),
+        Match::Recent(r) => {
+            let addr = if r.dest { packet.daddr() } else { packet.saddr() };
+            match env.recent(r, addr, packet.ttl_as_received()) {
+                Some(holds) => holds.into(),
+                None => Answer::Hotdrop,
+            }
+        }
+        Match::Statistic(s) => match s.mode {
+            StatisticMode::Random { probability } => {
+                ((env.random(key.slot) & 0x7fff_ffff < probability) != s.invert).into()
+            }
+            StatisticMode::Nth { every, packet } => (env.nth(key, every, packet) != s.invert).into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Names of protocols, services, hosts and networks, which the system keeps outside of the ruleset.
+
+use std::net::Ipv4Addr;
+
+/// What the system's databases (`/etc/protocols`, `/etc/services`, the resolver, `/etc/networks`) say. Numbers never need it.
+///
+/// Every method may answer "not known"; then legacy's own tables and the numeric form are used.
+pub trait Names {
+    /// `getprotobyname`.
+    fn protocol_number(&self, name: &str) -> Option<u8>;
+    /// `getprotobynumber`.
+    fn protocol_name(&self, number: u8) -> Option<String>;
+    /// `getservbyname`; `protocol` is `tcp`, `udp`, ... or `None` for any. Host byte order.
+    fn service_port(&self, name: &str, protocol: Option<&str>) -> Option<u16>;
+    /// `getservbyport`; host byte order.
+    fn service_name(&self, port: u16, protocol: Option<&str>) -> Option<String>;
+    /// `getaddrinfo` for IPv4: every address of a host, in the resolver's order; empty when there is none.
+    fn host_addresses(&self, name: &str) -> Vec<Ipv4Addr>;
+    /// `getnameinfo` that insists on a name.
+    fn host_name(&self, addr: Ipv4Addr) -> Option<String>;
+    /// `getnetbyname`.
+    fn network_address(&self, name: &str) -> Option<Ipv4Addr>;
+}
+
+/// Databases that know nothing: only numbers and the names that legacy has built in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn protocol_number(&self, _name: &str) -> Option<u8> {
+        None
+    }
+    fn protocol_name(&self, _number: u8) -> Option<String> {
+        None
+    }
+    fn service_port(&self, _name: &str, _protocol: Option<&str>) -> Option<u16> {
+        None
+    }
+    fn service_name(&self, _port: u16, _protocol: Option<&str>) -> Option<String> {
+        None
+    }
+    fn host_addresses(&self, _name: &str) -> Vec<Ipv4Addr> {
+        Vec::new()
+    }
+    fn host_name(&self, _addr: Ipv4Addr) -> Option<String> {
+        None
+    }
+    fn network_address(&self, _name: &str) -> Option<Ipv4Addr> {
+        None
+    }
+}
+
+/// Protocols that legacy names without asking any database, in its order: the first name of a number is the one printed.
+pub const BUILTIN_PROTOCOLS: &[(&str, u8)] = &[
+    ("tcp", 6),
+    ("sctp", 132),
+    ("udp", 17),
+    ("udplite", 136),
+    ("icmp", 1),
+    ("ipv6-icmp", 58),
+    ("icmpv6", 58),
+    ("esp", 50),
+    ("ah", 51),
+    ("mobility-header", 135),
+    ("ipv6-mh", 135),
+    ("mh", 135),
+    ("dccp", 33),
+    ("ipcomp", 108),
+    ("all", 0),
+];
+
+/// The built-in name of a protocol.
+#[must_use]
+pub fn builtin_protocol_name(number: u8) -> Option<&'static str> {
+    BUILTIN_PROTOCOLS.iter().find(|(_, n)| *n == number).map(|(name, _)| *name)
+}
