@@ -31,7 +31,8 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// Files that no program stands for: kernel and C library headers of the eBPF build.
-const FILES: &[(&str, &str)] = &[("/usr/include/linux/bpf.h", "linux-libc-dev")];
+const FILES: &[(&str, &str)] =
+    &[("/usr/include/linux/bpf.h", "linux-libc-dev"), ("/usr/include/bpf/bpf_helpers.h", "libbpf-dev")];
 
 /// Installs what is missing. `verbose` says so when nothing is.
 ///
