@@ -233,6 +233,11 @@ fn ip_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, mut l4: Vec<u8>, keys: 
 pub fn reply(packet: &[u8], words: &str) -> Result<String> {
     let ip = crate::dissect::Ip::parse(packet).ok_or("nothing to reply to: not an IPv4 packet")?;
     let l4 = ip.payload;
+    // TCP flags are for TCP only: a scenario may not know what it answers.
+    let (flags, words) = match words.split_once(' ').unwrap_or((words, "")) {
+        (flags, rest) if !flags.is_empty() && flags.chars().all(|c| FLAGS.contains(c)) => (flags, rest),
+        _ => ("A", words),
+    };
     let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
     let long = |at: usize| u32::from_be_bytes([l4[at], l4[at + 1], l4[at + 2], l4[at + 3]]);
     Ok(match ip.protocol {
@@ -242,14 +247,12 @@ pub fn reply(packet: &[u8], words: &str) -> Result<String> {
             let advance = data as u32 + u32::from(l4[13] & 1) + u32::from(l4[13] >> 1 & 1);
             let seq = if l4[13] & 0x10 != 0 { long(8) } else { 5000 };
             format!(
-                "tcp {}:{} {}:{} {} seq={seq} ack={} {}",
+                "tcp {}:{} {}:{} {flags} seq={seq} ack={} {words}",
                 ip.dst,
                 port(2),
                 ip.src,
                 port(0),
-                words.split_whitespace().next().ok_or("a TCP reply needs flags")?,
                 long(4).wrapping_add(advance),
-                words.split_once(' ').map_or("", |x| x.1),
             )
         }
         1 if l4.len() >= 8 && matches!(l4[0], 8 | 13 | 15 | 17) => {
