@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The L4 header as connection tracking reads it: sanity, checksums, ports. */
+#pragma once
+
+#include "ct_table.h"
+#include "tcp.h"
+
+struct sk_buff___ct {
+	__u8 ip_summed : 2;
+	__u32 csum;
+} __attribute__((preserve_access_index));
+
+enum { SUM_NONE, SUM_UNNECESSARY, SUM_COMPLETE, SUM_PARTIAL };
+
+static __always_inline __u32 skb_summed(struct __sk_buff *skb)
+{
+	struct sk_buff___ct *k = (void *)skb;
+
+	return BPF_CORE_READ_BITFIELD_PROBED(k, ip_summed);
+}
+
+static __always_inline __u32 sum_fold(__u32 s)
+{
+	s = (s & 0xffff) + (s >> 16);
+	return (s & 0xffff) + (s >> 16);
+}
+
+static long sum_cb(__u32 n, void *data)
+{
+	struct __sk_buff *skb = *(struct __sk_buff **)data;
+	struct bt_ctx *x = ctx_();
+	__u32 len;
+	__s64 s;
+
+	if (!x)
+		return 1;
+	len = x->c_left;
+	if (!len)
+		return 1;
+	if (len >= sizeof(x->buf)) {
+		len = sizeof(x->buf);
+		if (bpf_skb_load_bytes(skb, x->c_at, x->buf, sizeof(x->buf)))
+			goto bad;
+	} else {
+		__builtin_memset(x->buf, 0, sizeof(x->buf));
+		len &= sizeof(x->buf) - 1;
+		barrier_var(len);
+		if (len < 1 || len > 255)
+			return 1;
+		if (bpf_skb_load_bytes(skb, x->c_at, x->buf, len))
+			goto bad;
+	}
+	s = bpf_csum_diff(NULL, 0, (void *)x->buf, sizeof(x->buf), x->c_sum);
+	if (s < 0)
+		goto bad;
+	x->c_sum = s;
+	x->c_at += len;
+	x->c_left -= len;
+	return 0;
+bad:
+	x->c_sum = 0;
+	x->c_left = ~0u;
+	return 1;
+}
+
+/* Whether the L4 checksum over `len` bytes is right. `pseudo`: with the pseudo header. */
+__noinline int bt_sum_ok(struct __sk_buff *skb, __u32 len, __u32 pseudo)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_ctx *x = ctx_();
+	__u32 how = skb_summed(skb), sum = 0, whole;
+	struct sk_buff___ct *k = (void *)skb;
+
+	if (!p || !x)
+		return 0;
+	if (how == SUM_UNNECESSARY || how == SUM_PARTIAL)
+		return 1;
+	if (pseudo) {
+		sum = (p->saddr & 0xffff) + (p->saddr >> 16) + (p->daddr & 0xffff) + (p->daddr >> 16);
+		sum += bpf_htons(p->proto) + bpf_htons(len & 0xffff);
+	}
+	if (how == SUM_COMPLETE) {
+		/* Over the IP packet; a right IP header adds nothing. */
+		whole = sum_fold(BPF_CORE_READ(k, csum));
+		if (sum_fold(whole + sum_fold(sum)) == 0xffff)
+			return 1;
+	}
+	x->c_sum = sum_fold(sum);
+	x->c_at = x->l4off;
+	x->c_left = len;
+	bpf_loop(260, sum_cb, &skb, 0);
+	return !x->c_left && sum_fold(x->c_sum) == 0xffff;
+}
+
+static __always_inline __u32 get_be32(const __u8 *b)
+{
+	return (__u32)b[0] << 24 | (__u32)b[1] << 16 | (__u32)b[2] << 8 | b[3];
+}
+
+/* Reads the L4 header into scratch: offsets, ports of `t`, TCP's numbers and options. 0: may be tracked, 1: an ICMP error,
+ * -1: INVALID. Checksums are checked at PREROUTING, as nf_conntrack_checksum says. */
+__noinline int bt_ct_l4(struct __sk_buff *skb)
+{
+	struct bt_control *ctl = control();
+	struct bt_pkt *p = pkt();
+	struct bt_ctx *x = ctx_();
+	__u32 total, len, plen, first;
+	__u8 h[20];
+	bool sums;
+
+	if (!p || !x || !ctl)
+		return -1;
+	x->l4off = (__u32)p->l2len + p->ihl;
+	total = skb->len - p->l2len;
+	if (p->len && p->len < total)
+		total = p->len;
+	if (total < p->ihl)
+		return -1;
+	len = total - p->ihl;
+	x->l4len = len;
+	first = p->flags & P_MORE;
+	sums = ctl->checksum && p->hook == H_PRE && !first;
+	x->t.sport = x->t.dport = 0;
+	x->tflags = 0;
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		if (len < 20 || bpf_skb_load_bytes(skb, x->l4off, h, 20))
+			return -1;
+		x->doff = (h[12] >> 4) * 4;
+		if (x->doff < 20 || x->doff > len)
+			return -1;
+		if (!tcp_flags_valid(h[13]))
+			return -1;
+		if (sums && !bt_sum_ok(skb, len, 1))
+			return -1;
+		x->tflags = h[13];
+		x->seq = get_be32(h + 4);
+		x->ack = get_be32(h + 8);
+		x->win = (__u32)h[14] << 8 | h[15];
+		x->end = x->seq + len - x->doff + !!(h[13] & TF_SYN) + !!(h[13] & TF_FIN);
+		bt_tcp_options(skb);
+		break;
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+		if (len < 8 || bpf_skb_load_bytes(skb, x->l4off, h, 8))
+			return -1;
+		plen = (__u32)h[4] << 8 | h[5];
+		if (p->proto == IPPROTO_UDP) {
+			if (!first && (plen > len || plen < 8))
+				return -1;
+			if (sums && (h[6] | h[7]) && !bt_sum_ok(skb, plen, 1))
+				return -1;
+		}
+		break;
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+		if (len < 12 || bpf_skb_load_bytes(skb, x->l4off, h, 4))
+			return -1;
+		break;
+	case IPPROTO_ICMP:
+		if (len < 8 || bpf_skb_load_bytes(skb, x->l4off, h, 8))
+			return -1;
+		if (h[0] > 18)
+			return -1;
+		if (sums && !bt_sum_ok(skb, len, 0))
+			return -1;
+		x->icmp_type = h[0];
+		x->icmp_code = h[1];
+		if (h[0] == 3 || h[0] == 4 || h[0] == 5 || h[0] == 11 || h[0] == 12)
+			return 1;
+		if (icmp_partner(h[0]) == 255)
+			return -1;
+		__builtin_memcpy(&x->t.sport, h + 4, 2);
+		x->t.dport = (__u16)h[0] << 8 | h[1];
+		return 0;
+	default:
+		return 0;
+	}
+	__builtin_memcpy(&x->t.sport, h, 2);
+	__builtin_memcpy(&x->t.dport, h + 2, 2);
+	return 0;
+}

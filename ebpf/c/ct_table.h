@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The table of connections: numbers, keys, lookups, making and ending.
+ *
+ * Keys are directed: a connection has one for its original and one for its reply direction, as netfilter hashes them, and one for
+ * the tuple between both translations when source and destination are translated (kind 1, only for finding a connection without a
+ * hint). A key's value is number << 1 | direction. The original key is claimed when the connection is made, the reply key when
+ * source translation is decided or, without nat, at confirmation.
+ *
+ * There are no timers. A connection past its time is ended by whoever meets it: a lookup, or the scan of a few slots that each
+ * creation does. Ended numbers rest GRACE in a queue before they are used again, so a program on another CPU that still holds one
+ * reads old data, never another connection's. */
+#pragma once
+
+#include "ct_state.h"
+
+/* Bits of `status` that only the programs know. */
+#define ST_REAPED (1u << 17)    /* keys are being removed */
+#define ST_KEY_REPLY (1u << 18) /* the reply key is in the table */
+#define ST_KEY_MID (1u << 19)   /* the key between translations is */
+#define ST_NAT_BITS (ST_SRC_NAT | ST_DST_NAT)
+/* What an ended connection keeps, for the packets that still carry it. */
+#define ST_KEPT (ST_SEEN_REPLY | ST_ASSURED | ST_CONFIRMED | ST_NAT_BITS | ST_SRC_NAT_DONE | ST_DST_NAT_DONE)
+
+#define SEC_NS 1000000000ULL
+#define CT_GRACE (200 * 1000000ULL)
+#define CT_UNCONFIRMED (5 * SEC_NS) /* longer than the kernel waits for a neighbour */
+#define CT_SCAN 4
+#define CT_SCAN_FULL 512
+#define CT_NUMBERS (1u << 26)
+
+#define KEY_MID 1
+
+/* A caller in this object would leave an argument that is not used unset, which the verifier refuses. */
+#define ARG_USED(a) asm volatile("" : : "r"(a))
+
+/* Of an unconfirmed connection: seconds it will live once confirmed, and packets under way. */
+#define CT_TIMEOUT(c) (((__u32 *)&(c)->reserved[0])[0])
+#define CT_REFS(c) (((__u32 *)&(c)->reserved[0])[1])
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 3072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct bt_tuple);
+	__type(value, __u32);
+} bt_tuples SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1024);
+	__uint(value_size, 4);
+} bt_free_conns SEC(".maps");
+
+struct bt_ct_global {
+	__u32 bump, cursor, live, pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bt_ct_global);
+} bt_ct_globals SEC(".maps");
+
+/* The tracker's scratch: valid within one program run. */
+struct bt_ctx {
+	struct bt_tuple t; /* of the packet, or of the packet inside an ICMP error */
+	struct bt_tuple u; /* under search for a free one, as in the original direction */
+	__u64 now;
+	__u32 l4off, l4len;       /* offset in the skb, bytes of L4 */
+	__u32 seq, ack, end, win; /* TCP, host order */
+	__u16 frag_real;          /* fragment offset of the packet itself; bt_frag hides it from rules */
+	__u8 doff;                /* TCP header bytes */
+	__u8 tflags;
+	__u8 icmp_type, icmp_code;
+	/* A later fragment's, from its first. */
+	__u8 f_info, f_dir;
+	__u32 f_ct;
+	/* TCP options. */
+	__u8 o_flags, o_scale, o_done, o_any;
+	__u32 o_sack, o_at, o_len;
+	__u8 opt[64];
+	/* Port search. */
+	__u32 n_conn, n_min, n_range, n_off, n_tries, n_span, n_end, n_found, n_manip, n_src;
+	struct bt_nat_params r;
+	/* Checksums. */
+	__u32 c_sum, c_at, c_left;
+	__u8 buf[256];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bt_ctx);
+} bt_ct_scratch SEC(".maps");
+
+static __always_inline struct bt_ctx *ctx_(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&bt_ct_scratch, &zero);
+}
+
+static __always_inline struct bt_ct_global *ct_global(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&bt_ct_globals, &zero);
+}
+
+static __always_inline bool tuple_eq(const struct bt_tuple *a, const struct bt_tuple *b)
+{
+	return a->saddr == b->saddr && a->daddr == b->daddr && a->sport == b->sport && a->dport == b->dport && a->proto == b->proto;
+}
+
+/* The ICMP type that answers or asked for `type`; 255: it has no partner. */
+static __always_inline __u32 icmp_partner(__u32 type)
+{
+	switch (type) {
+	case 0: return 8;
+	case 8: return 0;
+	case 13: return 14;
+	case 14: return 13;
+	case 15: return 16;
+	case 16: return 15;
+	case 17: return 18;
+	case 18: return 17;
+	default: return 255;
+	}
+}
+
+/* The tuple of the other direction. */
+static __always_inline void tuple_invert(struct bt_tuple *to, const struct bt_tuple *from)
+{
+	struct bt_tuple r = {};
+
+	r.saddr = from->daddr;
+	r.daddr = from->saddr;
+	r.proto = from->proto;
+	if (from->proto == IPPROTO_ICMP) {
+		r.sport = from->sport;
+		r.dport = icmp_partner(from->dport >> 8) << 8 | (from->dport & 255);
+	} else {
+		r.sport = from->dport;
+		r.dport = from->sport;
+	}
+	*to = r;
+}
+
+static __always_inline void key_delete(const struct bt_tuple *t, __u32 i, __u8 kind)
+{
+	struct bt_tuple k = *t;
+	__u32 *v;
+
+	k.pad[0] = kind;
+	v = bpf_map_lookup_elem(&bt_tuples, &k);
+	if (v && *v >> 1 == i)
+		bpf_map_delete_elem(&bt_tuples, &k);
+}
+
+static __always_inline void mid_tuple(struct bt_tuple *to, const struct bt_conn *c)
+{
+	struct bt_tuple m = {};
+
+	m.saddr = c->orig.saddr;
+	m.sport = c->orig.sport;
+	m.daddr = c->reply.saddr;
+	m.dport = c->reply.sport;
+	if (c->orig.proto == IPPROTO_ICMP) {
+		m.sport = c->reply.sport;
+		m.dport = c->orig.dport;
+	}
+	m.proto = c->orig.proto;
+	*to = m;
+}
+
+static __always_inline bool ct_dead(const struct bt_conn *c, __u64 now)
+{
+	return (c->status & ST_DYING) || (__s64)(c->expires - now) <= 0;
+}
+
+/* Ends connection `i`: removes its keys and lets the number rest. Once only, whoever is first. Returns 1 if it did. */
+__noinline int bt_ct_reap(__u32 i)
+{
+	struct bt_conn *c = bt_conn_at(i);
+	struct bt_ct_global *g = ct_global();
+	struct bt_tuple mid;
+	__u32 old;
+
+	if (!c || !g)
+		return 0;
+	if (!(c->status & ST_LIVE))
+		return 0;
+	old = __sync_fetch_and_or(&c->status, ST_DYING | ST_REAPED);
+	if (!(old & ST_LIVE) || (old & ST_REAPED))
+		return 0;
+	key_delete(&c->orig, i, 0);
+	key_delete(&c->reply, i, 0);
+	if (old & ST_KEY_MID) {
+		mid_tuple(&mid, c);
+		key_delete(&mid, i, KEY_MID);
+	}
+	c->expires = bpf_ktime_get_ns() + CT_GRACE;
+	__sync_lock_test_and_set(&c->status, old & ST_KEPT);
+	__sync_fetch_and_add(&g->live, -1);
+	bpf_map_push_elem(&bt_free_conns, &i, 0);
+	return 1;
+}
+
+/* Looks scratch `t` up. Returns (number + 1) << 1 | direction, 0 if there is none. Ends what it finds dead. */
+__noinline int bt_ct_lookup(__u32 kind)
+{
+	struct bt_ctx *x = ctx_();
+	struct bt_tuple k;
+	struct bt_conn *c;
+	__u32 *v, val;
+
+	if (!x)
+		return 0;
+	k = x->t;
+	k.pad[0] = kind;
+	v = bpf_map_lookup_elem(&bt_tuples, &k);
+	if (!v)
+		return 0;
+	val = *v;
+	c = bt_conn_at(val >> 1);
+	if (!c)
+		return 0;
+	if (!(c->status & ST_LIVE))
+		return 0;
+	if (ct_dead(c, x->now)) {
+		bt_ct_reap(val >> 1);
+		return 0;
+	}
+	if (!kind && !tuple_eq(val & 1 ? &c->reply : &c->orig, &k))
+		return 0;
+	return val + 2;
+}
+
+static long scan_cb(__u32 n, void *data)
+{
+	struct bt_ct_global *g = ct_global();
+	struct bt_ctx *x = ctx_();
+	struct bt_conn *c;
+	__u32 bump, i;
+	bool soft;
+
+	if (!g || !x)
+		return 1;
+	bump = g->bump;
+	if (!bump)
+		return 1;
+	i = (x->n_off + n) % bump;
+	c = bt_conn_at(i);
+	if (!c || !(c->status & ST_LIVE))
+		return 0;
+	if (ct_dead(c, x->now)) {
+		if (bt_ct_reap(i))
+			x->n_found++;
+		return x->n_found && *(__u32 *)data;
+	}
+	if (!*(__u32 *)data)
+		return 0;
+	/* Full: one that is not assured, or a TCP connection that is closing, makes room. */
+	soft = !(c->status & ST_ASSURED) ||
+	       (c->orig.proto == IPPROTO_TCP && c->tcp_state >= 4 && c->tcp_state <= 8);
+	if (soft && (c->status & ST_CONFIRMED) && bt_ct_reap(i)) {
+		stat_add(STAT_CONN_EARLY_DROP);
+		x->n_found++;
+		return 1;
+	}
+	return 0;
+}
+
+/* Looks over a few slots for connections past their time; `full`: until one made room, early drop included. */
+__noinline int bt_ct_scan(__u32 full)
+{
+	struct bt_ct_global *g = ct_global();
+	struct bt_ctx *x = ctx_();
+	__u32 n = full ? CT_SCAN_FULL : CT_SCAN;
+
+	if (!g || !x)
+		return 0;
+	x->n_off = __sync_fetch_and_add(&g->cursor, n);
+	x->n_found = 0;
+	bpf_loop(n, scan_cb, &full, 0);
+	return x->n_found;
+}
+
+/* A free number + 1, or 0. */
+__noinline int bt_ct_alloc(__u32 unused)
+{
+	struct bt_control *ctl = control();
+	struct bt_ct_global *g = ct_global();
+	struct bt_ctx *x = ctx_();
+	struct bt_conn *c;
+	__u32 i;
+
+	ARG_USED(unused);
+	if (!g || !x || !ctl)
+		return 0;
+	if (g->live >= ctl->max_conns && !bt_ct_scan(1))
+		return 0;
+	if (!bpf_map_pop_elem(&bt_free_conns, &i)) {
+		c = bt_conn_at(i);
+		if (c && (__s64)(c->expires - x->now) <= 0)
+			goto found;
+		bpf_map_push_elem(&bt_free_conns, &i, 0);
+	}
+	i = g->bump;
+	if (i >= CT_NUMBERS || !bt_conn_at(i))
+		return 0;
+	i = __sync_fetch_and_add(&g->bump, 1);
+	if (!bt_conn_at(i)) {
+		__sync_fetch_and_add(&g->bump, -1);
+		return 0;
+	}
+found:
+	__sync_fetch_and_add(&g->live, 1);
+	return i + 1;
+}
+
+static long spin_cb(__u32 n, void *data)
+{
+	struct bt_conn *c = bt_conn_at(*(__u32 *)data);
+
+	if (!c)
+		return 1;
+	if (__sync_val_compare_and_swap(&c->lock, 0, 1) == 0) {
+		*(__u32 *)data = ~0u;
+		return 1;
+	}
+	return 0;
+}
+
+/* Waits for a connection's lock. Returns 1 when held. */
+__noinline int bt_ct_spin(__u32 i)
+{
+	bpf_loop(1 << 15, spin_cb, &i, 0);
+	return i == ~0u;
+}
+
+static __always_inline bool ct_lock(struct bt_conn *c, __u32 i)
+{
+	if (__sync_val_compare_and_swap(&c->lock, 0, 1) == 0)
+		return true;
+	return bt_ct_spin(i);
+}
+
+static __always_inline void ct_unlock(struct bt_conn *c)
+{
+	__sync_lock_test_and_set(&c->lock, 0);
+}
+
+static __always_inline void ct_refresh(struct bt_conn *c, __u64 now, __u32 secs)
+{
+	if (c->status & ST_CONFIRMED)
+		c->expires = now + secs * SEC_NS;
+	else
+		CT_TIMEOUT(c) = secs;
+}
+
+/* Puts the reply key of connection `i` in the table. 0: done, -1: another connection has it. */
+static __always_inline int key_claim_reply(struct bt_conn *c, const struct bt_tuple *reply, __u32 i)
+{
+	struct bt_tuple k = *reply;
+	__u32 val = i << 1 | 1, old, *v;
+
+	k.pad[0] = 0;
+	if (bpf_map_update_elem(&bt_tuples, &k, &val, BPF_NOEXIST)) {
+		v = bpf_map_lookup_elem(&bt_tuples, &k);
+		if (v && *v >> 1 == i)
+			return 0; /* a connection to itself: both directions are one tuple */
+		return -1;
+	}
+	old = __sync_fetch_and_or(&c->status, ST_KEY_REPLY);
+	if (!(old & ST_LIVE) || (old & ST_REAPED)) {
+		bpf_map_delete_elem(&bt_tuples, &k);
+		return -1;
+	}
+	return 0;
+}
