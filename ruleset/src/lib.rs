@@ -7,6 +7,7 @@ pub mod addr;
 pub mod chain;
 pub mod counters;
 pub mod edit;
+pub mod eval;
 pub mod matches;
 pub mod names;
 pub mod rule;
