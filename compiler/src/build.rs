@@ -72,7 +72,7 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Compi
                 &chain.chain.rules[first..last],
                 &records[first..last],
                 options,
-                ifaces.count(),
+                strategy::Scope { table: chain.table, iface_classes: ifaces.count() },
                 &mut lines,
                 &mut descriptor,
             )?;

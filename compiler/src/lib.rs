@@ -24,6 +24,8 @@ mod residual;
 mod sets;
 mod strategy;
 
+pub mod interp;
+
 pub use error::{CompileError, RulePlace};
 pub use image::{Image, Line, RecentList, StateKind, StateLine};
 

@@ -9,7 +9,7 @@ use crate::image::Line;
 use crate::lines::Lines;
 use crate::sets;
 use bpftables_abi::image::{Chain, Field, Rule as Record, chain_kind, dispatch_key, field, vecref};
-use bpftables_ruleset::Rule;
+use bpftables_ruleset::{Rule, TableKind};
 use rustc_hash::FxHashMap;
 
 /// Most fields of a chain.
@@ -17,12 +17,20 @@ const MAX_FIELDS: usize = 8;
 /// A field that fewer than this part of the rules ask for is left out if a stronger one is there.
 const WEAK: usize = 8;
 
+/// What a chain's strategy depends on besides its rules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) table: TableKind,
+    /// Number of interface classes of the image.
+    pub(crate) iface_classes: u16,
+}
+
 /// Chooses for one chain descriptor and stores the tables it needs.
 pub(crate) fn choose(
     rules: &[Rule],
     records: &[Record],
     options: &Options,
-    iface_classes: u16,
+    scope: Scope,
     lines: &mut Lines,
     chain: &mut Chain,
 ) -> Result<(), CompileError> {
@@ -36,7 +44,7 @@ pub(crate) fn choose(
     if options.hash && dispatch(&facts, &table, lines, chain)? {
         return Ok(());
     }
-    vectors(&facts, &table, iface_classes, lines, chain)
+    vectors(&facts, &table, scope, lines, chain)
 }
 
 /// Exact dispatch, if all rules but a few name one address, protocol and port.
@@ -91,7 +99,7 @@ fn dispatch(
 fn vectors(
     facts: &[Facts],
     table: &RangeTable,
-    iface_classes: u16,
+    scope: Scope,
     lines: &mut Lines,
     chain: &mut Chain,
 ) -> Result<(), CompileError> {
@@ -100,7 +108,11 @@ fn vectors(
         if tables.len() == MAX_FIELDS || (!tables.is_empty() && asking * WEAK < facts.len()) {
             continue;
         }
-        tables.extend(fields::build(what, facts, table, iface_classes, lines)?);
+        // Candidates are found when a chain is entered; NOTRACK, a target of raw, changes the state behind that.
+        if what == field::CTSTATE && scope.table == TableKind::Raw {
+            continue;
+        }
+        tables.extend(fields::build(what, facts, table, scope.iface_classes, lines)?);
     }
     if tables.is_empty() {
         return Ok(());

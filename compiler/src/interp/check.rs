@@ -1,0 +1,280 @@
+//! A record's checks, then its ops.
+
+use super::run::Fault;
+use super::search::{iface_class, line};
+use crate::image::Image;
+use bpftables_abi::image::{Rule as Record, l4, rule_flag as f};
+use bpftables_abi::ops::{
+    ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
+    INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, op,
+};
+use bpftables_ruleset::Slot;
+use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
+use bpftables_ruleset::matches::{Recent, RecentOp};
+use std::net::Ipv4Addr;
+
+/// What a check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+    Hotdrop,
+}
+
+impl From<bool> for Answer {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+fn as_in_packet(addr: Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(addr.octets())
+}
+
+/// Whether the rule matches.
+pub(super) fn rule(
+    image: &Image,
+    r: &Record,
+    packet: &Packet,
+    env: &mut dyn Environment,
+) -> Result<Answer, Fault> {
+    if !base(image, r, packet) {
+        return Ok(Answer::No);
+    }
+    match folded(r, packet) {
+        Answer::Yes => ops(image, r, packet, env),
+        other => Ok(other),
+    }
+}
+
+fn base(image: &Image, r: &Record, packet: &Packet) -> bool {
+    let on = |flag: u32| r.flags & flag != 0;
+    let holds = |asked: u32, inverted: u32, is: bool| !on(asked) || is != on(inverted);
+    let class = |lo: u16, hi: u16, name: &Option<Box<str>>| {
+        (lo..=hi).contains(&iface_class(image, name.as_deref()))
+    };
+    let fragment = packet.fragment_offset() != 0;
+    !on(f::NEVER)
+        && holds(f::SADDR, f::INV_SADDR, as_in_packet(packet.saddr()) & r.smask == r.saddr)
+        && holds(f::DADDR, f::INV_DADDR, as_in_packet(packet.daddr()) & r.dmask == r.daddr)
+        && (!on(f::IIF) || class(r.iif_lo, r.iif_hi, &packet.iif) != on(f::INV_IIF))
+        && (!on(f::OIF) || class(r.oif_lo, r.oif_hi, &packet.oif) != on(f::INV_OIF))
+        && holds(f::PROTO, f::INV_PROTO, packet.proto() == r.proto)
+        && (!on(f::FRAG) || fragment)
+        && (!on(f::NOT_FRAG) || !fragment)
+}
+
+/// Ports of a header that must be there.
+struct Header<'a>(&'a [u8]);
+
+impl Header<'_> {
+    fn word(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.0[at], self.0[at + 1]])
+    }
+}
+
+/// The L4 header, or what netfilter does without.
+fn header(packet: &Packet, len: usize, tcp: bool) -> Result<Header<'_>, Answer> {
+    match packet.fragment_offset() {
+        0 => packet.payload().get(..len).map(Header).ok_or(Answer::Hotdrop),
+        1 if tcp => Err(Answer::Hotdrop),
+        _ => Err(Answer::No),
+    }
+}
+
+fn within(v: u16, lo: u16, hi: u16) -> bool {
+    lo <= v && v <= hi
+}
+
+fn folded(r: &Record, packet: &Packet) -> Answer {
+    let on = |flag: u32| r.flags & flag != 0;
+    let (len, tcp) = match r.l4 {
+        l4::NONE => return Answer::Yes,
+        l4::TCP => (20, true),
+        _ => (8, false),
+    };
+    let h = match header(packet, len, tcp) {
+        Ok(h) => h,
+        Err(answer) => return answer,
+    };
+    if r.l4 == l4::ICMP {
+        let code = u16::from(h.0[1]);
+        let is = r.l4_a == 255 || (h.0[0] == r.l4_a && within(code, r.dport_lo, r.dport_hi));
+        return (is != on(f::INV_ICMP)).into();
+    }
+    let ports = within(h.word(0), r.sport_lo, r.sport_hi) != on(f::INV_SPORT)
+        && within(h.word(2), r.dport_lo, r.dport_hi) != on(f::INV_DPORT);
+    (ports && (!tcp || (h.0[13] & r.l4_a == r.l4_b) != on(f::INV_TCP_FLAGS))).into()
+}
+
+fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
+    let mut at = 0;
+    let mut ordinal = 0;
+    while at < u32::from(r.nops) {
+        let place = (at as usize % 4) * 16;
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&line(image, r.ops + at / 4)?.0[place..place + 16]);
+        let o: Op = zerocopy::transmute!(bytes);
+        at += 1;
+        let invert = o.flags & INVERT != 0;
+        let key = StateKey { slot: Slot(r.slot), ordinal };
+        ordinal += u8::from(matches!(o.op, op::LIMIT | op::NTH | op::RECENT));
+        let answer: Answer = match o.op {
+            op::TCP => tcp(&o, packet),
+            op::UDP => udp(&o, packet),
+            op::ICMP => match header(packet, 8, false) {
+                Err(answer) => answer,
+                Ok(h) => {
+                    let (kind, lo, hi) = (o.b as u8, o.b >> 8 & 0xff, o.b >> 16 & 0xff);
+                    let is = kind == 255 || (h.0[0] == kind && (lo..=hi).contains(&u32::from(h.0[1])));
+                    (is != invert).into()
+                }
+            },
+            op::MULTIPORT => multiport(image, &o, packet)?,
+            op::MARK => ((packet.mark & o.c == o.b) != invert).into(),
+            op::CONNMARK => match &packet.ct {
+                Ct::Connection(ct) => ((ct.mark & o.c == o.b) != invert).into(),
+                _ => Answer::No,
+            },
+            op::STATE => ((packet.state_bit() & o.a != 0) != invert).into(),
+            op::CT => {
+                let asked = o.b == 1;
+                if asked && (packet.state_bits() & o.a != 0) == invert {
+                    return Ok(Answer::No);
+                }
+                if !matches!(packet.ct, Ct::Connection(_)) {
+                    if !asked {
+                        return Ok(Answer::No);
+                    }
+                    at += o.c;
+                }
+                Answer::Yes
+            }
+            op::ADDRTYPE => addrtype(&o, packet, env),
+            op::RANDOM => ((env.random(key.slot) & 0x7fff_ffff < o.b) != invert).into(),
+            op::NTH => (env.nth(key, o.c - 1, o.d) != invert).into(),
+            op::LIMIT => env.limit(key, o.c, o.d).into(),
+            op::RECENT => recent(image, &o, packet, env)?,
+            _ => match &packet.ct {
+                Ct::Connection(ct) => (connection(&o, ct)? != invert).into(),
+                _ => Answer::No,
+            },
+        };
+        if answer != Answer::Yes {
+            return Ok(answer);
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+fn in_word(v: u16, range: u32) -> bool {
+    within(v, range as u16, (range >> 16) as u16)
+}
+
+fn tcp(o: &Op, packet: &Packet) -> Answer {
+    let h = match header(packet, 20, true) {
+        Ok(h) => h,
+        Err(answer) => return answer,
+    };
+    let on = |flag: u8| o.flags & flag != 0;
+    if o.a != 1 {
+        let flags = h.0[13] & o.d as u8 == (o.d >> 8) as u8;
+        if in_word(h.word(0), o.b) == on(INVERT_SPORT)
+            || in_word(h.word(2), o.c) == on(INVERT_DPORT)
+            || flags == on(INVERT_TCP_FLAGS)
+        {
+            return Answer::No;
+        }
+    }
+    let want = (o.d >> 16) as u8;
+    if want == 0 {
+        return Answer::Yes;
+    }
+    let len = usize::from(h.0[12] >> 4) * 4;
+    let Some(mut options) = packet.payload().get(20..len) else { return Answer::Hotdrop };
+    let mut found = false;
+    while let [kind, rest @ ..] = options {
+        if *kind == want {
+            found = true;
+            break;
+        }
+        let skip = if *kind < 2 { 1 } else { usize::from(*rest.first().unwrap_or(&1)).max(1) };
+        options = options.get(skip..).unwrap_or(&[]);
+    }
+    (found != on(INVERT_TCP_OPTION)).into()
+}
+
+fn udp(o: &Op, packet: &Packet) -> Answer {
+    match header(packet, 8, false) {
+        Err(answer) => answer,
+        Ok(h) => {
+            let sport = in_word(h.word(0), o.b) != (o.flags & INVERT_SPORT != 0);
+            (sport && in_word(h.word(2), o.c) != (o.flags & INVERT_DPORT != 0)).into()
+        }
+    }
+}
+
+fn multiport(image: &Image, o: &Op, packet: &Packet) -> Result<Answer, Fault> {
+    let h = match header(packet, 4, false) {
+        Ok(h) => h,
+        Err(answer) => return Ok(answer),
+    };
+    let words = line(image, o.c)?;
+    let is = (0..usize::from(o.a)).map(|index| words.word(index)).any(|range| {
+        (o.b != 1 && in_word(h.word(0), range)) || (o.b != 0 && in_word(h.word(2), range))
+    });
+    Ok((is != (o.flags & INVERT != 0)).into())
+}
+
+fn addrtype(o: &Op, packet: &Packet, env: &mut dyn Environment) -> Answer {
+    let on = |flag: u8| o.flags & flag != 0;
+    let device = match (on(ADDRTYPE_LIMIT_IN), on(ADDRTYPE_LIMIT_OUT)) {
+        (true, _) => packet.iif.as_deref(),
+        (_, true) => packet.oif.as_deref(),
+        _ => None,
+    };
+    let is = |types: u32, addr| types >> env.addr_type(addr, device) & 1 != 0;
+    let src = o.a == 0 || is(o.a.into(), packet.saddr()) != on(ADDRTYPE_INVERT_SRC);
+    (src && (o.b == 0 || is(o.b, packet.daddr()) != on(ADDRTYPE_INVERT_DST))).into()
+}
+
+fn recent(image: &Image, o: &Op, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
+    let mut bytes = [0; size_of::<RecentParams>()];
+    let at = line(image, o.c)?;
+    bytes.copy_from_slice(&at.0[..size_of::<RecentParams>()]);
+    let p: RecentParams = zerocopy::transmute!(bytes);
+    let list = image.recent.iter().find(|list| list.id == o.b).ok_or(Fault::UnknownCode("recent list", o.b))?;
+    let as_rule = Recent {
+        op: match p.op {
+            0 => RecentOp::Set,
+            1 => RecentOp::Check,
+            2 => RecentOp::Update,
+            3 => RecentOp::Remove,
+            other => return Err(Fault::UnknownCode("recent op", other.into())),
+        },
+        invert: o.flags & INVERT != 0,
+        name: list.name.clone(),
+        dest: p.dest == 1,
+        mask: Ipv4Addr::from(p.mask.to_ne_bytes()).into(),
+        seconds: p.seconds,
+        reap: p.reap == 1,
+        hitcount: p.hitcount,
+        ttl: p.ttl == 1,
+    };
+    let addr = if as_rule.dest { packet.daddr() } else { packet.saddr() };
+    Ok(env.recent(&as_rule, addr, packet.ttl_as_received()).map_or(Answer::Hotdrop, Answer::from))
+}
+
+fn connection(o: &Op, ct: &Connection) -> Result<bool, Fault> {
+    let tuple = if o.a & 2 == 0 { &ct.original } else { &ct.answer };
+    let dst = o.a & 1 != 0;
+    Ok(match o.op {
+        op::CT_PROTO => u32::from(ct.proto) == o.b,
+        op::CT_ADDR => (as_in_packet(if dst { tuple.dst } else { tuple.src }) ^ o.b) & o.c == 0,
+        op::CT_PORT => in_word(if dst { tuple.dport } else { tuple.sport }, o.b),
+        op::CT_STATUS => ct.status & u32::from(o.a) != 0,
+        op::CT_EXPIRES => (o.b..=o.c).contains(&ct.expires),
+        op::CT_DIR => ct.reply == (o.b == 0),
+        other => return Err(Fault::UnknownCode("op", other.into())),
+    })
+}

@@ -1,0 +1,9 @@
+//! Runs an image in user space: the reference of how the programs search and check, written from the comments of `abi`.
+
+mod check;
+mod decode;
+mod run;
+mod search;
+
+pub use run::{Fault, traverse};
+pub use search::{Pick, candidates};
