@@ -16,4 +16,4 @@ mod value;
 pub use bpftables_ruleset::names::{Names, NoNames};
 pub use command::{AlsoZero, Command, Resolved, RuleSpec, TargetSpec, Verb};
 pub use error::{ExtensionKind, ParseError, Style};
-pub use parse::{Invocation, parse_command};
+pub use parse::{Invocation, parse_command, parse_command_noticing};

@@ -28,6 +28,16 @@ pub struct Invocation<'a> {
 /// # Errors
 /// As legacy reports it, see [`ParseError`].
 pub fn parse_command(args: &[String], invocation: Invocation<'_>, names: &dyn Names) -> Result<Command, ParseError> {
+    Parser::new(args, invocation, names).run().1
+}
+
+/// As [`parse_command`], and the lines that legacy has printed on standard error before it came upon an error. (Those of a command line
+/// without error are in [`Command::notices`].)
+pub fn parse_command_noticing(
+    args: &[String],
+    invocation: Invocation<'_>,
+    names: &dyn Names,
+) -> (Vec<String>, Result<Command, ParseError>) {
     Parser::new(args, invocation, names).run()
 }
 
@@ -200,12 +210,19 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn run(mut self) -> Result<Command, ParseError> {
+    fn run(mut self) -> (Vec<String>, Result<Command, ParseError>) {
+        match self.read() {
+            Ok(verb) => (Vec::new(), Ok(self.command_of(verb))),
+            Err(error) => (self.notices, Err(error)),
+        }
+    }
+
+    fn read(&mut self) -> Result<Verb, ParseError> {
         while let Some(found) = self.getopt.next(&self.options) {
             match found {
                 Found::Option(Code::Own(letter), arg) => {
                     if let Some(verb) = self.own(letter, arg)? {
-                        return Ok(self.command_of(verb));
+                        return Ok(verb);
                     }
                 }
                 Found::Option(Code::Extension(group, index), arg) => self.extension(group, index, arg.as_deref())?,
@@ -558,7 +575,7 @@ impl<'a> Parser<'a> {
                 self.target = Some(Instance::new(builder));
             }
             FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, &name)),
-            FoundTarget::Unknown => {}
+            FoundTarget::Reserved | FoundTarget::Unknown => {}
         }
         self.jump = Some(name);
         Ok(())
@@ -610,7 +627,7 @@ impl<'a> Parser<'a> {
         Ok(true)
     }
 
-    fn finish(mut self) -> Result<Command, ParseError> {
+    fn finish(&mut self) -> Result<Verb, ParseError> {
         let jump_drop = self.jump.as_deref() == Some("DROP");
         if self.table == "nat" && (jump_drop || self.policy.as_deref() == Some("DROP")) {
             return Err(ParseError::parameter(
@@ -637,8 +654,7 @@ impl<'a> Parser<'a> {
         }
         let (sources, destinations) = self.addresses()?;
         self.check_options()?;
-        let verb = self.verb(sources, destinations)?;
-        Ok(self.command_of(verb))
+        self.verb(sources, destinations)
     }
 
     fn addresses(&self) -> Result<(Vec<Address>, Vec<Address>), ParseError> {

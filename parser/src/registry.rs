@@ -30,6 +30,8 @@ pub(crate) enum FoundTarget {
     Extension(Box<TargetBuilder>),
     /// Legacy's, not ours.
     Unsupported,
+    /// A name that legacy keeps for its own use; no chain can have it, and no rule can jump to it.
+    Reserved,
     /// Nothing that legacy has: perhaps a chain.
     Unknown,
 }
@@ -65,7 +67,7 @@ pub(crate) fn find_target(name: &str) -> FoundTarget {
         "ACCEPT" => FoundTarget::Verdict(Target::Accept),
         "DROP" => FoundTarget::Verdict(Target::Drop),
         "RETURN" => FoundTarget::Verdict(Target::Return),
-        "" | "standard" => FoundTarget::Verdict(Target::None),
+        "" | "standard" => FoundTarget::Reserved,
         "CONNMARK" => FoundTarget::Extension(Box::new(ext::mark::ConnmarkTargetBuilder::default())),
         "CT" => FoundTarget::Extension(Box::new(ext::ct_target::CtBuilder::default())),
         "DNAT" => FoundTarget::Extension(Box::new(ext::nat_targets::NatBuilder::dnat())),

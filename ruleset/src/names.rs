@@ -18,6 +18,10 @@ pub trait Names {
     fn host_addresses(&self, name: &str) -> Vec<Ipv4Addr>;
     /// `getnameinfo` that insists on a name.
     fn host_name(&self, addr: Ipv4Addr) -> Option<String>;
+    /// `getnetbyaddr`; asked when [`Names::host_name`] has no answer. Legacy gets here only where the resolver fails.
+    fn network_name(&self, _addr: Ipv4Addr) -> Option<String> {
+        None
+    }
     /// `getnetbyname`.
     fn network_address(&self, name: &str) -> Option<Ipv4Addr>;
 }
