@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Turning a packet into another one that goes back to its sender: what REJECT and "fragmentation needed" share. */
+#pragma once
+
+#include "bt.h"
+#include "inject.h"
+#include "ops_arg.h"
+
+#define ANSWER_ICMP_MAX 576
+
+struct answer_ip {
+	__u8 vihl, tos;
+	__be16 tot_len, id, frag_off;
+	__u8 ttl, protocol;
+	__u16 check;
+	__be32 saddr, daddr;
+};
+
+/* The answer under construction. Per CPU: programs do not nest. */
+struct bt_answer {
+	__u8 buf[1024]; /* the new IP packet; first the scratch of sums */
+	struct bpf_fib_lookup fib;
+	__be32 from_saddr, from_daddr; /* of the packet */
+	__u32 frag;                    /* its fragment word, host order */
+	__be32 saddr;                  /* source of the answer, 0: what the route prefers */
+	__u8 proto, tos, from_tos, local; /* local: the sender is on this host */
+	__u32 ifindex;                 /* where the answer leaves */
+	__u32 left, at, sum;           /* of bt_l4_sum_ok */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bt_answer);
+} bt_answer SEC(".maps");
+
+/* Sysctls of the namespace that answers obey; zero `known`: the kernel's defaults. User space fills it at commit. */
+struct bt_icmp_conf {
+	__u32 known;
+	__u32 ratelimit_ms; /* icmp_ratelimit, 0: none */
+	__u32 ratemask;     /* icmp_ratemask */
+	__u32 msgs_per_sec, msgs_burst;
+	__u32 ttl;          /* ip_default_ttl */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bt_icmp_conf);
+} bt_icmp_conf SEC(".maps");
+
+static __always_inline struct bt_answer *answer(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&bt_answer, &zero);
+}
+
+static __always_inline struct bt_icmp_conf *icmp_conf(void)
+{
+	__u32 zero = 0;
+	struct bt_icmp_conf *c = bpf_map_lookup_elem(&bt_icmp_conf, &zero);
+	return c && c->known ? c : NULL;
+}
+
+static __always_inline __u32 answer_l4_bytes(const struct bt_pkt *p)
+{
+	return p->len > p->ihl ? p->len - p->ihl : 0;
+}
+
+static __always_inline __u32 answer_l4_at(const struct bt_pkt *p)
+{
+	return (__u32)p->l2len + p->ihl;
+}
+
+static __always_inline __u16 answer_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* Reads what every answer needs of the packet: the header as it is on the packet, not as rules were shown it. */
+static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	struct bt_answer *a = answer();
+	struct answer_ip ip;
+
+	if (!a || bpf_skb_load_bytes(skb, p->l2len, &ip, sizeof(ip)))
+		return false;
+	a->from_saddr = ip.saddr;
+	a->from_daddr = ip.daddr;
+	a->from_tos = ip.tos;
+	a->frag = bpf_ntohs(ip.frag_off);
+	a->local = p->hook == H_OUT || p->hook == H_POST || (p->hook == H_IN && p->ifin == p->lo);
+	return true;
+}
+
+/* Neither broadcast nor multicast, by form and by the local table. */
+static __always_inline bool answer_unicast(__be32 addr)
+{
+	struct bt_addr_key key = { .len = 32, .addr = addr };
+	struct bt_addr_info *at;
+	__u32 host = bpf_ntohl(addr);
+
+	if (host >> 28 == 0xe || host == 0xffffffff || host >> 24 == 0)
+		return false;
+	at = bpf_map_lookup_elem(&bt_addrs, &key);
+	return !at || at->kind != 3;
+}
+
+/* CHECKSUM_UNNECESSARY or CHECKSUM_PARTIAL. (CHECKSUM_COMPLETE is computed again: the same answer.) */
+static __always_inline bool answer_vouched(struct __sk_buff *skb)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED((struct sk_buff *)skb, ip_summed) & 1;
+}
+
+struct answer_sum {
+	struct __sk_buff *skb;
+	struct bt_answer *a;
+};
+
+static long answer_sum_step(__u32 n, struct answer_sum *w)
+{
+	struct bt_answer *a = w->a;
+	__u32 len = a->left;
+
+	if (!len)
+		return 1;
+	if (len >= 512) {
+		len = 512;
+	} else {
+		/* The last piece, padded with zeros to whole words. */
+		*(__u32 *)(a->buf + (len & 0x1fc)) = 0;
+	}
+	asm volatile("" : "+r"(len));
+	if (len == 0 || len > 512)
+		return 1;
+	if (bpf_skb_load_bytes(w->skb, a->at, a->buf, len)) {
+		a->left = ~0U;
+		return 1;
+	}
+	__u32 words = (len + 3) & ~3U;
+	asm volatile("" : "+r"(words));
+	if (words > 512)
+		return 1;
+	__s64 sum = bpf_csum_diff(NULL, 0, (__u32 *)a->buf, words, a->sum);
+	a->sum = sum;
+	a->at += len;
+	a->left -= len;
+	return 0;
+}
+
+/* 1: the checksum over the packet's transport part holds, or the device or the sender vouches for it. As nf_ip_checksum: protocols
+ * other than TCP and UDP have no pseudo header, and a payload of nothing but zeros passes. */
+__noinline int bt_l4_sum_ok(struct __sk_buff *skb)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	struct bt_answer *a = answer();
+
+	if (!p || !a)
+		return 0;
+	__u32 len = answer_l4_bytes(p);
+	if (answer_vouched(skb))
+		return 1;
+	a->left = len;
+	a->at = answer_l4_at(p);
+	a->sum = 0;
+	if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP) {
+		__u32 pseudo[3] = { a->from_saddr, a->from_daddr, bpf_htonl((__u32)p->proto << 16 | (len & 0xffff)) };
+		a->sum = bpf_csum_diff(NULL, 0, pseudo, sizeof(pseudo), 0);
+	}
+	struct answer_sum w = { .skb = skb, .a = a };
+	bpf_loop(160, answer_sum_step, &w, 0);
+	__u16 folded = answer_fold(a->sum);
+	return a->left == 0 && (folded == 0xffff || folded == 0);
+}
+
+/* Finds where an answer from a->saddr to the sender leaves. 0, or -1: nowhere. A source of 0 becomes what the route prefers. */
+static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p, struct bt_answer *a)
+{
+	__u32 flags = FIB_SKIP_NEIGH | (a->saddr ? 0 : FIB_SRC);
+	int r = BPF_FIB_LKUP_RET_FWD_DISABLED;
+
+	if (a->local) {
+		a->ifindex = p->lo;
+		if (!a->saddr)
+			a->saddr = (a->from_saddr & 0xff) == 127 ? bpf_htonl(0x7f000001) : a->from_saddr;
+		return 0;
+	}
+	/* As an own packet, from lo; the lookup refuses a device that does not forward, so else as one from the device it came by. */
+	for (int i = 0; i < 2; i++) {
+		__builtin_memset(&a->fib, 0, sizeof(a->fib));
+		a->fib.family = 2; /* AF_INET */
+		a->fib.tos = a->tos & 0x1c;
+		a->fib.l4_protocol = a->proto;
+		a->fib.ipv4_src = a->saddr;
+		a->fib.ipv4_dst = a->from_saddr;
+		a->fib.ifindex = i ? p->ifin : p->lo;
+		r = bpf_fib_lookup(skb, &a->fib, sizeof(a->fib), flags);
+		if (r != BPF_FIB_LKUP_RET_FWD_DISABLED)
+			break;
+	}
+	if (r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_NO_NEIGH) {
+		a->ifindex = a->fib.ifindex;
+		if (!a->saddr)
+			a->saddr = a->fib.ipv4_src;
+		return 0;
+	}
+	if (r == BPF_FIB_LKUP_RET_FWD_DISABLED && a->saddr && p->ifin) {
+		a->ifindex = p->ifin; /* a host that does not forward: back where it came from */
+		return 0;
+	}
+	return -1;
+}
+
+static __always_inline void answer_ip_header(struct bt_answer *a, struct answer_ip *ip, __u32 total)
+{
+	struct bt_icmp_conf *conf = icmp_conf();
+
+	ip->vihl = 0x45;
+	ip->tos = a->tos;
+	ip->tot_len = bpf_htons(total);
+	ip->frag_off = 0;
+	ip->ttl = conf ? conf->ttl : 64;
+	ip->protocol = a->proto;
+	ip->check = 0;
+	ip->saddr = a->saddr;
+	ip->daddr = a->from_saddr;
+}
+
+static __always_inline void answer_ip_sum(struct answer_ip *ip)
+{
+	ip->check = 0;
+	ip->check = ~answer_fold(bpf_csum_diff(NULL, 0, (__u32 *)ip, sizeof(*ip), 0));
+}
+
+/* Makes the packet `total` bytes of IP long with an Ethernet header before it, and nothing left of its offloads: not GSO, no
+ * partial checksum. The bytes are not yet written. Each step has its reason:
+ * - any change of the tail ends GSO, and makes the packet linear and private;
+ * - taking off more than reaches to where a partial checksum starts (at most 14 + 60 bytes in) makes the kernel forget it;
+ * - growing forgets a complete checksum. */
+#define ANSWER_CUT 80
+static __always_inline int answer_reshape(struct __sk_buff *skb, __u32 l2, __u32 total)
+{
+	if (bpf_skb_change_tail(skb, l2 + ANSWER_CUT + 40, 0) ||
+	    bpf_skb_adjust_room(skb, -ANSWER_CUT, BPF_ADJ_ROOM_MAC, 0) ||
+	    bpf_skb_change_tail(skb, l2 + 20, 0) || bpf_skb_change_tail(skb, l2 + total, 0))
+		return -1;
+	return l2 ? 0 : bpf_skb_change_head(skb, ETH_HLEN, 0);
+}
+
+/* Puts the first `total` bytes of the buffer in the packet's place and sends it. The packet is lost either way. */
+__noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	struct bt_answer *a = answer();
+	struct bt_control *ctl = control();
+	__u8 eth[ETH_HLEN] = { [12] = 0x08 };
+
+	if (!p || !a || !ctl || total < 28 || total > ANSWER_ICMP_MAX)
+		return BT_DROP;
+	if (answer_reshape(skb, p->l2len, total) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, total, BPF_F_INVALIDATE_HASH))
+		return BT_DROP;
+	skb->mark = 0;
+	skb->priority = 0;
+	mark_injected(skb, ctl, INJ_LOCAL_OUT | (__u32)CI_RELATED << 8 | (__u32)!p->ctdir << 16, p->ct);
+	if (!a->local || (a->from_saddr & 0xff) == 127)
+		return bpf_redirect_neigh(a->ifindex, NULL, 0, 0);
+	/* To an address of this host, over lo. A packet that was on its way out still has that way's route, which lo's ingress would
+	 * follow to nowhere; tunnel metadata puts it out of its place and means nothing to lo. (127.0.0.0/8 must have a route, and
+	 * bpf_redirect_neigh finds it.) */
+	struct bpf_tunnel_key key = {};
+	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), 0))
+		return BT_DROP;
+	return bpf_redirect(a->ifindex, 0);
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* ICMP errors, as the kernel's icmp_send makes them: which packets get none, its rate limits, what is quoted. */
+#pragma once
+
+#include "bt.h"
+#include "answer.h"
+
+/* Types that are answered with an error: echo, timestamp, information and address mask, and their replies. */
+#define ICMP_QUERIES (1u << 0 | 1u << 8 | 0x3fu << 13)
+#define ICMP_TRIES 16
+#define ICMP_BURST 6 /* XRLIM_BURST_FACTOR */
+
+/* Per destination: tokens (ms) << 32 | when (ms, wrapping). Beside the kernel's own, which sees no error of ours. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u64);
+} bt_icmp_peers SEC(".maps");
+
+/* The namespace's bucket: credit << 32 | when (ms, wrapping); 0: not begun, full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} bt_icmp_credit SEC(".maps");
+
+/* Does this protocol have a 16-bit sum over all of its payload, that REJECT is to check first? */
+static __always_inline bool icmp_has_sum(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	__be16 udp[4];
+
+	switch (p->proto) {
+	case IPPROTO_UDP:
+		return answer_l4_bytes(p) < 8 || bpf_skb_load_bytes(skb, answer_l4_at(p), udp, 8) || udp[3];
+	case 47: /* GRE */
+	case 50: /* ESP */
+	case 51: /* AH */
+	case IPPROTO_SCTP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_DCCP:
+		return false;
+	}
+	return true;
+}
+
+/* Takes from the namespace's bucket if `take`, else only asks. Each error costs 0 to 2, as there. */
+static __always_inline bool icmp_credit(bool take)
+{
+	struct bt_icmp_conf *conf = icmp_conf();
+	__u32 zero = 0, rate = conf ? conf->msgs_per_sec : 1000, burst = conf ? conf->msgs_burst : 50;
+	__u64 *state = bpf_map_lookup_elem(&bt_icmp_credit, &zero);
+	__u32 now = bpf_ktime_get_ns() / 1000000 | 1;
+
+	if (!state)
+		return false;
+	for (int i = 0; i < ICMP_TRIES; i++) {
+		__u64 old = *(volatile __u64 *)state;
+		__u32 credit = old ? old >> 32 : burst, then = old ? (__u32)old : now, gone = now - then;
+		if (gone > 1000)
+			gone = (__s32)gone < 0 ? 0 : 1000;
+		if (gone >= 20) {
+			credit += rate * gone / 1000;
+			then = now;
+		}
+		if (credit > burst)
+			credit = burst;
+		if (!credit)
+			return false;
+		if (take) {
+			__u32 cost = bpf_get_prandom_u32() % 3;
+			credit = credit > cost ? credit - cost : 0;
+		}
+		if (__sync_val_compare_and_swap(state, old, (__u64)credit << 32 | then) == old)
+			return true;
+	}
+	return false;
+}
+
+/* One error a second to one destination, six at once. */
+static __always_inline bool icmp_peer(__be32 addr)
+{
+	struct bt_icmp_conf *conf = icmp_conf();
+	__u32 cost = conf ? conf->ratelimit_ms : 1000;
+	__u32 now = bpf_ktime_get_ns() / 1000000;
+	__u64 *state;
+
+	if (!cost)
+		return true;
+	if (cost > 1u << 28)
+		cost = 1u << 28;
+	state = bpf_map_lookup_elem(&bt_icmp_peers, &addr);
+	if (!state) {
+		__u64 fresh = (__u64)(cost * (ICMP_BURST - 1)) << 32 | now;
+		bpf_map_update_elem(&bt_icmp_peers, &addr, &fresh, BPF_NOEXIST);
+		return true;
+	}
+	for (int i = 0; i < ICMP_TRIES; i++) {
+		__u64 old = *(volatile __u64 *)state;
+		__u32 gone = now - (__u32)old;
+		__u64 tokens = (old >> 32) + ((__s32)gone < 0 ? 0 : gone);
+		if (tokens > cost * ICMP_BURST)
+			tokens = cost * ICMP_BURST;
+		bool pass = tokens >= cost;
+		if (pass)
+			tokens -= cost;
+		if (__sync_val_compare_and_swap(state, old, tokens << 32 | now) == old)
+			return pass;
+	}
+	return false;
+}
+
+/* Answers the packet with an ICMP error: `info` (network byte order) is the second word of the ICMP header. answer_begin() was
+ * called. Returns tc's action, BT_DROP where nothing may be sent. */
+__noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u32 info)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	struct bt_answer *a = answer();
+	struct bt_icmp_conf *conf = icmp_conf();
+	struct answer_ip *ip;
+	__u8 inner;
+
+	if (!p || !a || type > 18)
+		return BT_DROP;
+	if (a->frag & 0x1fff || skb->pkt_type || !answer_unicast(a->from_daddr))
+		return BT_DROP;
+	if (p->proto == IPPROTO_ICMP) {
+		if (!answer_l4_bytes(p) || bpf_skb_load_bytes(skb, answer_l4_at(p), &inner, 1))
+			return BT_DROP;
+		if (inner > 18 || !(ICMP_QUERIES >> inner & 1))
+			return BT_DROP;
+	}
+	bool limited = (conf ? conf->ratemask : 6168) >> type & 1 && !(type == 3 && code == 4);
+	bool global = limited && !(p->hook == H_IN && p->ifin == p->lo);
+	if (global && !icmp_credit(false))
+		return BT_DROP;
+	a->saddr = p->hook == H_IN ? a->from_daddr : 0;
+	a->proto = IPPROTO_ICMP;
+	a->tos = (a->from_tos & 0x1e) | 0xc0;
+	if (answer_route(skb, p, a) < 0)
+		return BT_DROP;
+	if (!a->saddr)
+		a->saddr = bpf_htonl(0xc0000008); /* INADDR_DUMMY */
+	if (limited && !a->local && !icmp_peer(a->from_saddr))
+		return BT_DROP;
+	if (global)
+		icmp_credit(true);
+
+	__u32 quoted = p->len;
+	if (quoted > ANSWER_ICMP_MAX - 28)
+		quoted = ANSWER_ICMP_MAX - 28;
+	asm volatile("" : "+r"(quoted));
+	if (quoted < 20 || quoted > ANSWER_ICMP_MAX - 28)
+		return BT_DROP;
+	*(__u32 *)(a->buf + 28 + (quoted & 0x3fc)) = 0;
+	if (bpf_skb_load_bytes(skb, p->l2len, a->buf + 28, quoted))
+		return BT_DROP;
+	ip = (struct answer_ip *)a->buf;
+	answer_ip_header(a, ip, quoted + 28);
+	ip->id = bpf_get_prandom_u32();
+	__u32 *icmp = (__u32 *)(a->buf + 20);
+	icmp[0] = bpf_htonl(type << 24 | code << 16);
+	icmp[1] = info;
+	/* 512 bytes are summed at most in one go. */
+	__u32 words = (quoted + 8 + 3) & ~3U, first = words > 512 ? 512 : words, rest = words - first;
+	asm volatile("" : "+r"(first), "+r"(rest));
+	if (first > 512 || rest > 64)
+		return BT_DROP;
+	__s64 sum = bpf_csum_diff(NULL, 0, icmp, first, 0);
+	if (rest)
+		sum = bpf_csum_diff(NULL, 0, (__u32 *)(a->buf + 20 + 512), rest, sum);
+	*(__u16 *)(a->buf + 22) = ~answer_fold(sum);
+	answer_ip_sum(ip);
+	return bt_answer_send(skb, quoted + 28);
+}

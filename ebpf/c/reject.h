@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* REJECT: the packet itself is turned into its answer and sent to where it came from, as a packet that this host made.
+ *
+ * - The answer is rebuilt from nothing but the bytes that it quotes, so no offload state of the packet stays (answer.h).
+ * - To a sender elsewhere it goes by bpf_redirect_neigh to the egress of the device that the FIB gives, to a local sender to lo's.
+ *   It carries INJ_LOCAL_OUT | RELATED << 8 | direction << 16 and its connection: OUTPUT and POSTROUTING are run there.
+ * - Legacy's rate limits of ICMP errors hold here too (icmp.h).
+ *
+ * Deviations: options of the rejected packet are not echoed in the ICMP error; fwmark_reflect and
+ * icmp_errors_use_inbound_ifaddr count as 0; of a fragmented packet the first fragment is answered, not the whole, and never by RST; a checksum that was verified before is not known, it is computed again; connect() and
+ * sendto() of a local sender do not fail with EPERM, they see the answer alone. */
+#pragma once
+
+#include "bt.h"
+#include "answer.h"
+#include "icmp.h"
+
+enum bt_reject_with {
+	REJECT_NET, REJECT_HOST, REJECT_PROTO, REJECT_PORT, REJECT_ECHO, REJECT_NET_PROHIB, REJECT_HOST_PROHIB, REJECT_RST, REJECT_ADMIN,
+};
+
+struct reject_tcp {
+	__be16 source, dest;
+	__be32 seq, ack;
+	__u8 doff, flags;
+	__be16 window, check, urg;
+};
+
+#define TCP_FIN 1
+#define TCP_SYN 2
+#define TCP_RST 4
+#define TCP_ACK 16
+
+/* A TCP segment without RST, whole and intact, gets a RST that it will believe. */
+__noinline int bt_reject_rst(struct __sk_buff *skb)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	struct bt_answer *a = answer();
+	struct answer_ip *ip;
+	struct reject_tcp th, *out;
+
+	if (!p || !a)
+		return BT_DROP;
+	if (p->proto != IPPROTO_TCP || a->frag & 0x1fff)
+		return BT_DROP;
+	__u32 bytes = answer_l4_bytes(p);
+	if (bytes < sizeof(th) || bpf_skb_load_bytes(skb, answer_l4_at(p), &th, sizeof(th)))
+		return BT_DROP;
+	if (th.flags & TCP_RST || !answer_unicast(a->from_daddr))
+		return BT_DROP;
+	if (!bt_l4_sum_ok(skb))
+		return BT_DROP;
+	__u32 after = bpf_ntohl(th.seq) + !!(th.flags & TCP_SYN) + (th.flags & TCP_FIN) + bytes - (th.doff >> 4) * 4;
+
+	a->saddr = a->from_daddr;
+	a->proto = IPPROTO_TCP;
+	a->tos = 0;
+	if (answer_route(skb, p, a) < 0)
+		return BT_DROP;
+	ip = (struct answer_ip *)a->buf;
+	out = (struct reject_tcp *)(a->buf + sizeof(*ip));
+	answer_ip_header(a, ip, sizeof(*ip) + sizeof(*out));
+	ip->id = 0;
+	ip->frag_off = bpf_htons(0x4000);
+	__builtin_memset(out, 0, sizeof(*out));
+	out->source = th.dest;
+	out->dest = th.source;
+	out->doff = 5 << 4;
+	out->flags = TCP_RST;
+	if (th.flags & TCP_ACK) {
+		out->seq = th.ack;
+	} else {
+		out->ack = bpf_htonl(after);
+		out->flags |= TCP_ACK;
+	}
+	__u32 pseudo[3] = { ip->saddr, ip->daddr, bpf_htonl(IPPROTO_TCP << 16 | sizeof(*out)) };
+	__s64 sum = bpf_csum_diff(NULL, 0, pseudo, sizeof(pseudo), 0);
+	out->check = ~answer_fold(bpf_csum_diff(NULL, 0, (__u32 *)out, sizeof(*out), sum));
+	answer_ip_sum(ip);
+	return bt_answer_send(skb, sizeof(*ip) + sizeof(*out));
+}
+
+/* Sends the answer of p->reject. Returns what tc is to do: a redirect, or BT_DROP where nothing may be sent. */
+__noinline int bt_reject(struct __sk_buff *skb)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	int code;
+
+	if (!p || !answer_begin(skb, p))
+		return BT_DROP;
+	switch (p->reject) {
+	case REJECT_NET:
+		code = 0;
+		break;
+	case REJECT_HOST:
+		code = 1;
+		break;
+	case REJECT_PROTO:
+		code = 2;
+		break;
+	case REJECT_PORT:
+		code = 3;
+		break;
+	case REJECT_NET_PROHIB:
+		code = 9;
+		break;
+	case REJECT_HOST_PROHIB:
+		code = 10;
+		break;
+	case REJECT_ADMIN:
+		code = 13;
+		break;
+	case REJECT_RST:
+		return bt_reject_rst(skb);
+	default:
+		return BT_DROP;
+	}
+	struct bt_answer *a = answer();
+	if (!a || a->frag & 0x1fff)
+		return BT_DROP;
+	/* Where legacy would have put the fragments together, the first one's sum can't be checked. */
+	bool part = a->frag & 0x2000 && (p->hook == H_IN || p->img_flags & IMG_CONNTRACK);
+	if (!part && icmp_has_sum(skb, p) && !bt_l4_sum_ok(skb))
+		return BT_DROP;
+	return bt_icmp_error(skb, 3, code, 0);
+}
