@@ -10,12 +10,8 @@
 #include "inject.h"
 #include "parse.h"
 #include "ct.h"
-#ifdef BT_WITH_CT
 #include "frag.h"
 #include "nat.h"
-#else
-#include "pending.h"
-#endif
 #include "ops.h"
 #ifdef BT_WITH_REJECT
 #include "reject.h"
@@ -88,9 +84,9 @@ static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u3
 	c = bt_conn_of(p);
 	if (!c)
 		return BT_NEXT;
+	p->hook = hook;
 	if ((p->ctinfo == CI_NEW || (p->ctinfo == CI_RELATED && p->proto != IPPROTO_ICMP)) &&
 	    !(c->status & (manip == MANIP_SRC ? ST_SRC_NAT_DONE : ST_DST_NAT_DONE))) {
-		p->hook = hook;
 		p->table = T_NAT;
 		p->nat_target = TG_NONE;
 		int v = has(p, hook, T_NAT) ? bt_run(skb, hook * BT_TABLES + T_NAT) : V_ACCEPT;
@@ -260,9 +256,10 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		p->ct = ct;
 		p->ctinfo = kind >> 8;
 		p->ctdir = kind >> 16;
-	} else if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb))) {
-		return drop_for(skb, p, r);
 	}
+	p->hook = H_PRE;
+	if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
+		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_PRE, T_RAW)) != BT_NEXT)
 		return a;
 	if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_in(skb)))
@@ -305,8 +302,6 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 {
 	int a, r;
 
-	if (!answer && p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
-		return drop_for(skb, p, r);
 	__u32 saddr = p->saddr, mark = p->mark;
 	__u8 tos = p->tos;
 	if ((a = run_table(skb, p, H_OUT, T_RAW)) != BT_NEXT)
@@ -343,25 +338,28 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 
 	if (!p || !ctl || skip(skb))
 		return BT_NEXT;
-	__u32 kind = take_injected(skb, ctl, &ct) & 0xff;
-	if (kind == INJ_DONE)
+	__u32 kind = take_injected(skb, ctl, &ct);
+	if ((kind & 0xff) == INJ_DONE)
 		return BT_NEXT;
 	if (!begin(skb, p, ctl, l2len, false))
 		return BT_NEXT;
-	bool answer = kind == INJ_LOCAL_OUT;
+	bool answer = (kind & 0xff) == INJ_LOCAL_OUT;
 	p->ifout = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
 		p->class_out = bt_dev_class(skb, p->ifout);
 	if (answer) {
 		p->ct = ct;
-		p->ctinfo = ct ? CI_RELATED : CI_UNTRACKED;
-		p->ctdir = DIR_REPLY;
+		p->ctinfo = ct ? kind >> 8 : CI_INVALID;
+		p->ctdir = kind >> 16;
 	}
-	if (skb->ingress_ifindex && !answer) {
+	bool forwarded = skb->ingress_ifindex && !answer;
+	p->hook = forwarded ? H_FWD : H_OUT;
+	if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
+		return drop_for(skb, p, r);
+	if (forwarded) {
 		p->ifin = skb->ingress_ifindex;
 		if (p->img_flags & IMG_IFACE)
 			p->class_in = bt_dev_class(skb, p->ifin);
-		p->hook = H_FWD;
 		if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_resume(skb)))
 			return drop_for(skb, p, r);
 		if ((a = run_table(skb, p, H_FWD, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_FWD, T_FILTER)) != BT_NEXT ||
