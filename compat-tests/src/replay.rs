@@ -24,6 +24,9 @@ const LATER_TARGETS: &[&str] = &[
     "NFQUEUE", "QUEUE", "RATEEST", "SECMARK", "SET", "SYNPROXY", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TPROXY", "TRACE", "TTL", "ULOG",
 ];
 
+/// How `-L` shows rules of later issues.
+const LATER_LISTED: &[&str] = &["CT helper", " mode srcip", " mode dstip"];
+
 /// What a rule needs that a later issue brings, by name.
 pub fn later(rule: &[String]) -> Option<String> {
     for pair in rule.windows(2) {
@@ -114,7 +117,15 @@ fn mask_counters(text: &str) -> String {
     out
 }
 
-fn expected(text: &str, listing: bool, kind: Kind) -> String {
+/// `Chain x (3 references)` counts rules that may have been left out.
+fn without_references(line: &str) -> String {
+    match line.split_once(" (") {
+        Some((head, tail)) if head.starts_with("Chain ") && tail.ends_with("references)\n") => format!("{head}\n"),
+        _ => line.to_owned(),
+    }
+}
+
+fn expected(text: &str, listing: bool, kind: Kind, rules_left_out: bool) -> String {
     let mut none = Report::default();
     let mut text = filter_rules(&normalise(text, listing), &mut none, "");
     // 1.8.9 does not know this notice of 1.8.11.
@@ -124,6 +135,9 @@ fn expected(text: &str, listing: bool, kind: Kind) -> String {
     let text: String = text
         .split_inclusive('\n')
         .filter(|l| !l.split_whitespace().take(4).any(|w| LATER_TARGETS.contains(&w)))
+        .filter(|l| !LATER_LISTED.iter().any(|w| l.contains(w)))
+        .map(|l| if kind == Kind::Legacy { l.replace(" -p 2 ", " -p igmp ") } else { l.to_owned() })
+        .map(|l| if rules_left_out { without_references(&l) } else { l })
         .collect();
     mask_counters(&text)
 }
@@ -163,15 +177,16 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
         let listing = argv.iter().any(|w| w.starts_with('-') && !w.starts_with("--") && w.contains('n'));
         let got = place.call(&Call { argv, stdin })?;
         report.compared += 1;
+        let partial = report.left_out.keys().any(|k| k.starts_with("restore line"));
         let want = Answer {
             code: v["rc"].as_i64().map(|n| n as i32),
-            stdout: expected(&text(&v, "stdout"), listing, kind),
-            stderr: expected(&text(&v, "stderr"), false, kind),
+            stdout: expected(&text(&v, "stdout"), listing, kind, partial),
+            stderr: expected(&text(&v, "stderr"), false, kind, partial),
         };
         let got = Answer {
             code: got.code,
-            stdout: expected(&got.stdout, listing, kind),
-            stderr: expected(&got.stderr, false, kind),
+            stdout: expected(&got.stdout, listing, kind, partial),
+            stderr: expected(&got.stderr, false, kind, partial),
         };
         if want != got {
             let show = |a: &Answer| format!("exit {:?}\n{}{}", a.code, a.stdout, a.stderr);
