@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Connection tracking: what a packet belongs to, as netfilter's nf_conntrack_in, confirm, and ICMP errors.
  *
- * Differs from legacy: SCTP, DCCP and GRE are tracked by ports (GRE: by addresses) without their own state machines; connection
- * helpers (ftp, sip, ...) and zones do not exist. */
+ * Differs from legacy: SCTP is tracked by ports without its state machine and without its checksum; connection helpers (ftp, sip, ...)
+ * and zones do not exist. DCCP is generic, as from Linux 6.16 on. */
 #pragma once
 
 #include "ct_check.h"
@@ -58,7 +58,6 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE:
 	case IPPROTO_SCTP:
-	case IPPROTO_DCCP:
 		if (bpf_skb_load_bytes(skb, at + ihl, l4, 4))
 			return -1;
 		__builtin_memcpy(&x->t.sport, l4, 2);
@@ -137,6 +136,7 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	case IPPROTO_UDPLITE: secs = ctl->timeouts[TO_UDP]; break;
 	case IPPROTO_ICMP: secs = ctl->timeouts[TO_ICMP]; break;
 	case IPPROTO_SCTP: secs = ctl->timeouts[TO_SCTP]; break;
+	case IPPROTO_GRE: secs = GRE_SECS; break;
 	default: secs = ctl->timeouts[TO_GENERIC];
 	}
 	CT_TIMEOUT(c) = secs;
@@ -213,6 +213,10 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 		udp_packet(c, x, ctl);
 	} else if (p->proto == IPPROTO_ICMP) {
 		ct_refresh(c, x->now, ctl->timeouts[TO_ICMP]);
+	} else if (p->proto == IPPROTO_GRE) {
+		ct_refresh(c, x->now, status & ST_SEEN_REPLY ? GRE_STREAM_SECS : GRE_SECS);
+		if ((status & ST_SEEN_REPLY) && !(status & ST_ASSURED))
+			__sync_fetch_and_or(&c->status, ST_ASSURED);
 	} else {
 		ct_refresh(c, x->now, ctl->timeouts[p->proto == IPPROTO_SCTP ? TO_SCTP : TO_GENERIC]);
 	}

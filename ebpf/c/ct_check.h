@@ -63,7 +63,7 @@ bad:
 	return 1;
 }
 
-/* Whether the L4 checksum over `len` bytes is right. `pseudo`: with the pseudo header. */
+/* Whether the L4 checksum over `len` bytes is right. `pseudo`: the length in the pseudo header, 0: without one. */
 __noinline int bt_sum_ok(struct __sk_buff *skb, __u32 len, __u32 pseudo)
 {
 	struct bt_pkt *p = pkt();
@@ -77,7 +77,7 @@ __noinline int bt_sum_ok(struct __sk_buff *skb, __u32 len, __u32 pseudo)
 		return 1;
 	if (pseudo) {
 		sum = (p->saddr & 0xffff) + (p->saddr >> 16) + (p->daddr & 0xffff) + (p->daddr >> 16);
-		sum += bpf_htons(p->proto) + bpf_htons(len & 0xffff);
+		sum += bpf_htons(p->proto) + bpf_htons(pseudo & 0xffff);
 	}
 	if (how == SUM_COMPLETE) {
 		/* Over the IP packet; a right IP header adds nothing. */
@@ -131,7 +131,7 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 			return -1;
 		if (!tcp_flags_valid(h[13]))
 			return -1;
-		if (sums && !bt_sum_ok(skb, len, 1))
+		if (sums && !bt_sum_ok(skb, len, len))
 			return -1;
 		x->tflags = h[13];
 		x->seq = get_be32(h + 4);
@@ -148,12 +148,28 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 		if (p->proto == IPPROTO_UDP) {
 			if (!first && (plen > len || plen < 8))
 				return -1;
-			if (sums && (h[6] | h[7]) && !bt_sum_ok(skb, plen, 1))
+			if (sums && (h[6] | h[7]) && !bt_sum_ok(skb, plen, plen))
+				return -1;
+		} else if (!first) {
+			/* Here the length says how much is summed; a sum there must be. */
+			if (!plen)
+				plen = len;
+			if (plen < 8 || plen > len || !(h[6] | h[7]))
+				return -1;
+			if (sums && !bt_sum_ok(skb, plen, len))
 				return -1;
 		}
 		break;
+	case IPPROTO_GRE:
+		/* The call of PPTP's version tells connections apart. */
+		if (len < 4 || bpf_skb_load_bytes(skb, x->l4off, h, 4) || (h[1] & 7) != 1)
+			return 0;
+		if (h[2] != 0x88 || h[3] != 0x0b)
+			return -1;
+		if (len >= 8 && !bpf_skb_load_bytes(skb, x->l4off, h, 8))
+			__builtin_memcpy(&x->t.dport, h + 6, 2);
+		return 0;
 	case IPPROTO_SCTP:
-	case IPPROTO_DCCP:
 		if (len < 12 || bpf_skb_load_bytes(skb, x->l4off, h, 4))
 			return -1;
 		break;

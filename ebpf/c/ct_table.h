@@ -29,6 +29,9 @@
 #define CT_NUMBERS (1u << 26)
 
 #define KEY_MID 1
+#define IPPROTO_GRE 47
+#define GRE_SECS 30
+#define GRE_STREAM_SECS 180
 
 /* A caller in this object would leave an argument that is not used unset, which the verifier refuses. */
 #define ARG_USED(a) asm volatile("" : : "r"(a))

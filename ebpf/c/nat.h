@@ -42,8 +42,7 @@ struct sk_buff___nat {
 
 static __always_inline bool proto_has_ports(__u32 proto)
 {
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE || proto == IPPROTO_SCTP ||
-	       proto == IPPROTO_DCCP;
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE || proto == IPPROTO_SCTP;
 }
 
 /* The first address of the skb's device, 0 if it has none: REDIRECT's. */
@@ -469,10 +468,6 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		csum_at = 2;
 		pport = 4;
 		break;
-	case IPPROTO_DCCP:
-		csum_at = 6;
-		pport = src ? 0 : 2;
-		break;
 	case IPPROTO_SCTP:
 		pport = src ? 0 : 2;
 		break;
@@ -484,7 +479,9 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 
 		if (bpf_skb_load_bytes(skb, l4 + pport, &oport, 2))
 			return -1;
-		if (csum_at && !bpf_skb_load_bytes(skb, l4 + csum_at, &lsum, 2) && (ip[9] != IPPROTO_UDP || lsum)) {
+		/* A header cut short keeps its sum, as in the kernel. */
+		if (csum_at && l4 + (ip[9] == IPPROTO_TCP ? 20 : 8) <= x->l4off + x->l4len &&
+		    !bpf_skb_load_bytes(skb, l4 + csum_at, &lsum, 2) && (ip[9] != IPPROTO_UDP || lsum)) {
 			n = lsum;
 			if (ip[9] != IPPROTO_ICMP)
 				n = sum_change(n, old, addr);
@@ -502,7 +499,10 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 	return icmp_put(skb, sum_at, at + (src ? 12 : 16), old, addr, 4);
 }
 
-/* Rewrites the packet's own source (`src`) or destination to addr, port (network order; ICMP: the identifier). */
+#define NAT_ID 0x10000u
+
+/* Rewrites the packet's own source (`src`) or destination to addr, port (network order). ICMP: `id` is NAT_ID | identifier, or 0 for
+ * none. */
 __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 port, __u32 id)
 {
 	struct bt_pkt *p = pkt();
@@ -526,7 +526,6 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 			extra |= BPF_F_MARK_ENFORCE;
 		/* fall through */
 	case IPPROTO_UDPLITE:
-	case IPPROTO_DCCP:
 		sum_at = 6;
 		port_at = src ? 0 : 2;
 		break;
@@ -618,5 +617,5 @@ __noinline int bt_nat_apply(struct __sk_buff *skb, __u32 manip)
 			return -STAT_DROP_REWRITE;
 		return bt_nat_outer(skb, src, addr, 0, 0) ? -STAT_DROP_REWRITE : 0;
 	}
-	return bt_nat_outer(skb, src, addr, port, p->proto == IPPROTO_ICMP && !err) ? -STAT_DROP_REWRITE : 0;
+	return bt_nat_outer(skb, src, addr, port, err ? 0 : NAT_ID | id) ? -STAT_DROP_REWRITE : 0;
 }
