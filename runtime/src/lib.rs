@@ -1,1 +1,26 @@
-//! See ARCHITECTURE.md.
+//! Everything of bpftables that touches the kernel: loading, attaching, swapping, counters, netlink.
+//!
+//! [`Engine`] is the way in. Minimum kernel version: Linux 6.6 (tcx links), with BTF.
+//!
+//! Architecture Invariant: `unsafe` and raw system calls live in [`sys`] alone.
+
+mod addrs;
+mod attach;
+mod counters;
+mod devices;
+mod engine;
+mod error;
+mod image;
+mod install;
+mod location;
+mod netlink;
+mod slots;
+mod state;
+pub mod sys;
+mod sysctl;
+mod upgrade;
+
+pub use counters::KernelCounters;
+pub use devices::{Coverage, Device, Framing};
+pub use engine::{Committed, Engine, Snapshot};
+pub use error::{EngineError, Result};

@@ -1,0 +1,117 @@
+//! The devices of a network namespace, and which of them meet the rules.
+
+use crate::error::{Doing, Result};
+use crate::netlink::dump;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkMessage};
+use std::collections::BTreeSet;
+
+/// How a device's packets begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// With an Ethernet header of 14 bytes (`lo` too).
+    Ethernet,
+    /// With the IP header.
+    Raw,
+}
+
+/// What the programs have to do with a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// It carries packets of this namespace: the programs are attached.
+    Attached(Framing),
+    /// Another device owns its packets (bridge port, bond or team member, VRF master): no program there.
+    Lower,
+    /// Its kind of link header (`ARPHRD_*`) is not known: its packets meet no rules.
+    Unknown(u16),
+}
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its number.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// What the programs have to do with it.
+    pub coverage: Coverage,
+}
+
+/// All devices of the calling thread's network namespace, by number.
+pub(crate) fn list() -> Result<Vec<Device>> {
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let links: Vec<LinkMessage> = dump(&request)
+        .doing(|| "list the network devices".to_owned())?
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        })
+        .collect();
+    let vrfs: BTreeSet<u32> = links.iter().filter(|link| is_vrf(link)).map(|link| link.header.index).collect();
+    let mut devices: Vec<Device> = links.iter().map(|link| device(link, &vrfs)).collect();
+    devices.sort_by_key(|device| device.ifindex);
+    Ok(devices)
+}
+
+fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
+    link.attributes
+        .iter()
+        .filter_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => Some(infos.iter()),
+            _ => None,
+        })
+        .flatten()
+}
+
+fn is_vrf(link: &LinkMessage) -> bool {
+    infos(link).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)))
+}
+
+fn device(link: &LinkMessage, vrfs: &BTreeSet<u32>) -> Device {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    });
+    let master = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(master) if *master != 0 => Some(*master),
+        _ => None,
+    });
+    // A member of a VRF keeps its packets; a member of anything else hands them to its master.
+    let vrf_member = infos(link).any(|info| matches!(info, LinkInfo::PortKind(InfoPortKind::Vrf)))
+        || master.is_some_and(|master| vrfs.contains(&master));
+    let lower = (master.is_some() && !vrf_member) || vrfs.contains(&link.header.index);
+    let coverage = if lower { Coverage::Lower } else { by_header(u16::from(link.header.link_layer_type)) };
+    Device { ifindex: link.header.index, name: name.unwrap_or_default(), coverage }
+}
+
+/// By `ARPHRD_*`.
+fn by_header(kind: u16) -> Coverage {
+    match kind {
+        // ETHER, LOOPBACK
+        1 | 772 => Coverage::Attached(Framing::Ethernet),
+        // PPP, RAWIP, TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE, NONE
+        512 | 519 | 768 | 769 | 776 | 778 | 823 | 0xfffe => Coverage::Attached(Framing::Raw),
+        other => Coverage::Unknown(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_told_apart_by_their_link_header() {
+        assert_eq!(by_header(1), Coverage::Attached(Framing::Ethernet));
+        assert_eq!(by_header(772), Coverage::Attached(Framing::Ethernet));
+        assert_eq!(by_header(65534), Coverage::Attached(Framing::Raw));
+        assert_eq!(by_header(24), Coverage::Unknown(24));
+    }
+
+    #[test]
+    fn every_namespace_has_a_loopback_device() {
+        let devices = list().unwrap();
+        let lo = devices.iter().find(|d| d.name == "lo").unwrap();
+        assert_eq!(lo.coverage, Coverage::Attached(Framing::Ethernet));
+    }
+}

@@ -1,0 +1,378 @@
+//! The engine: reads the live ruleset and commits a new one, all or nothing.
+
+use crate::attach;
+use crate::addrs;
+use crate::counters::{self, KernelCounters};
+use crate::devices::{self, Coverage, Device};
+use crate::error::{Doing, EngineError, Result};
+use crate::image::{self, Live};
+use crate::install::{self, Installed};
+use crate::location::{BUILDING, DirLock, Home, remove_tree};
+use crate::slots::{self, SlotSet};
+use crate::state::Tables;
+use crate::sys::bpf;
+use crate::sysctl;
+use crate::upgrade;
+use bpftables_abi::maps;
+use bpftables_compiler::{CompileError, Options, StateKind, compile};
+use bpftables_ebpf::OBJECT_HASH;
+use bpftables_ruleset::{Counters, CounterView, Family, Ruleset, Slot, TableKind};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// How often a reader looks again when commits overtake it.
+const READ_TRIES: usize = 1000;
+
+/// Everything that touches the kernel, for the network namespace of the thread that uses it.
+///
+/// An engine that never commits makes nothing: no mount, no file, no map.
+///
+/// Architecture Invariant: a commit is one store (the live slot in `bt_control`). What is done before it changes nothing that a
+/// packet meets, what is done after it only clears up; so whoever is killed leaves the old ruleset or the new one, whole.
+#[derive(Debug, Default)]
+pub struct Engine {
+    /// Where the state is, once it was found.
+    home: Option<Home>,
+    /// Generation that the caller's ruleset came from; none if it never asked.
+    known: Option<u32>,
+}
+
+/// A ruleset as it was live at one instant.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The ruleset; no tables if nothing was ever committed.
+    pub ruleset: Ruleset,
+    /// The kernel's counters, live.
+    pub counters: KernelCounters,
+    /// Grows by one with each commit; 0: nothing was ever committed.
+    pub generation: u32,
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The generation that is live now.
+    pub generation: u32,
+    /// Lines of 64 bytes that programs read.
+    pub lines: u32,
+    /// Bytes of the whole image, the state included.
+    pub bytes: u64,
+    /// Devices that were attached by this commit.
+    pub attached: Vec<String>,
+    /// Devices whose packets meet no rules, for their link header is of no known kind.
+    pub uncovered: Vec<String>,
+    /// What the administrator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// An engine for the current network namespace. Makes nothing.
+    ///
+    /// # Errors
+    /// When the BPF file system cannot be looked at, or the kernel is too old.
+    pub fn open() -> Result<Self> {
+        Ok(Self { home: Home::find(false)?, known: None })
+    }
+
+    /// The live ruleset and its counters. Takes no lock: it sees one commit, whole.
+    ///
+    /// # Errors
+    /// [`EngineError::AbiMismatch`], [`EngineError::Corrupt`], or what the kernel says.
+    pub fn read(&mut self, family: Family) -> Result<Snapshot> {
+        self.refresh()?;
+        let nothing =
+            |generation| Snapshot { ruleset: Ruleset::new(family), counters: KernelCounters::default(), generation };
+        if family == Family::V6 {
+            return Ok(nothing(0));
+        }
+        let Some(installed) = self.installed()? else {
+            self.known = Some(0);
+            return Ok(nothing(0));
+        };
+        let live = current(&installed)?;
+        let ruleset = live.decoded()?.ruleset()?;
+        let end = live.meta.used().ranges().last().map_or(0, |(first, count)| first + count);
+        let counters = KernelCounters::open(&installed.counters, end)?;
+        self.known = Some(live.header.generation);
+        Ok(Snapshot { ruleset, counters, generation: live.header.generation })
+    }
+
+    /// Makes `ruleset` the live one: gives slots to rules and policies that have none, compiles, uploads, attaches to devices that
+    /// are new, swaps. On an error the live ruleset is as before, though rules may have got slots.
+    ///
+    /// # Errors
+    /// [`EngineError::Compile`] when the ruleset cannot be run, [`EngineError::Raced`] when somebody committed since the last
+    /// [`Self::read`] or commit of this engine, or what the kernel says.
+    pub fn commit(&mut self, ruleset: &mut Ruleset) -> Result<Committed> {
+        if ruleset.family == Family::V6 {
+            let idle = |table: &bpftables_ruleset::Table| {
+                table.user.is_empty()
+                    && table.builtin.iter().all(|chain| {
+                        chain.rules.is_empty() && chain.policy == Some(bpftables_ruleset::Policy::Accept)
+                    })
+            };
+            // Nothing to run is nothing to refuse.
+            return if ruleset.tables.iter().all(idle) {
+                Ok(Committed::default())
+            } else {
+                Err(CompileError::UnsupportedFamily.into())
+            };
+        }
+        self.refresh()?;
+        if self.home.is_none() {
+            self.home = Home::find(true)?;
+        }
+        let home = self.home.as_ref().ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
+        home.make_all()?;
+        let locked = Locked::take(home)?;
+        let committed = commit(home, &locked, self.known, ruleset)?;
+        self.known = Some(committed.generation);
+        Ok(committed)
+    }
+
+    /// Remembers that a table was listed, as legacy initialises a table then: it stands in `iptables-save` from now on. Does
+    /// nothing where nothing was ever committed, so that listing makes nothing. Whether the table is new.
+    ///
+    /// # Errors
+    /// As [`Self::read`] and [`Self::commit`].
+    pub fn record_initialised(&mut self, family: Family, kind: TableKind) -> Result<bool> {
+        let snapshot = self.read(family)?;
+        if snapshot.generation == 0 || snapshot.ruleset.table(kind).is_some() {
+            return Ok(false);
+        }
+        let mut ruleset = snapshot.ruleset;
+        ruleset.table_mut(kind);
+        self.commit(&mut ruleset)?;
+        Ok(true)
+    }
+
+    /// Detaches everything of ours in this network namespace, forgets rules, counters and connections, and puts back what was
+    /// changed on `lo`. Works on pins of other versions too. Whether there was anything.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn uninstall(&mut self) -> Result<bool> {
+        self.refresh()?;
+        self.known = None;
+        let Some(home) = &self.home else { return Ok(false) };
+        if !home.all().exists() {
+            return Ok(false);
+        }
+        let doing = || format!("remove {}", home.display());
+        let _lock = DirLock::exclusive(&home.all()).doing(doing)?;
+        let dir = home.dir();
+        remove_tree(&home.building()).doing(doing)?;
+        if !dir.exists() {
+            return Ok(false);
+        }
+        // Links first: programs never run without their maps, and packets pass as soon as the rules go.
+        remove_tree(&dir.join("links")).doing(doing)?;
+        sysctl::restore_lo(&dir)?;
+        remove_tree(&dir).doing(doing)?;
+        Ok(true)
+    }
+
+    /// The pins of this namespace, open.
+    pub(crate) fn installed(&self) -> Result<Option<Installed>> {
+        let installed = match &self.home {
+            Some(home) => Installed::open(home)?,
+            None => None,
+        };
+        if installed.is_none() {
+            self.expect_no_programs()?;
+        }
+        Ok(installed)
+    }
+
+    /// This namespace's directory as a person knows it.
+    pub(crate) fn location(&self) -> Option<String> {
+        self.home.as_ref().map(Home::display)
+    }
+
+    /// A thread may have changed its network namespace, or somebody may have mounted a BPF file system.
+    fn refresh(&mut self) -> Result<()> {
+        let cookie = crate::sys::ns::netns_cookie().doing(|| "identify the network namespace".to_owned())?;
+        if self.home.as_ref().is_none_or(|home| home.cookie != cookie) {
+            self.home = Home::find(false)?;
+        }
+        Ok(())
+    }
+
+    fn expect_no_programs(&self) -> Result<()> {
+        if bpf::runs_at_tcx(1, bpf::TCX_INGRESS, maps::PROGRAMS[0]).unwrap_or(false) {
+            let expected = self.location().unwrap_or_else(|| "/sys/fs/bpf/bpftables".to_owned());
+            return Err(EngineError::StateElsewhere { expected });
+        }
+        Ok(())
+    }
+}
+
+/// The locks of a commit, and the pins under them.
+struct Locked {
+    /// None if nothing was ever committed; the lock is exclusive then.
+    installed: Option<Installed>,
+    _all: DirLock,
+    _own: Option<DirLock>,
+}
+
+impl Locked {
+    fn take(home: &Home) -> Result<Self> {
+        let doing = || format!("lock {}", home.display());
+        let all = home.all();
+        if let Some(_lock) = DirLock::try_exclusive(&all).doing(doing)? {
+            collect_garbage(home);
+        }
+        let shared = DirLock::shared(&all).doing(doing)?;
+        if let Some(installed) = Installed::open(home)?.filter(|installed| installed.object == OBJECT_HASH) {
+            let own = DirLock::exclusive(&home.dir()).doing(doing)?;
+            return Ok(Self { installed: Some(installed), _all: shared, _own: Some(own) });
+        }
+        drop(shared);
+        let exclusive = DirLock::exclusive(&all).doing(doing)?;
+        let mut installed = Installed::open(home)?;
+        if let Some(old) = installed.take_if(|installed| installed.object != OBJECT_HASH) {
+            installed = Some(upgrade::in_place(home, &old)?);
+        }
+        Ok(Self { installed, _all: exclusive, _own: None })
+    }
+}
+
+/// The live image. Commits may overtake; then it looks again.
+pub(crate) fn current(installed: &Installed) -> Result<Live> {
+    for _ in 0..READ_TRIES {
+        if let Some(live) = Live::open(&installed.images, installed.slot4())? {
+            return Ok(live);
+        }
+    }
+    Err(EngineError::Corrupt { what: format!("expected an image in slot {}, found none", installed.slot4()) })
+}
+
+fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Ruleset) -> Result<Committed> {
+    let live = locked.installed.as_ref().map(current).transpose()?;
+    let before = live.as_ref().map_or(0, |live| live.header.generation);
+    if let Some(expected) = known.filter(|known| *known != before) {
+        return Err(EngineError::Raced { expected, found: before });
+    }
+
+    // Slots.
+    let mut used = slots::used(ruleset)?;
+    let old_used = live.as_ref().map(|live| live.meta.used()).unwrap_or_default();
+    let mut busy = live.as_ref().map(|live| live.meta.retired()).unwrap_or_default();
+    busy.extend(&old_used);
+    let kernel = match &locked.installed {
+        Some(installed) => KernelCounters::open_all(&installed.counters)?,
+        None => KernelCounters::default(),
+    };
+    slots::assign(ruleset, &mut used, &busy, &|slot: Slot| -> Counters { kernel.get(slot) })?;
+    let retired = old_used.without(&used);
+
+    // The image; whatever cannot be run is refused here, before anything is made.
+    let compiled = compile(ruleset, &Options::default())?;
+    let warnings = compiled.warnings.iter().map(ToString::to_string).collect();
+    let tables = Tables::encode(ruleset)?;
+    let devices = devices::list()?;
+
+    let fresh;
+    let installed = match &locked.installed {
+        Some(installed) => installed,
+        None => {
+            fresh = install::create(home, lo_ifindex(&devices)?)?;
+            &fresh
+        }
+    };
+    let live = match live {
+        Some(live) => live,
+        None => current(installed)?,
+    };
+    let end = used.ranges().last().map_or(0, |(first, count)| first + count);
+    counters::ensure(&installed.counters, end)?;
+
+    let states = compiled.states.clone();
+    let generation = before.wrapping_add(1).max(1);
+    let uploaded = image::upload(compiled, generation, &tables, &used, &retired, ruleset.family)?;
+    let (lines, bytes) = (uploaded.header.lines, uploaded.mapping.len() as u64);
+
+    // What the new ruleset stands on. Packets still meet the old one.
+    if ruleset.table(TableKind::Nat).is_some() {
+        sysctl::set_lo(&installed.dir)?;
+    }
+    installed.refresh_settings();
+    addrs::mirror(&installed.map(maps::ADDRS)?)?;
+    let attached = attach::cover(installed, &devices)?;
+
+    let slot = image::next_slot(live.slot);
+    image::insert(&installed.images, &[slot], &uploaded)?;
+    carry_states(ruleset, &tables, &live, &states, &uploaded)?;
+    installed.set_slot4(slot);
+
+    // It is done; what follows only clears up.
+    if let Err(error) = attach::prune(installed, &devices) {
+        tracing::warn!(%error, "links of devices that are gone stay pinned");
+    }
+    let uncovered =
+        devices.iter().filter(|d| matches!(d.coverage, Coverage::Unknown(_))).map(|d| d.name.clone()).collect();
+    tracing::debug!(generation, slot, lines, bytes, ?attached, "committed");
+    Ok(Committed { generation, lines, bytes, attached, uncovered, warnings })
+}
+
+fn lo_ifindex(devices: &[Device]) -> Result<u32> {
+    let lo = devices.iter().find(|device| device.name == "lo");
+    lo.map(|device| device.ifindex).ok_or_else(|| EngineError::Internal("no device lo".to_owned()))
+}
+
+/// Copies what `limit` and `nth` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
+/// every rule of a table that it replaces, and only for these.
+fn carry_states(
+    ruleset: &Ruleset,
+    tables: &Tables,
+    live: &Live,
+    states: &[bpftables_compiler::StateLine],
+    uploaded: &image::Uploaded,
+) -> Result<()> {
+    let old: HashMap<(Slot, u8, StateKind), u32> =
+        live.meta.states().map(|s| ((s.slot, s.ordinal, s.kind), s.line)).collect();
+    if old.is_empty() || states.is_empty() {
+        return Ok(());
+    }
+    let decoded = live.decoded()?;
+    let mut kept = SlotSet::default();
+    for (kind, bytes) in tables.each() {
+        if decoded.table(kind) != Some(bytes) {
+            continue;
+        }
+        for rule in ruleset.table(kind).into_iter().flat_map(|t| t.chains()).flat_map(|chain| &chain.rules) {
+            kept.insert(rule.slot.0);
+        }
+    }
+    for state in states.iter().filter(|state| kept.contains(state.slot.0)) {
+        if let Some(line) = old.get(&(state.slot, state.ordinal, state.kind)) {
+            let value = live.mapping.load_u64(*line as usize * 64);
+            uploaded.mapping.store_u64(state.line as usize * 64, value);
+        }
+    }
+    Ok(())
+}
+
+/// Removes directories of namespaces that are gone, and of commits that were killed while making one. The caller holds the lock of
+/// all namespaces, so nobody is making one now.
+fn collect_garbage(home: &Home) {
+    let Ok(entries) = fs::read_dir(home.all()) else { return };
+    let own = home.dir();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let building = path.to_string_lossy().ends_with(BUILDING);
+        if path.file_name() == own.file_name() || !(building || is_abandoned(&path)) {
+            continue;
+        }
+        if let Err(error) = remove_tree(&path) {
+            tracing::warn!(%error, path = %path.display(), "state of a network namespace that is gone stays");
+        }
+    }
+}
+
+/// Whether no link in it is alive: a namespace that lives has its `lo` attached from before its first commit on.
+fn is_abandoned(dir: &Path) -> bool {
+    let Ok(links) = fs::read_dir(dir.join("links")) else { return false };
+    links.flatten().all(|link| attach::is_defunct(&link.path()).unwrap_or(false))
+}

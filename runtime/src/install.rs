@@ -1,0 +1,253 @@
+//! What is pinned for a network namespace: `maps/NAME`, `progs/NAME`, `links/IFINDEX_in|_out`, and `version`, a symbolic link whose
+//! target tells layouts and object.
+//!
+//! The directory is built under another name and renamed when it is whole, so half of one is never taken for one.
+
+use crate::error::{Doing, EngineError, Result};
+use crate::image;
+use crate::location::{Home, remove_tree};
+use crate::sys::bpf::{self, Map};
+use crate::sys::mmap::Mapping;
+use crate::sysctl;
+use aya::maps::ProgramArray;
+use aya::programs::{Program, SchedClassifier};
+use aya::{Btf, EbpfLoader};
+use bpftables_abi::ABI_VERSION;
+use bpftables_abi::maps::{self, Control};
+use bpftables_ebpf::{OBJECT, OBJECT_HASH};
+use std::fs;
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Map of programs that programs call at their end; program `bt_tail_N` is its entry N.
+const TAILS: &str = "bt_tail";
+/// Name of the symbolic link that tells the version.
+const VERSION: &str = "version";
+
+/// A namespace's pins, open.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) dir: PathBuf,
+    /// Hash of the object whose programs are pinned.
+    pub(crate) object: String,
+    pub(crate) images: Map<u32, u32>,
+    pub(crate) counters: Map<u32, u32>,
+    control: Mapping,
+}
+
+impl Installed {
+    /// Opens what is pinned; none if nothing is.
+    pub(crate) fn open(home: &Home) -> Result<Option<Self>> {
+        let dir = home.dir();
+        let version = match fs::read_link(dir.join(VERSION)) {
+            Ok(version) => version.to_string_lossy().into_owned(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).doing(|| format!("read {}", home.display())),
+        };
+        let (abi, object) = version.split_once('_').unwrap_or((&version, ""));
+        if abi != ABI_VERSION.to_string() {
+            return Err(EngineError::AbiMismatch { found: abi.to_owned(), expected: ABI_VERSION });
+        }
+        let object = object.to_owned();
+        let control = open_map(&dir, maps::CONTROL)?;
+        let control = Mapping::new(control.as_fd(), size_of::<Control>(), true).doing(|| "map bt_control".to_owned())?;
+        Ok(Some(Self { images: typed(&dir, maps::IMAGES)?, counters: typed(&dir, maps::COUNTERS)?, dir, object, control }))
+    }
+
+    /// A pinned map of known sizes.
+    pub(crate) fn map<K, V>(&self, name: &str) -> Result<Map<K, V>>
+    where
+        K: IntoBytes + FromBytes + zerocopy::Immutable,
+        V: IntoBytes + FromBytes + zerocopy::Immutable,
+    {
+        typed(&self.dir, name)
+    }
+
+
+    /// A pinned program.
+    pub(crate) fn program(&self, name: &str) -> Result<OwnedFd> {
+        bpf::open_pinned(&self.dir.join("progs").join(name)).doing(|| format!("open program {name}"))
+    }
+
+    /// Where links are pinned.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.dir.join("links")
+    }
+
+    /// The live IPv4 slot.
+    pub(crate) fn slot4(&self) -> u32 {
+        self.control.load_u32(offset_of!(Control, slot4))
+    }
+
+    /// Makes a slot the live one: the commit.
+    pub(crate) fn set_slot4(&self, slot: u32) {
+        self.control.store_u32(offset_of!(Control, slot4), slot);
+    }
+
+    /// What programs are told now.
+    pub(crate) fn control(&self) -> Control {
+        let mut control = Control::default();
+        for (index, word) in control.as_mut_bytes().chunks_exact_mut(4).enumerate() {
+            word.copy_from_slice(&self.control.load_u32(index * 4).to_ne_bytes());
+        }
+        control
+    }
+
+    /// Writes the settings that differ, each by one store; never the slots.
+    pub(crate) fn refresh_settings(&self) {
+        let now = self.control();
+        let mut wanted = now;
+        sysctl::follow(&mut wanted);
+        for (index, (new, old)) in
+            wanted.as_bytes().chunks_exact(4).zip(now.as_bytes().chunks_exact(4)).enumerate().skip(2)
+        {
+            if new != old {
+                let mut word = [0; 4];
+                word.copy_from_slice(new);
+                self.control.store_u32(index * 4, u32::from_ne_bytes(word));
+            }
+        }
+    }
+}
+
+fn open_map(dir: &Path, name: &str) -> Result<OwnedFd> {
+    bpf::open_pinned(&dir.join("maps").join(name)).doing(|| format!("open map {name}"))
+}
+
+fn typed<K, V>(dir: &Path, name: &str) -> Result<Map<K, V>>
+where
+    K: IntoBytes + FromBytes + zerocopy::Immutable,
+    V: IntoBytes + FromBytes + zerocopy::Immutable,
+{
+    Map::new(open_map(dir, name)?).doing(|| format!("use map {name}"))
+}
+
+/// Loads the programs, pins everything and takes it into use; the caller holds the lock of all namespaces. Nothing is attached,
+/// and the live image is the empty one.
+pub(crate) fn create(home: &Home, lo_ifindex: u32) -> Result<Installed> {
+    let building = home.building();
+    let doing = || format!("make {}", home.display());
+    remove_tree(&building).doing(doing)?;
+    for dir in [building.clone(), building.join("maps"), building.join("progs"), building.join("links")] {
+        fs::create_dir(dir).doing(doing)?;
+    }
+    let result = fill(&building, lo_ifindex).and_then(|()| {
+        fs::rename(&building, home.dir()).doing(doing)?;
+        Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))
+    });
+    if result.is_err() {
+        // What cannot be removed now is removed by the next attempt.
+        let _ = remove_tree(&building);
+    }
+    result
+}
+
+fn fill(dir: &Path, lo_ifindex: u32) -> Result<()> {
+    let max_conns = sysctl::max_conns();
+    load(dir, max_conns, &[])?;
+
+    let mut random = [0; 8];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| io::Read::read_exact(&mut file, &mut random))
+        .doing(|| "read /dev/urandom".to_owned())?;
+    let (seed, magic) = (u64::from_ne_bytes(random) as u32, (u64::from_ne_bytes(random) >> 32) as u32 | 1);
+    let slot6 = image::V6_FIRST_SLOT;
+    let mut control = Control { slot4: 0, slot6, lo_ifindex, max_conns, magic, seed, ..Control::default() };
+    sysctl::follow(&mut control);
+    typed::<u32, Control>(dir, maps::CONTROL)?.set(&0, &control).doing(|| "fill bt_control".to_owned())?;
+
+    let empty = image::empty(bpftables_ruleset::Family::V4)?;
+    let images = typed::<u32, u32>(dir, maps::IMAGES)?;
+    image::insert(&images, &[0, slot6], &empty)?;
+
+    let version = format!("{ABI_VERSION}_{OBJECT_HASH}");
+    std::os::unix::fs::symlink(version, dir.join(VERSION)).doing(|| "write the version".to_owned())
+}
+
+/// Loads all programs and pins them and their maps in `dir`. Maps named in `reuse` are taken from the given pins.
+pub(crate) fn load(dir: &Path, max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<()> {
+    let btf = Btf::from_sys_fs().map_err(|e| EngineError::OldKernel {
+        what: "reading the kernel's types from /sys/kernel/btf/vmlinux".to_owned(),
+        source: io::Error::other(e.to_string()),
+    })?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&btf))
+        .map_max_entries(maps::CONNS, max_conns)
+        .map_max_entries(maps::TUPLES, max_conns.saturating_mul(3))
+        .map_max_entries(maps::FREE_CONNS, max_conns);
+    for (name, path) in reuse {
+        loader.map_pin_path(name, path);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|e| load_error("load the object", &e))?;
+
+    for (name, map) in ebpf.maps() {
+        // Sections of constants are maps as well, held by their programs; a dot is not allowed in a pin's name.
+        let path = dir.join("maps").join(name);
+        if !name.starts_with('.') && !path.exists() {
+            map.pin(&path).map_err(|e| load_error(&format!("pin map {name}"), &e))?;
+        }
+    }
+    let mut tails: Vec<(u32, String)> = Vec::new();
+    for (name, program) in ebpf.programs_mut() {
+        let Program::SchedClassifier(classifier) = program else {
+            return Err(EngineError::Internal(format!("program {name} is no classifier")));
+        };
+        load_program(name, classifier)?;
+        let path = dir.join("progs").join(name);
+        classifier.pin(&path).map_err(|e| load_error(&format!("pin program {name}"), &e))?;
+        if let Some(index) = name.strip_prefix("bt_tail_").and_then(|n| n.parse().ok()) {
+            tails.push((index, name.to_owned()));
+        }
+    }
+    if let Some(map) = ebpf.take_map(TAILS) {
+        let mut array = ProgramArray::try_from(map).map_err(|e| load_error("use map bt_tail", &e))?;
+        for (index, name) in tails {
+            let Some(Program::SchedClassifier(classifier)) = ebpf.program(&name) else { continue };
+            let fd = classifier.fd().map_err(|e| load_error(&format!("use program {name}"), &e))?;
+            array.set(index, fd, 0).map_err(|e| load_error("fill map bt_tail", &e))?;
+        }
+    }
+    for name in maps::PROGRAMS {
+        if ebpf.program(name).is_none() {
+            return Err(EngineError::Internal(format!("the object has no program {name}")));
+        }
+    }
+    Ok(())
+}
+
+fn load_program(name: &str, classifier: &mut SchedClassifier) -> Result<()> {
+    classifier.load().map_err(|e| match &e {
+        aya::programs::ProgramError::LoadError { io_error, verifier_log } => {
+            if io_error.kind() == io::ErrorKind::PermissionDenied && verifier_log.to_string().trim().is_empty() {
+                return EngineError::Permission { what: format!("load program {name}") };
+            }
+            let log = verifier_log.to_string();
+            tracing::debug!(program = name, "{log}");
+            let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+            // The verifier says at the end what it did not like; statistics follow.
+            let tail = lines[lines.len().saturating_sub(8)..].join(" / ");
+            EngineError::Load { what: format!("load program {name}"), reason: format!("{io_error}: {tail}") }
+        }
+        other => load_error(&format!("load program {name}"), other),
+    })
+}
+
+/// With all causes: aya's messages alone say little.
+fn load_error(what: &str, error: &dyn std::error::Error) -> EngineError {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    let mut denied = false;
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        denied |= cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+        source = cause.source();
+    }
+    if denied {
+        return EngineError::Permission { what: what.to_owned() };
+    }
+    EngineError::Load { what: what.to_owned(), reason }
+}

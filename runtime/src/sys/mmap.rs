@@ -1,0 +1,144 @@
+//! Maps of the kernel as memory of ours.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// A shared mapping of an array map. Programs may write it at any time, hence atomics for what they write.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+    mapped: usize,
+    writable: bool,
+}
+
+#[expect(unsafe_code, reason = "a mapping is memory of the process, not of a thread")]
+// SAFETY: all access through `&self` is by atomics or to bytes that nobody writes; `&mut self` is exclusive as for any buffer.
+unsafe impl Send for Mapping {}
+#[expect(unsafe_code, reason = "see Send")]
+// SAFETY: as for Send.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of a map (or file).
+    ///
+    /// # Errors
+    /// What mmap(2) says; `InvalidInput` for no bytes.
+    pub fn new(fd: BorrowedFd<'_>, len: usize, writable: bool) -> io::Result<Self> {
+        if len == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing to map"));
+        }
+        let mapped = len.next_multiple_of(4096);
+        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        #[expect(unsafe_code, reason = "mmap(2) has no safe wrapper")]
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), mapped, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
+        Ok(Self { start, len, mapped, writable })
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a mapping has bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn check(&self, offset: usize, size: usize) {
+        assert!(offset.is_multiple_of(size) && offset.checked_add(size).is_some_and(|end| end <= self.len));
+    }
+
+    /// One aligned 64-bit word.
+    ///
+    /// # Panics
+    /// Out of bounds or unaligned: a bug.
+    #[must_use]
+    pub fn load_u64(&self, offset: usize) -> u64 {
+        self.check(offset, 8);
+        #[expect(unsafe_code, reason = "shared with the kernel")]
+        // SAFETY: in bounds and aligned (checked); the mapping lives as long as `self`; all concurrent access is by words.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }.load(Ordering::Relaxed)
+    }
+
+    /// One aligned 32-bit word.
+    ///
+    /// # Panics
+    /// Out of bounds or unaligned: a bug.
+    #[must_use]
+    pub fn load_u32(&self, offset: usize) -> u32 {
+        self.check(offset, 4);
+        #[expect(unsafe_code, reason = "shared with the kernel")]
+        // SAFETY: as in `load_u64`.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }.load(Ordering::Acquire)
+    }
+
+    /// Stores one aligned 32-bit word, after everything that was stored before.
+    ///
+    /// # Panics
+    /// Out of bounds, unaligned, or mapped for reading only: a bug.
+    pub fn store_u32(&self, offset: usize, value: u32) {
+        self.check(offset, 4);
+        assert!(self.writable);
+        #[expect(unsafe_code, reason = "shared with the kernel")]
+        // SAFETY: as in `load_u64`, and the mapping is writable (checked).
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }.store(value, Ordering::SeqCst);
+    }
+
+    /// Stores one aligned 64-bit word.
+    ///
+    /// # Panics
+    /// Out of bounds, unaligned, or mapped for reading only: a bug.
+    pub fn store_u64(&self, offset: usize, value: u64) {
+        self.check(offset, 8);
+        assert!(self.writable);
+        #[expect(unsafe_code, reason = "shared with the kernel")]
+        // SAFETY: as in `store_u32`.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }.store(value, Ordering::SeqCst);
+    }
+
+    /// Bytes that no one writes any more: an image's header, rules and blob once the image stands in the outer map.
+    ///
+    /// # Panics
+    /// Out of bounds: a bug.
+    #[must_use]
+    pub fn frozen(&self, range: Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        #[expect(unsafe_code, reason = "shared with the kernel")]
+        // SAFETY: in bounds (checked). By the image's protocol only its state lines are written after it was filled, and callers
+        // name ranges without such lines.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.end - range.start) }
+    }
+
+    /// All bytes of a map that no program sees yet.
+    ///
+    /// # Panics
+    /// Mapped for reading only: a bug.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(self.writable);
+        #[expect(unsafe_code, reason = "shared with the kernel")]
+        // SAFETY: in bounds, exclusive by `&mut self`; the caller has not handed the map to any program yet.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        #[expect(unsafe_code, reason = "munmap(2) has no safe wrapper")]
+        // SAFETY: ours, as mapped; no borrow outlives `self`.
+        unsafe {
+            libc::munmap(self.start.as_ptr().cast(), self.mapped);
+        }
+    }
+}

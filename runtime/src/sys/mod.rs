@@ -1,0 +1,5 @@
+//! The one seam between this crate and the kernel's raw interfaces: the only `unsafe` of the crate is below here.
+
+pub mod bpf;
+pub mod mmap;
+pub mod ns;

@@ -1,0 +1,121 @@
+//! Settings of the network namespace: what the programs follow, and the two on `lo` that they need.
+
+use crate::error::{Doing, Result};
+use bpftables_abi::maps::{Control, timeout};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// `nf_conntrack_max` where nothing says otherwise.
+const DEFAULT_MAX: u32 = 262_144;
+
+/// Sysctls of timeouts (below `net/netfilter/nf_conntrack_`), where they go, and the kernel's default in seconds.
+const TIMEOUTS: [(&str, usize, u32); 17] = [
+    ("tcp_timeout_syn_sent", timeout::TCP + 1, 120),
+    ("tcp_timeout_syn_recv", timeout::TCP + 2, 60),
+    ("tcp_timeout_established", timeout::TCP + 3, 432_000),
+    ("tcp_timeout_fin_wait", timeout::TCP + 4, 120),
+    ("tcp_timeout_close_wait", timeout::TCP + 5, 60),
+    ("tcp_timeout_last_ack", timeout::TCP + 6, 30),
+    ("tcp_timeout_time_wait", timeout::TCP + 7, 120),
+    ("tcp_timeout_close", timeout::TCP + 8, 10),
+    // SYN_SENT2 follows SYN_SENT, as in the kernel.
+    ("tcp_timeout_syn_sent", timeout::TCP + 9, 120),
+    ("tcp_timeout_max_retrans", timeout::TCP_RETRANS, 300),
+    ("tcp_timeout_unacknowledged", timeout::TCP_UNACK, 300),
+    ("udp_timeout", timeout::UDP, 30),
+    ("udp_timeout_stream", timeout::UDP_STREAM, 120),
+    ("icmp_timeout", timeout::ICMP, 30),
+    ("generic_timeout", timeout::GENERIC, 600),
+    ("sctp_timeout_established", timeout::SCTP, 210),
+    // The kernel has no state 0; a connection is never left in it.
+    ("tcp_timeout_close", timeout::TCP, 10),
+];
+
+fn number(path: &str) -> Option<u32> {
+    fs::read_to_string(format!("/proc/sys/net/{path}")).ok()?.trim().parse().ok()
+}
+
+fn conntrack(name: &str, default: u32) -> u32 {
+    number(&format!("netfilter/nf_conntrack_{name}")).unwrap_or(default)
+}
+
+/// Connections at most, as netfilter would hold them here.
+pub(crate) fn max_conns() -> u32 {
+    conntrack("max", DEFAULT_MAX).clamp(1, 1 << 24)
+}
+
+/// Fills in what sysctls say.
+pub(crate) fn follow(control: &mut Control) {
+    for (name, index, default) in TIMEOUTS {
+        control.timeouts[index] = conntrack(name, default);
+    }
+    control.tcp_loose = conntrack("tcp_loose", 1);
+    control.tcp_be_liberal = conntrack("tcp_be_liberal", 0);
+    control.tcp_max_retrans = conntrack("tcp_max_retrans", 3);
+    control.tcp_ignore_invalid_rst = conntrack("tcp_ignore_invalid_rst", 0);
+    control.checksum = conntrack("checksum", 1);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ports = range.split_whitespace().filter_map(|word| word.parse::<u16>().ok());
+    let (lo, hi) = (ports.next().unwrap_or(32768), ports.next().unwrap_or(60999));
+    control.local_ports = u32::from(lo) | u32::from(hi) << 16;
+}
+
+/// Settings of `lo` that the nat table needs: answers rewritten for a local socket come in by `lo` with a foreign source, and
+/// packets to this host with a source of this host.
+const LO: [(&str, &str); 2] = [("accept_local", "1"), ("rp_filter", "2")];
+
+fn lo_path(name: &str) -> String {
+    format!("/proc/sys/net/ipv4/conf/lo/{name}")
+}
+
+/// Where an old value is kept: a symbolic link in the namespace's directory whose target is the value.
+fn record(dir: &Path, name: &str) -> std::path::PathBuf {
+    dir.join(format!("sysctl_lo_{name}"))
+}
+
+/// Sets what the nat table needs; the old values are recorded first, once.
+pub(crate) fn set_lo(dir: &Path) -> Result<()> {
+    for (name, wanted) in LO {
+        let path = lo_path(name);
+        let old = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
+        let old = old.trim();
+        if old == wanted {
+            continue;
+        }
+        match std::os::unix::fs::symlink(old, record(dir, name)) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(e).doing(|| format!("record the old value of {path}"));
+            }
+            _ => {}
+        }
+        fs::write(&path, wanted).doing(|| format!("set {path} to {wanted}"))?;
+    }
+    Ok(())
+}
+
+/// Puts back what [`set_lo`] changed, unless somebody changed it since.
+pub(crate) fn restore_lo(dir: &Path) -> Result<()> {
+    for (name, wanted) in LO {
+        let record = record(dir, name);
+        let Ok(old) = fs::read_link(&record) else { continue };
+        let path = lo_path(name);
+        let now = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
+        if now.trim() == wanted {
+            fs::write(&path, old.as_os_str().as_encoded_bytes()).doing(|| format!("put {path} back"))?;
+        }
+        fs::remove_file(&record).doing(|| format!("forget the old value of {path}"))?;
+    }
+    Ok(())
+}
+
+#[expect(dead_code, reason = "the status shows it")]
+/// What was changed on `lo`: name, old value, ours.
+pub(crate) fn changed(dir: &Path) -> Vec<(&'static str, String, &'static str)> {
+    LO.into_iter()
+        .filter_map(|(name, ours)| {
+            let old = fs::read_link(record(dir, name)).ok()?;
+            Some((name, old.to_string_lossy().into_owned(), ours))
+        })
+        .collect()
+}

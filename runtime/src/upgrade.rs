@@ -1,0 +1,80 @@
+//! Another build of the programs with the same layouts takes over, in place.
+
+use crate::error::{Doing, EngineError, Result};
+use crate::install::{self, Installed};
+use crate::location::{Home, remove_tree};
+use crate::sys::bpf;
+use bpftables_abi::ABI_VERSION;
+use bpftables_ebpf::OBJECT_HASH;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Maps whose content lives on. All others are scratch of the programs, and come new with them.
+const KEPT: [&str; 7] = [
+    bpftables_abi::maps::IMAGES,
+    bpftables_abi::maps::CONTROL,
+    bpftables_abi::maps::COUNTERS,
+    bpftables_abi::maps::ADDRS,
+    bpftables_abi::maps::CONNS,
+    bpftables_abi::maps::TUPLES,
+    bpftables_abi::maps::FREE_CONNS,
+];
+
+/// Loads our programs on the pinned maps and puts them into the links, one by one; rules, counters and connections stay. The caller
+/// holds the lock of all namespaces. Killed half-way it is done again by the next commit: the version changes last.
+pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
+    let doing = || format!("upgrade {}", home.display());
+    let building = home.building();
+    remove_tree(&building).doing(doing)?;
+    for dir in [building.clone(), building.join("maps"), building.join("progs")] {
+        fs::create_dir(dir).doing(doing)?;
+    }
+    let reuse: Vec<(String, PathBuf)> =
+        KEPT.iter().map(|name| ((*name).to_owned(), old.dir.join("maps").join(name))).collect();
+    install::load(&building, old.control().max_conns, &reuse)?;
+
+    // The new programs first, at every link; then the pins that name them.
+    for entry in fs::read_dir(old.links()).doing(doing)? {
+        let entry = entry.doing(doing)?;
+        let link = bpf::open_pinned(&entry.path()).doing(doing)?;
+        let info = bpf::link_info(link.as_fd()).doing(doing)?;
+        if info.ifindex == 0 {
+            continue;
+        }
+        let name = program_of(old, info.prog_id)?;
+        let program = bpf::open_pinned(&building.join("progs").join(name)).doing(doing)?;
+        bpf::update_link(link.as_fd(), program.as_fd()).doing(doing)?;
+    }
+    move_pins(&building.join("progs"), &old.dir.join("progs")).doing(doing)?;
+    move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
+    let version = building.join("version");
+    std::os::unix::fs::symlink(format!("{ABI_VERSION}_{OBJECT_HASH}"), &version).doing(doing)?;
+    fs::rename(&version, old.dir.join("version")).doing(doing)?;
+    remove_tree(&building).doing(doing)?;
+    Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))
+}
+
+/// Name of the pinned program with a number; when an upgrade was killed half-way it is one of ours already.
+fn program_of(old: &Installed, id: u32) -> Result<&'static str> {
+    for name in bpftables_abi::maps::PROGRAMS {
+        let program = old.program(name)?;
+        if bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id == id {
+            return Ok(name);
+        }
+    }
+    let name = bpf::prog_name(id).doing(|| format!("examine program {id}"))?;
+    bpftables_abi::maps::PROGRAMS
+        .into_iter()
+        .find(|known| known.as_bytes().starts_with(name.as_bytes()))
+        .ok_or_else(|| EngineError::Internal(format!("a link of ours runs program {name}")))
+}
+
+/// Renames all pins of a directory over those of another.
+fn move_pins(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::rename(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Commits and reads in namespaces of their own.
+
+mod common;
+
+use bpftables_ruleset::{
+    Chain, ChainName, CounterView, Counters, Family, IpMatch, Policy, Rule, Ruleset, Slot, TableKind, Target,
+};
+use bpftables_runtime::{Engine, EngineError};
+use common::in_namespace;
+
+fn rules(target: &Target, count: usize) -> Vec<Rule> {
+    (0..count).map(|_| Rule::new(IpMatch::default(), vec![], target.clone())).collect()
+}
+
+#[test]
+fn a_fresh_namespace_has_no_tables_and_reading_makes_nothing() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let snapshot = engine.read(Family::V4).unwrap();
+        assert_eq!((snapshot.generation, snapshot.ruleset), (0, Ruleset::new(Family::V4)));
+        assert!(!engine.record_initialised(Family::V4, TableKind::Filter).unwrap());
+        assert_eq!(engine.read(Family::V4).unwrap().generation, 0);
+        assert!(!engine.uninstall().unwrap());
+    });
+}
+
+#[test]
+fn what_is_committed_is_read_back_by_another_engine() {
+    in_namespace(|| {
+        let mut ruleset = Ruleset::new(Family::V4);
+        let table = ruleset.table_mut(TableKind::Filter);
+        table.builtin[0].rules = rules(&Target::Accept, 3);
+        table.builtin[0].rules[1].offset = Counters { packets: 7, bytes: 700 };
+        let mut chain = Chain::new(ChainName::from("user"), None);
+        chain.rules = rules(&Target::Return, 2);
+        table.user.insert(chain.name.clone(), chain);
+        table.builtin[1].policy = Some(Policy::Drop);
+
+        let committed = Engine::open().unwrap().commit(&mut ruleset).unwrap();
+        assert_eq!((committed.generation, committed.attached.as_slice()), (1, ["lo".to_owned()].as_slice()));
+        let snapshot = Engine::open().unwrap().read(Family::V4).unwrap();
+        assert_eq!((snapshot.generation, &snapshot.ruleset), (1, &ruleset));
+        let rule = &snapshot.ruleset.table(TableKind::Filter).unwrap().builtin[0].rules[1];
+        assert_ne!(rule.slot, Slot::UNASSIGNED);
+        assert_eq!(rule.counters(&snapshot.counters), Counters { packets: 7, bytes: 700 });
+    });
+}
+
+#[test]
+fn thirty_commits_go_round_the_slots_and_keep_slots_of_rules_that_stay() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let mut ruleset = Ruleset::new(Family::V4);
+        ruleset.table_mut(TableKind::Mangle).builtin[0].rules = rules(&Target::None, 1);
+        for round in 1..=30 {
+            ruleset.table_mut(TableKind::Filter).builtin[2].rules = rules(&Target::None, round);
+            let committed = engine.commit(&mut ruleset).unwrap();
+            assert_eq!(committed.generation, round as u32);
+            let snapshot = Engine::open().unwrap().read(Family::V4).unwrap();
+            assert_eq!(snapshot.ruleset, ruleset, "round {round}");
+            let kept = snapshot.ruleset.table(TableKind::Mangle).unwrap().builtin[0].rules[0].slot;
+            assert_eq!(kept, ruleset.table(TableKind::Mangle).unwrap().builtin[0].rules[0].slot);
+            assert_eq!(snapshot.counters.get(Slot::UNASSIGNED), Counters::default());
+        }
+    });
+}
+
+#[test]
+fn more_rules_than_a_chunk_of_counters_holds_are_read_back() {
+    in_namespace(|| {
+        let mut ruleset = Ruleset::new(Family::V4);
+        ruleset.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::None, 10_000);
+        for (index, rule) in ruleset.table_mut(TableKind::Filter).builtin[0].rules.iter_mut().enumerate() {
+            rule.offset = Counters { packets: index as u64, bytes: 1 };
+        }
+        Engine::open().unwrap().commit(&mut ruleset).unwrap();
+        let snapshot = Engine::open().unwrap().read(Family::V4).unwrap();
+        let rules = &snapshot.ruleset.table(TableKind::Filter).unwrap().builtin[0].rules;
+        assert_eq!(rules.len(), 10_000);
+        for (index, rule) in rules.iter().enumerate() {
+            assert_eq!(rule.counters(&snapshot.counters), Counters { packets: index as u64, bytes: 1 });
+        }
+    });
+}
+
+#[test]
+fn a_commit_on_what_another_replaced_is_refused_and_changes_nothing() {
+    in_namespace(|| {
+        let (mut mine, mut theirs) = (Engine::open().unwrap(), Engine::open().unwrap());
+        let mut ruleset = mine.read(Family::V4).unwrap().ruleset;
+        let mut other = theirs.read(Family::V4).unwrap().ruleset;
+        other.table_mut(TableKind::Raw);
+        theirs.commit(&mut other).unwrap();
+        ruleset.table_mut(TableKind::Filter);
+        let error = mine.commit(&mut ruleset).unwrap_err();
+        assert!(matches!(error, EngineError::Raced { expected: 0, found: 1 }), "{error}");
+        let snapshot = mine.read(Family::V4).unwrap();
+        assert_eq!((snapshot.generation, &snapshot.ruleset), (1, &other));
+        let mut again = snapshot.ruleset;
+        again.table_mut(TableKind::Filter);
+        assert_eq!(mine.commit(&mut again).unwrap().generation, 2);
+    });
+}
+
+#[test]
+fn a_ruleset_that_does_not_compile_leaves_the_live_one_alone() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let mut bad = Ruleset::new(Family::V4);
+        bad.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::Jump(ChainName::from("nowhere")), 1);
+        assert!(matches!(engine.commit(&mut bad), Err(EngineError::Compile(_))));
+        assert_eq!(engine.read(Family::V4).unwrap().generation, 0);
+        let mut good = Ruleset::new(Family::V4);
+        good.table_mut(TableKind::Filter);
+        engine.commit(&mut good).unwrap();
+        assert!(matches!(engine.commit(&mut bad), Err(EngineError::Compile(_))));
+        let snapshot = engine.read(Family::V4).unwrap();
+        assert_eq!((snapshot.generation, snapshot.ruleset), (1, good));
+    });
+}
+
+#[test]
+fn ipv6_is_refused_unless_there_is_nothing_to_run() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let mut ruleset = engine.read(Family::V6).unwrap().ruleset;
+        ruleset.table_mut(TableKind::Filter);
+        engine.commit(&mut ruleset).unwrap();
+        ruleset.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::Drop, 1);
+        assert!(matches!(engine.commit(&mut ruleset), Err(EngineError::Compile(_))));
+    });
+}
+
+#[test]
+fn listing_a_table_initialises_it_once_there_are_rules() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let mut ruleset = Ruleset::new(Family::V4);
+        ruleset.table_mut(TableKind::Filter);
+        engine.commit(&mut ruleset).unwrap();
+        assert!(engine.record_initialised(Family::V4, TableKind::Raw).unwrap());
+        assert!(!engine.record_initialised(Family::V4, TableKind::Raw).unwrap());
+        let kinds: Vec<TableKind> = engine.read(Family::V4).unwrap().ruleset.tables.iter().map(|t| t.kind).collect();
+        assert_eq!(kinds, [TableKind::Filter, TableKind::Raw]);
+    });
+}
+
+#[test]
+fn the_nat_table_sets_lo_and_uninstalling_puts_it_back() {
+    in_namespace(|| {
+        let settings = || {
+            ["accept_local", "rp_filter"].map(|name| {
+                std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/lo/{name}")).unwrap()
+            })
+        };
+        let before = settings();
+        let mut engine = Engine::open().unwrap();
+        let mut ruleset = Ruleset::new(Family::V4);
+        ruleset.table_mut(TableKind::Nat);
+        engine.commit(&mut ruleset).unwrap();
+        assert_eq!(settings().map(|s| s.trim().to_owned()), ["1", "2"]);
+        assert!(engine.uninstall().unwrap());
+        assert_eq!(settings(), before);
+        assert_eq!(engine.read(Family::V4).unwrap().generation, 0);
+    });
+}
