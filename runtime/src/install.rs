@@ -66,7 +66,6 @@ impl Installed {
         typed(&self.dir, name)
     }
 
-
     /// A pinned program.
     pub(crate) fn program(&self, name: &str) -> Result<OwnedFd> {
         bpf::open_pinned(&self.dir.join("progs").join(name)).doing(|| format!("open program {name}"))
