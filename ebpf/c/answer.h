@@ -5,7 +5,9 @@
 #include "bt.h"
 #include "inject.h"
 #include "ops_arg.h"
+#include "ops_addr.h"
 
+/* Bytes of an ICMP error at most. */
 #define ANSWER_ICMP_MAX 576
 
 struct answer_ip {
@@ -102,14 +104,8 @@ static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p
 /* Neither broadcast nor multicast, by form and by the local table. */
 static __always_inline bool answer_unicast(__be32 addr)
 {
-	struct bt_addr_key key = { .len = 32, .addr = addr };
-	struct bt_addr_info *at;
-	__u32 host = bpf_ntohl(addr);
-
-	if (host >> 28 == 0xe || host == 0xffffffff || host >> 24 == 0)
-		return false;
-	at = bpf_map_lookup_elem(&bt_addrs, &key);
-	return !at || at->kind != 3;
+	__u32 type = addr_type(addr, 0);
+	return type != 3 && type != 5;
 }
 
 /* CHECKSUM_UNNECESSARY or CHECKSUM_PARTIAL. (CHECKSUM_COMPLETE is computed again: the same answer.) */

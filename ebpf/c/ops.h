@@ -7,6 +7,7 @@
 #pragma once
 
 #include "bt.h"
+#include "ops_addr.h"
 #include "ops_arg.h"
 #include "ops_l4.h"
 #include "ops_ct.h"
@@ -14,22 +15,6 @@
 #include "recent.h"
 
 #define OP_HOTDROP (-1)
-
-/* The local table's view of an address, as inet_addr_type and inet_dev_addr_type: dev 0 is any device. Route types that make a
- * lookup fail (unreachable, prohibit, blackhole, throw) give UNICAST there. */
-static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
-{
-	__u32 host = bpf_ntohl(addr);
-	if ((host >> 24) == 0 || host == 0xffffffff)
-		return 3; /* RTN_BROADCAST */
-	if ((host >> 28) == 0xe)
-		return 5; /* RTN_MULTICAST */
-	struct bt_addr_key key = { .len = 32, .addr = addr };
-	struct bt_addr_info *at = bpf_map_lookup_elem(&bt_addrs, &key);
-	if (!at || (dev && at->ifindex != dev) || at->kind == 0 || at->kind > 5)
-		return 1; /* RTN_UNICAST */
-	return at->kind;
-}
 
 __noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
 {

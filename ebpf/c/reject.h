@@ -7,7 +7,8 @@
  * - Legacy's rate limits of ICMP errors hold here too (icmp.h).
  *
  * Deviations: options of the rejected packet are not echoed in the ICMP error; fwmark_reflect and
- * icmp_errors_use_inbound_ifaddr count as 0; of a fragmented packet the first fragment is answered, not the whole, and never by RST; a checksum that was verified before is not known, it is computed again; connect() and
+ * icmp_errors_use_inbound_ifaddr count as 0; an ICMP error to a local sender comes from the sender's own address, not from the
+ * primary address of its subnet; of a fragmented packet the first fragment is answered, not the whole, and never by RST; a checksum that was verified before is not known, it is computed again; connect() and
  * sendto() of a local sender do not fail with EPERM, they see the answer alone. */
 #pragma once
 

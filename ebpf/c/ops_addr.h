@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+
+#include "bt.h"
+
+/* The local table's view of an address, as inet_addr_type and inet_dev_addr_type: dev 0 is any device. Route types that make a
+ * lookup fail (unreachable, prohibit, blackhole, throw) give UNICAST there. */
+static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
+{
+	__u32 host = bpf_ntohl(addr);
+	if ((host >> 24) == 0 || host == 0xffffffff)
+		return 3; /* RTN_BROADCAST */
+	if ((host >> 28) == 0xe)
+		return 5; /* RTN_MULTICAST */
+	struct bt_addr_key key = { .len = 32, .addr = addr };
+	struct bt_addr_info *at = bpf_map_lookup_elem(&bt_addrs, &key);
+	if (!at || (dev && at->ifindex != dev) || at->kind == 0 || at->kind > 5)
+		return 1; /* RTN_UNICAST */
+	return at->kind;
+}
