@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// TCP port
     #[arg(long)]
     port: u16,
-    /// CPU to stay on
+    /// CPU to stay on, ahead of other work
     #[arg(long)]
     cpu: Option<usize>,
 }
@@ -36,6 +36,7 @@ pub(crate) fn serve(options: &Options) -> Result<()> {
     sys::enter_netns(&options.netns).with_context(|| format!("cannot enter {}", options.netns))?;
     if let Some(cpu) = options.cpu {
         sys::pin_to_cpu(cpu).with_context(|| format!("cannot stay on CPU {cpu}"))?;
+        sys::run_before_others().context("cannot raise the priority")?;
     }
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, options.port))
         .with_context(|| format!("cannot listen on port {}", options.port))?;

@@ -1,5 +1,6 @@
 //! What a change of the ruleset takes: time, the process's memory, the kernel's memory.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ const RESTORED: [(usize, usize); 2] = [(887, 10_000), (20_000, 225_515)];
 pub(super) fn restore(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
     for (services, size) in RESTORED.into_iter().filter(|(_, rules)| *rules <= bench.up_to) {
         let file = bench.file("restore.rules", &Cluster::large(services).restore_text())?;
-        let runs = if size > 100_000 { 2 } else { bench.runs() };
+        let runs = if size > 100_000 { 2 } else { 5 };
         for backend in BACKENDS {
             let results = (0..runs)
                 .map(|_| {
@@ -34,14 +35,10 @@ pub(super) fn restore(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
                 })
                 .collect::<Result<Vec<(Measured, i64)>>>()
                 .with_context(|| format!("restore of {size} rules, {}", backend.name()));
-            let column = |pick: fn(&(Measured, i64)) -> f64| match &results {
-                Ok(results) => Ok(results.iter().map(pick).collect()),
-                Err(error) => Err(anyhow::anyhow!("{error:#}")),
-            };
-            keep(Row::new("restore", "time", size, backend, "ms", column(|(m, _)| m.wall_ms)));
-            let peak = column(|(m, _)| m.peak_kib as f64 / 1024.0);
+            keep(Row::new("restore", "time", size, backend, "ms", column(&results, |(m, _)| m.wall_ms)));
+            let peak = column(&results, |(m, _)| m.peak_kib as f64 / 1024.0);
             keep(Row::new("restore", "process, peak", size, backend, "MiB", peak));
-            let kernel = column(|(_, kib)| *kib as f64 / 1024.0);
+            let kernel = column(&results, |(_, kib)| *kib as f64 / 1024.0);
             keep(Row::new("restore", "kernel", size, backend, "MiB", kernel));
         }
     }
@@ -55,21 +52,12 @@ pub(super) fn append(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
         return Ok(());
     }
     let file = bench.file("append.rules", &rules::iptables(RULES, false))?;
-    for backend in BACKENDS {
-        let measured = || -> Result<Vec<Measured>> {
-            let node = Node::new(bench, backend)?;
-            backend.load(bench, &node.netns, &file)?;
-            let iptables = tools(bench, backend).iptables.to_string_lossy().into_owned();
-            (0..bench.runs() * 3)
-                .map(|run| {
-                    let source = format!("10.9.0.{run}");
-                    let argv = [&iptables, "-A", "FORWARD", "-s", &source, "-j", "DROP"];
-                    measure(&node.netns.name, None, bench.limit(), &argv)
-                })
-                .collect()
-        };
-        keep_time_and_peak("append", RULES, backend, measured(), keep);
-    }
+    let change = |run: usize, netns: &Netns, tools: &Tools| {
+        let (iptables, source) = (tools.iptables.to_string_lossy(), format!("10.9.0.{run}"));
+        let argv = [&*iptables, "-A", "FORWARD", "-s", &source, "-j", "DROP"];
+        measure(&netns.name, None, bench.limit(), &argv)
+    };
+    change_by_turns(bench, "append", RULES, &file, 15, change, keep);
     Ok(())
 }
 
@@ -84,44 +72,62 @@ pub(super) fn update(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
     let mut fewer = full.clone();
     let gone = fewer.services[changed].endpoint_chain(2);
     fewer.services[changed].endpoints.truncate(2);
-    let start = bench.file("update.rules", &full.restore_text())?;
+    let file = bench.file("update.rules", &full.restore_text())?;
     let updates = [
         bench.file("update-fewer.rules", &fewer.update_text(changed, &[gone]))?,
         bench.file("update-more.rules", &full.update_text(changed, &[]))?,
     ];
-    for backend in BACKENDS {
-        let measured = || -> Result<Vec<Measured>> {
-            let node = Node::new(bench, backend)?;
-            backend.load(bench, &node.netns, &start)?;
-            let restore = tools(bench, backend).restore.to_string_lossy().into_owned();
-            let argv = [restore.as_str(), "-w", "5", "--noflush", "--counters"];
-            (0..bench.runs() + 1)
-                .map(|run| measure(&node.netns.name, Some(&updates[run % 2]), bench.limit(), &argv))
-                .collect()
-        };
-        keep_time_and_peak("update", SERVICES, backend, measured(), keep);
-    }
+    let change = |run: usize, netns: &Netns, tools: &Tools| {
+        let restore = tools.restore.to_string_lossy();
+        let argv = [&*restore, "-w", "5", "--noflush", "--counters"];
+        measure(&netns.name, Some(&updates[run % 2]), bench.limit(), &argv)
+    };
+    change_by_turns(bench, "update", SERVICES, &file, 6, change, keep);
     Ok(())
 }
 
-fn keep_time_and_peak(
+/// Loads the same ruleset on each side, then changes it `runs` times, the sides in turns.
+fn change_by_turns(
+    bench: &Bench,
     group: &'static str,
     size: usize,
-    backend: Backend,
-    measured: Result<Vec<Measured>>,
+    file: &Path,
+    runs: usize,
+    change: impl Fn(usize, &Netns, &Tools) -> Result<Measured>,
     keep: &mut impl FnMut(Row),
 ) {
-    let measured = measured.with_context(|| format!("{group} at {size}, {}", backend.name()));
-    let column = |pick: fn(&Measured) -> f64| match &measured {
-        Ok(measured) => Ok(measured.iter().map(pick).collect()),
-        Err(error) => Err(anyhow::anyhow!("{error:#}")),
-    };
-    keep(Row::new(group, "time", size, backend, "ms", column(|m| m.wall_ms)));
-    keep(Row::new(group, "process, peak", size, backend, "MiB", column(|m| m.peak_kib as f64 / 1024.0)));
+    let mut sides = BACKENDS.map(|backend| {
+        let node = Node::new(bench, backend).and_then(|node| {
+            backend.load(bench, &node.netns, file)?;
+            Ok(node)
+        });
+        (backend, node, Vec::new())
+    });
+    for run in 0..runs {
+        for (backend, node, measured) in &mut sides {
+            let tools = if *backend == Backend::Ours { &bench.ours } else { &bench.legacy };
+            if let Ok(ready) = node {
+                match change(run, &ready.netns, tools) {
+                    Ok(one) => measured.push(one),
+                    Err(error) => *node = Err(error),
+                }
+            }
+        }
+    }
+    for (backend, node, measured) in sides {
+        let result = node.map(|_| measured).with_context(|| format!("{group} at {size}, {}", backend.name()));
+        keep(Row::new(group, "time", size, backend, "ms", column(&result, |m| m.wall_ms)));
+        let peak = column(&result, |m| m.peak_kib as f64 / 1024.0);
+        keep(Row::new(group, "process, peak", size, backend, "MiB", peak));
+    }
 }
 
-fn tools(bench: &Bench, backend: Backend) -> &Tools {
-    if backend == Backend::Ours { &bench.ours } else { &bench.legacy }
+/// One figure of each run, or the error that there is instead.
+fn column<T>(results: &Result<Vec<T>>, pick: impl Fn(&T) -> f64) -> Result<Vec<f64>> {
+    match results {
+        Ok(results) => Ok(results.iter().map(pick).collect()),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    }
 }
 
 /// A namespace with a device other than lo.
@@ -132,9 +138,9 @@ struct Node {
 
 impl Node {
     fn new(bench: &Bench, backend: Backend) -> Result<Self> {
-        let mut netns = Netns::new("commit")?;
+        let mut netns = Netns::new(&format!("{}-node", backend.name()))?;
         backend.adopt(bench, &mut netns);
-        let neighbour = Netns::new("neighbour")?;
+        let neighbour = Netns::new(&format!("{}-neighbour", backend.name()))?;
         veth(&netns, "eth0", "02:00:c0:00:02:01", &neighbour, "eth0", "02:00:c0:00:02:02")?;
         netns.ip("addr add 192.0.2.1/24 dev eth0\n")?;
         Ok(Self { netns, _neighbour: neighbour })

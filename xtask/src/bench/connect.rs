@@ -13,56 +13,90 @@ use crate::kube::Cluster;
 use crate::netns::{Netns, Server, veth};
 use crate::sys;
 
-/// Measures each size, and once the way without any rule.
+/// Measures each size, and once the way without any rule. Ours and legacy take turns, run by run.
 pub(super) fn run(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
     for size in [0, 10, 1000, 10_000].into_iter().filter(|size| *size <= bench.up_to) {
         let backends: &[Backend] = if size == 0 { &[Backend::None] } else { &[Backend::Ours, Backend::Legacy] };
-        for &backend in backends {
-            let result = cell(bench, size, backend).with_context(|| format!("{size} services, {}", backend.name()));
+        let mut cells: Vec<(Backend, Result<Cell>)> =
+            backends.iter().map(|backend| (*backend, Cell::new(bench, size, *backend))).collect();
+        for _ in 0..bench.runs() {
+            for (_, cell) in &mut cells {
+                if let Ok(ready) = cell
+                    && let Err(error) = ready.run(bench.run_time() * 2)
+                {
+                    *cell = Err(error);
+                }
+            }
+        }
+        for (backend, cell) in cells {
+            let result = cell.map(|cell| cell.values).with_context(|| format!("{size} services, {}", backend.name()));
             keep(Row::new("connect", "services", size, backend, "connections/s", result));
         }
     }
     Ok(())
 }
 
-fn cell(bench: &Bench, size: usize, backend: Backend) -> Result<Vec<f64>> {
-    let cluster = Cluster::large(size.max(1));
-    // The middle one: as many rules of other services come before as after.
-    let service = &cluster.services[size / 2];
-    let mut node = Netns::new("node")?;
-    backend.adopt(bench, &mut node);
-    let client = Netns::new("client")?;
-    let pod = Netns::new("pod")?;
-    veth(&node, "n0", "02:00:0a:cf:00:01", &client, "eth0", "02:00:0a:cf:00:02")?;
-    veth(&node, "n1", "02:00:0a:c8:00:01", &pod, "eth0", "02:00:0a:c8:00:02")?;
-    // The client is a pod, too: its connections are not masqueraded.
-    node.ip("addr add 10.207.255.1/24 dev n0\naddr add 192.0.2.1/24 dev n1\nroute add default dev n1\n")?;
-    client.ip("addr add 10.207.255.2/24 dev eth0\nroute add default via 10.207.255.1\n")?;
-    pod.ip("addr add 192.0.2.2/24 dev eth0\nroute add default via 192.0.2.1\n")?;
-    for (address, _) in &service.endpoints {
-        pod.ip(&format!("addr add {address}/32 dev lo\n"))?;
-        node.ip(&format!("route add {address}/32 via 192.0.2.2\n"))?;
-    }
-    node.sysctl(&[("net.ipv4.ip_forward", "1"), ("net.ipv4.conf.all.rp_filter", "0")])?;
-    client.sysctl(&[("net.ipv4.ip_local_port_range", "1024 65535")])?;
-    let (endpoint, port) = service.endpoints[0];
-    let _server = Server::start(&pod, "pod", port, Some(1))?;
-    let to = match backend {
-        Backend::None => SocketAddr::from((endpoint, port)),
-        _ => {
-            let file = bench.file("connect.rules", &cluster.restore_text())?;
-            backend.load(bench, &node, &file)?;
-            SocketAddr::from((service.cluster_ip, service.port))
-        }
-    };
-    connect(&client, to, bench.run_time() / 4)?;
-    (0..bench.runs()).map(|_| connect(&client, to, bench.run_time() * 2)).collect()
+/// client -- node -- pod, with the ruleset loaded in the node.
+struct Cell {
+    _server: Server,
+    _node: Netns,
+    client: Netns,
+    _pod: Netns,
+    to: SocketAddr,
+    values: Vec<f64>,
 }
+
+impl Cell {
+    fn new(bench: &Bench, size: usize, backend: Backend) -> Result<Self> {
+        let cluster = Cluster::large(size.max(1));
+        // The middle one: as many rules of other services come before as after.
+        let service = &cluster.services[size / 2];
+        let name = |role: &str| format!("{}-{role}", backend.name());
+        let mut node = Netns::new(&name("node"))?;
+        backend.adopt(bench, &mut node);
+        let client = Netns::new(&name("client"))?;
+        let pod = Netns::new(&name("pod"))?;
+        veth(&node, "n0", "02:00:0a:cf:00:01", &client, "eth0", "02:00:0a:cf:00:02")?;
+        veth(&node, "n1", "02:00:0a:c8:00:01", &pod, "eth0", "02:00:0a:c8:00:02")?;
+        node.ip("addr add 10.207.255.1/24 dev n0\naddr add 192.0.2.1/24 dev n1\nroute add default dev n1\n")?;
+        // The client is a pod, too: its connections are not masqueraded.
+        client.ip(&format!("addr add {CLIENT}/24 dev eth0\nroute add default via 10.207.255.1\n"))?;
+        pod.ip("addr add 192.0.2.2/24 dev eth0\nroute add default via 192.0.2.1\n")?;
+        for (address, _) in &service.endpoints {
+            pod.ip(&format!("addr add {address}/32 dev lo\n"))?;
+            node.ip(&format!("route add {address}/32 via 192.0.2.2\n"))?;
+        }
+        node.sysctl(&[("net.ipv4.ip_forward", "1"), ("net.ipv4.conf.all.rp_filter", "0")])?;
+        client.sysctl(&[("net.ipv4.ip_local_port_range", "1024 65535")])?;
+        let (endpoint, port) = service.endpoints[0];
+        let server = Server::start(&pod, "pod", port, Some(SERVER_CPU))?;
+        let to = match backend {
+            Backend::None => SocketAddr::from((endpoint, port)),
+            _ => {
+                let file = bench.file("connect.rules", &cluster.restore_text())?;
+                backend.load(bench, &node, &file)?;
+                SocketAddr::from((service.cluster_ip, service.port))
+            }
+        };
+        connect(&client, to, bench.run_time() / 4)?;
+        Ok(Self { _server: server, _node: node, client, _pod: pod, to, values: Vec::new() })
+    }
+
+    fn run(&mut self, time: Duration) -> Result<()> {
+        self.values.push(connect(&self.client, self.to, time)?);
+        Ok(())
+    }
+}
+
+/// Where the client runs, and where the server does, when there is a second CPU.
+const CLIENT_CPU: usize = 0;
+const SERVER_CPU: usize = 1;
 
 /// Connections a second, one after another.
 fn connect(client: &Netns, to: SocketAddr, time: Duration) -> Result<f64> {
     client.inside(|| {
-        sys::pin_to_cpu(0).context("cannot pin the client")?;
+        sys::pin_to_cpu(CLIENT_CPU).context("cannot pin the client")?;
+        sys::run_before_others().context("cannot raise the client's priority")?;
         let start = Instant::now();
         let mut connections = 0_u32;
         while start.elapsed() < time {

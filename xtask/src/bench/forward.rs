@@ -94,7 +94,8 @@ impl Path {
 /// Measures every cell of the table. The backends of one line take turns, run by run, so that what else the
 /// machine does meets them alike.
 pub(super) fn run(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
-    let sizes: &[usize] = if bench.quick { &[0, 10, 1000, 10_000] } else { &[0, 10, 100, 1000, 10_000, 50_000] };
+    let sizes: &[usize] =
+        if bench.quick { &[0, 10, 1000, 10_000, 50_000] } else { &[0, 10, 100, 1000, 10_000, 50_000] };
     for case in CASES {
         for &size in sizes.iter().filter(|size| **size <= bench.up_to) {
             let mut cells: Vec<(Backend, Result<Cell>)> =

@@ -64,12 +64,12 @@ struct Bench {
 impl Bench {
     /// Runs of each measurement; their median is the result.
     fn runs(&self) -> usize {
-        if self.quick { 3 } else { 5 }
+        if self.quick { 5 } else { 9 }
     }
 
     /// How long one run of traffic lasts.
     fn run_time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 200 } else { 500 })
+        Duration::from_millis(if self.quick { 150 } else { 300 })
     }
 
     /// The longest that a command may take.

@@ -138,8 +138,12 @@ impl Report {
         self.find(key, backend)?.value
     }
 
+    /// The median of the ratios run by run: the runs of a line alternate, so what the machine does
+    /// meanwhile is in both parts of each ratio.
     fn ratio(&self, key: (&str, &str, usize)) -> Option<f64> {
-        Some(self.value(key, Backend::Ours)? / self.value(key, Backend::Legacy)?)
+        let (ours, legacy) = (self.find(key, Backend::Ours)?, self.find(key, Backend::Legacy)?);
+        let ratios: Vec<f64> = ours.runs.iter().zip(&legacy.runs).map(|(o, l)| o / l).collect();
+        median(&ratios)
     }
 
     /// The first aims of the bench: packets are those of the case `flow per packet`, the least kind to ours.
