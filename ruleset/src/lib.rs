@@ -5,6 +5,7 @@
 
 pub mod addr;
 pub mod chain;
+pub mod check;
 pub mod counters;
 pub mod edit;
 pub mod eval;
@@ -17,6 +18,7 @@ pub mod text;
 
 pub use addr::{AddrMatch, Family, IfacePattern, PortRange};
 pub use chain::{Chain, ChainName, Policy};
+pub use check::{CheckError, check};
 pub use counters::{CounterView, Counters, NoCounters, Slot};
 pub use edit::{EditError, Editor};
 pub use matches::Match;
