@@ -25,7 +25,7 @@
 #define CT_GRACE (200 * 1000000ULL)
 #define CT_UNCONFIRMED (5 * SEC_NS) /* longer than the kernel waits for a neighbour */
 #define CT_SCAN 4
-#define CT_SCAN_FULL 512
+#define CT_SCAN_FULL 128
 #define CT_NUMBERS (1u << 26)
 
 #define KEY_MID 1

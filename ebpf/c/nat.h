@@ -302,7 +302,12 @@ __noinline int bt_nat_unique(__u32 manip)
 	}
 	x->n_min = lo;
 	x->n_range = max - lo + 1;
-	x->n_off = flags & NAT_PROTO_OFFSET ? part - x->r.base : bpf_get_prandom_u32() & 0xffff;
+	if (flags & NAT_PROTO_OFFSET)
+		x->n_off = part - x->r.base;
+	else if (random || manip == MANIP_SRC)
+		x->n_off = bpf_get_prandom_u32() & 0xffff;
+	else
+		x->n_off = 0;
 	x->n_span = x->n_range > 128 ? 128 : x->n_range;
 	x->n_end = x->n_span;
 	x->n_found = 0;
