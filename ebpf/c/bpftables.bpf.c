@@ -13,12 +13,8 @@
 #include "frag.h"
 #include "nat.h"
 #include "ops.h"
-#ifdef BT_WITH_REJECT
 #include "reject.h"
 #include "mtu.h"
-#else
-#include "pending_reject.h"
-#endif
 #include "classify.h"
 
 #define PACKET_OTHERHOST 3
