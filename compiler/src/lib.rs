@@ -9,6 +9,8 @@
 
 mod build;
 mod cuckoo;
+#[cfg(test)]
+mod equivalence;
 mod error;
 mod facts;
 mod fields;
@@ -25,6 +27,8 @@ mod sets;
 mod strategy;
 
 pub mod interp;
+#[cfg(any(test, feature = "testgen"))]
+pub mod testgen;
 
 pub use error::{CompileError, RulePlace};
 pub use image::{Image, Line, RecentList, StateKind, StateLine};

@@ -1,0 +1,198 @@
+//! Matches.
+
+use super::Profile;
+use super::pools::{addr, mark, port};
+use bpftables_ruleset::matches::{
+    Addrtype, Comment, Connmark, Conntrack, CtStates, CtStatus, Icmp, Limit, Mark, Match, Multiport, MultiportEntry,
+    MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode, Tcp, Udp,
+};
+use bpftables_ruleset::{AddrMatch, PortRange};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::net::{IpAddr, Ipv4Addr};
+
+pub(super) fn invert() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.25)
+}
+
+pub(super) fn addr_match() -> impl Strategy<Value = AddrMatch> {
+    let mask = prop_oneof![
+        4 => Just(32u8).prop_map(|l| mask_of(l)),
+        4 => (0u8..=32).prop_map(mask_of),
+        1 => select(&[0xff00_00ffu32, 0x0000_00ff, 0xffff_fffe][..]),
+    ];
+    (addr(), mask, invert()).prop_map(|(addr, mask, invert)| AddrMatch {
+        addr: IpAddr::V4(Ipv4Addr::from_bits(addr.to_bits() & mask)),
+        mask: IpAddr::V4(Ipv4Addr::from_bits(mask)),
+        invert,
+    })
+}
+
+fn mask_of(len: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)
+}
+
+pub(super) fn port_range() -> impl Strategy<Value = PortRange> {
+    prop_oneof![
+        3 => Just(PortRange::ANY),
+        4 => port().prop_map(|p| PortRange { lo: p, hi: p }),
+        2 => (port(), port()).prop_map(|(a, b)| PortRange { lo: a.min(b), hi: a.max(b) }),
+    ]
+}
+
+/// `--tcp-flags`: mask, compare, `!`.
+fn tcp_flags() -> impl Strategy<Value = (u8, u8, bool)> {
+    prop_oneof![
+        3 => Just((0, 0, false)),
+        2 => invert().prop_map(|i| (0x17, 0x02, i)),
+        1 => (0u8..64, any::<u8>(), invert()).prop_map(|(m, c, i)| (m, c & m, i)),
+    ]
+}
+
+fn tcp() -> impl Strategy<Value = Match> {
+    let option = prop_oneof![6 => Just((0u8, false)), 1 => (select(&[1u8, 2, 4, 8, 30][..]), invert())];
+    (port_range(), invert(), port_range(), invert(), tcp_flags(), option).prop_map(
+        |(sport, invert_sport, dport, invert_dport, (flags_mask, flags_cmp, invert_flags), option)| {
+            Match::Tcp(Tcp {
+                sport,
+                invert_sport,
+                dport,
+                invert_dport,
+                flags_mask,
+                flags_cmp,
+                invert_flags,
+                option: option.0,
+                invert_option: option.1,
+            })
+        },
+    )
+}
+
+fn udp() -> impl Strategy<Value = Match> {
+    (port_range(), invert(), port_range(), invert()).prop_map(|(sport, invert_sport, dport, invert_dport)| {
+        Match::Udp(Udp { sport, invert_sport, dport, invert_dport })
+    })
+}
+
+fn icmp() -> impl Strategy<Value = Match> {
+    let kind = select(&[0u8, 3, 8, 11, 255][..]);
+    let codes = prop_oneof![Just((0u8, 255u8)), Just((0, 0)), Just((1, 4))];
+    (kind, codes, invert())
+        .prop_map(|(kind, (code_lo, code_hi), invert)| Match::Icmp(Icmp { kind, code_lo, code_hi, invert }))
+}
+
+fn multiport() -> impl Strategy<Value = Match> {
+    let entry = (port(), port(), any::<bool>()).prop_map(|(a, b, is_range)| {
+        let hi = if is_range { a.max(b) } else { a };
+        MultiportEntry { range: PortRange { lo: a.min(hi), hi }, is_range }
+    });
+    let side = select(&[MultiportSide::Source, MultiportSide::Destination, MultiportSide::Either][..]);
+    (side, vec(entry, 1..6), invert()).prop_map(|(side, ports, invert)| Match::Multiport(Multiport { side, ports, invert }))
+}
+
+fn conntrack() -> impl Strategy<Value = Match> {
+    let states = option::weighted(0.8, (1u16..128, invert())).prop_map(|s| s.map(|(s, i)| (CtStates(s), i)));
+    let more = (
+        option::weighted(0.2, (select(&[6u8, 17][..]), invert())),
+        option::weighted(0.2, addr_match()),
+        option::weighted(0.1, addr_match()),
+        option::weighted(0.1, addr_match()),
+        option::weighted(0.2, addr_match()),
+        option::weighted(0.2, (port_range(), invert())),
+        option::weighted(0.2, (port_range(), invert())),
+        option::weighted(0.2, (0u8..16, invert())),
+        option::weighted(0.1, any::<bool>()),
+    );
+    (states, more).prop_map(|(state, (proto, orig_src, orig_dst, repl_src, repl_dst, sport, dport, status, dir))| {
+        Match::Conntrack(Box::new(Conntrack {
+            state,
+            proto,
+            orig_src,
+            orig_dst,
+            repl_src,
+            repl_dst,
+            orig_src_port: sport,
+            orig_dst_port: None,
+            repl_src_port: None,
+            repl_dst_port: dport,
+            status: status.map(|(s, i)| (CtStatus(s), i)),
+            expires: None,
+            direction_original: dir,
+        }))
+    })
+}
+
+fn recent() -> impl Strategy<Value = Match> {
+    let op = select(&[RecentOp::Set, RecentOp::Check, RecentOp::Update, RecentOp::Remove][..]);
+    let mask = select(vec![Ipv4Addr::BROADCAST, Ipv4Addr::new(255, 255, 255, 0)]);
+    (op, invert(), select(&["DEFAULT", "other"][..]), any::<bool>(), mask, 0u32..3, 0u32..3, any::<bool>()).prop_map(
+        |(op, invert, name, dest, mask, seconds, hitcount, ttl)| {
+            let asks = matches!(op, RecentOp::Check | RecentOp::Update);
+            Match::Recent(Box::new(Recent {
+                op,
+                invert,
+                name: name.into(),
+                dest,
+                mask: mask.into(),
+                seconds: if asks { seconds } else { 0 },
+                reap: false,
+                hitcount: if asks { hitcount } else { 0 },
+                ttl: asks && ttl,
+            }))
+        },
+    )
+}
+
+fn statistic(chance: bool) -> impl Strategy<Value = Match> {
+    let probability = if chance { vec![0u32, 0x4000_0000, 0x8000_0000] } else { vec![0, 0x8000_0000] };
+    (select(probability), invert()).prop_map(|(probability, invert)| {
+        Match::Statistic(Statistic { mode: StatisticMode::Random { probability }, invert })
+    })
+}
+
+fn nth() -> impl Strategy<Value = Match> {
+    (0u32..4, 0u32..4, invert()).prop_map(|(a, b, invert)| {
+        Match::Statistic(Statistic { mode: StatisticMode::Nth { every: a.max(b), packet: a.min(b) }, invert })
+    })
+}
+
+fn addrtype() -> impl Strategy<Value = Match> {
+    let types = || select(&[0u16, 1 << 1, 1 << 2, 1 << 3, 1 << 2 | 1 << 3][..]);
+    (types(), invert(), types(), invert()).prop_map(|(src, invert_src, dst, invert_dst)| {
+        let dst = if src == 0 && dst == 0 { 1 << 2 } else { dst };
+        Match::Addrtype(Addrtype { src, invert_src, dst, invert_dst, limit_in: false, limit_out: false })
+    })
+}
+
+fn marks() -> impl Strategy<Value = Match> {
+    (mark(), mark(), invert()).prop_map(|(v, mask, invert)| Match::Mark(Mark { value: v & mask, mask, invert }))
+}
+
+/// One match.
+pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
+    let mut choices: Vec<(u32, BoxedStrategy<Match>)> = vec![
+        (6, tcp().boxed()),
+        (4, udp().boxed()),
+        (2, icmp().boxed()),
+        (3, multiport().boxed()),
+        (1, Just(Match::Comment(Comment { text: "a comment".into() })).boxed()),
+        (2, marks().boxed()),
+        (1, addrtype().boxed()),
+        (1, statistic(profile.chance).boxed()),
+    ];
+    if profile.memory {
+        let limit = (1u32..4, 1u32..4)
+            .prop_map(|(a, burst)| Match::Limit(Limit { average: a * 10_000, burst }));
+        choices.extend([(1, nth().boxed()), (1, limit.boxed()), (1, recent().boxed())]);
+    }
+    if profile.conntrack {
+        let state =
+            (1u16..32, invert()).prop_map(|(s, invert)| Match::State(State { states: CtStates(s), invert }));
+        let connmark = (mark(), mark(), invert())
+            .prop_map(|(v, mask, invert)| Match::Connmark(Connmark { value: v & mask, mask, invert }));
+        choices.extend([(3, state.boxed()), (3, conntrack().boxed()), (1, connmark.boxed())]);
+    }
+    proptest::strategy::Union::new_weighted(choices).boxed()
+}
