@@ -8,7 +8,7 @@
 static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
 {
 	__u32 host = bpf_ntohl(addr);
-	if ((host >> 24) == 0 || host == 0xffffffff)
+	if (host == 0 || host == 0xffffffff)
 		return 3; /* RTN_BROADCAST */
 	if ((host >> 28) == 0xe)
 		return 5; /* RTN_MULTICAST */

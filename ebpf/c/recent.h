@@ -10,8 +10,10 @@
  *   before the old list's entries were deleted;
  * - OP_RECENT's a: stamps kept per address - 1, the same in all rules of a list: the largest over its rules of (hitcount rounded
  *   up to a power of two, 32 without one) - 1; 0 stands for 255. A list whose a grows is emptied, as legacy does;
- * - refusal (Limit) of more than BT_RECENT_LISTS lists, or when 100 * (stamps / 32, at least 1) summed over the lists exceeds
- *   BT_RECENT_CHUNKS; hitcount is at most 255, as in legacy;
+ * - the mask in bt_recent_params: of the rule that made the list, in every rule of it. Legacy keeps one mask a list and does not
+ *   look at those of later rules;
+ * - refusal (Limit) of a hitcount above 256 (legacy: 65535, before Linux 6.12 255), of more than BT_RECENT_LISTS lists, or when
+ *   100 * (stamps / 32, at least 1) summed over the lists exceeds BT_RECENT_CHUNKS;
  * - when the last rule of a list goes: deletion of its key in bt_recent and all its keys in bt_recent_stamps, at the next commit or
  *   some seconds later, so that no packet on the old image still works on them. */
 #pragma once
@@ -25,6 +27,7 @@
 #define BT_RECENT_CHUNKS 32768
 #define BT_RECENT_RING 256
 #define BT_RECENT_SPINS (1 << 20)
+#define BT_RECENT_TICK 4000000 /* ns: ages are compared in steps of 1/250 s, as legacy does in jiffies */
 
 enum bt_recent_what { RECENT_SET, RECENT_RCHECK, RECENT_UPDATE, RECENT_REMOVE };
 
@@ -198,17 +201,17 @@ static __always_inline int recent_locked(struct bt_recent_list *l, struct recent
 		return !ret;
 	} else {
 		/* The hitcount-th newest stamp decides; without a hitcount the newest. Stamps grow, so those before it are newer. */
-		__u64 since = now - want->seconds * 1000000000ULL;
+		__s64 since = now / BT_RECENT_TICK - want->seconds * (1000000000ULL / BT_RECENT_TICK);
 		__u32 back = want->hitcount ? want->hitcount : 1;
 		if (back <= e->nstamps) {
 			__u32 index = (e->index - back) & (l->ring - 1);
 			__u64 *stamp = recent_stamp(id, n, index, false);
-			if (stamp && (!want->seconds || (__s64)(since - *stamp) <= 0))
+			if (stamp && (!want->seconds || since <= (__s64)(*stamp / BT_RECENT_TICK)))
 				ret = !ret;
 		}
 		if (want->reap && s->oldest && !(s->oldest == s->found && want->op == RECENT_UPDATE && ret)) {
 			__u32 old = s->oldest - 1;
-			if (old < BT_RECENT_ADDRS && (__s64)(since - l->entries[old].last) > 0)
+			if (old < BT_RECENT_ADDRS && since > (__s64)(l->entries[old].last / BT_RECENT_TICK))
 				l->entries[old].live = 0;
 		}
 	}
