@@ -4,7 +4,7 @@
  * Keys are directed: a connection has one for its original and one for its reply direction, as netfilter hashes them, and one for
  * the tuple between both translations when source and destination are translated (kind 1, only for finding a connection without a
  * hint). A key's value is number << 1 | direction. The original key is claimed when the connection is made, the reply key when
- * source translation is decided or, without nat, at confirmation.
+ * a translation is decided or, without nat, at confirmation.
  *
  * There are no timers. A connection past its time is ended by whoever meets it: a lookup, or the scan of a few slots that each
  * creation does. Ended numbers rest GRACE in a queue before they are used again, so a program on another CPU that still holds one

@@ -356,7 +356,7 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	struct bt_nat_src_key sk = {};
 	struct bt_tuple cur, mid;
 	struct bt_conn *c;
-	__u32 i, set = done, val;
+	__u32 i, set = done, val, *v;
 	int r = 0;
 
 	if (!p || !x || !p->ct || (p->ctinfo != CI_NEW && p->ctinfo != CI_RELATED))
@@ -379,8 +379,17 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 		goto out;
 	}
 	if (!tuple_eq(&cur, &x->u)) {
-		tuple_invert(&c->reply, &x->u);
 		set |= manip == MANIP_SRC ? ST_SRC_NAT : ST_DST_NAT;
+		mid = c->reply;
+		tuple_invert(&c->reply, &x->u);
+		if (manip == MANIP_DST) {
+			/* Taken early so that FORWARD finds the packet; if another has it, the source's turn resolves that. */
+			key_claim_reply(c, &c->reply, i);
+		} else if (c->status & ST_DST_NAT) {
+			v = bpf_map_lookup_elem(&bt_tuples, &mid);
+			if (v && *v == (i << 1 | 1))
+				bpf_map_delete_elem(&bt_tuples, &mid);
+		}
 	}
 	if (p->nat_target == TG_MASQUERADE)
 		c->masq_ifindex = p->ifout;
@@ -569,6 +578,8 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		    bpf_skb_store_bytes(skb, ipat + (src ? 12 : 16), &addr, 4, 0))
 			return -1;
 	}
+	if (old != addr || (!x->frag_real && port_at != ~0u && oport != nport))
+		p->flags |= P_REWRITTEN;
 	if (src)
 		p->saddr = addr;
 	else
@@ -579,7 +590,6 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		else
 			p->dport = bpf_ntohs(nport);
 	}
-	p->flags |= P_REWRITTEN;
 	return 0;
 }
 
