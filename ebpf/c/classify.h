@@ -122,6 +122,21 @@ __noinline int bt_dev_class(struct __sk_buff *skb, __u32 ifindex)
 	return v;
 }
 
+/* Where the first rule at or after `pos` stands in the list at line `at`; `count` if none does. */
+__noinline int bt_list_seek(__u32 at, __u32 count, __u32 pos)
+{
+	struct bt_pkt *p = pkt();
+	if (!p)
+		return count;
+	void *img = image(p->slot);
+	if (!img)
+		return count;
+	for (__u32 i = 0; i < VR_LIST_MAX; i++)
+		if (i >= count || word(img, at, 1 + i) >= pos)
+			return i;
+	return count;
+}
+
 /* Starts walking a vecref's rules at `pos`. False: it is not a list. */
 static __always_inline bool stream_open(void *img, struct bt_stream *s, __u32 ref, __u32 pos)
 {
@@ -137,23 +152,13 @@ static __always_inline bool stream_open(void *img, struct bt_stream *s, __u32 re
 		if (v >= pos)
 			s->next = v;
 		return true;
-	case VR_LIST: {
+	case VR_LIST:
 		s->line = v;
 		s->count = word(img, v, 0);
-		__u32 at = 0, r = BT_NONE;
-		for (int i = 0; i < VR_LIST_MAX; i++) {
-			if (at >= s->count)
-				break;
-			r = word(img, v, 1 + at);
-			if (r >= pos)
-				break;
-			at++;
-		}
-		s->at = at;
-		if (at < s->count)
-			s->next = r;
+		s->at = pos ? bt_list_seek(v, s->count, pos) : 0;
+		if (s->at < s->count)
+			s->next = word(img, v, 1 + s->at);
 		return true;
-	}
 	}
 	return false;
 }
@@ -292,6 +297,35 @@ none:
 		p->m_blk[w] = 0;
 }
 
+/* The search of a chain's fields for the best vecref. */
+struct bt_search {
+	struct bt_pkt *p;
+	void *img;
+	__u32 fields, best;
+};
+
+static long ask_field(__u64 i, struct bt_search *q)
+{
+	struct bt_pkt *p = q->p;
+	struct bt_field *f = line(q->img, q->fields + i / 2);
+	if (!f)
+		return 1;
+	__u32 ref = field_ref(q->img, p, f + masked(i, 1));
+	__u32 tag = ref >> VR_SHIFT;
+	if (tag == VR_VEC) {
+		__u32 n = p->m_nvec;
+		if (n < BT_MAX_FIELDS) {
+			p->m_vec[masked(n, 7)] = ref & VR_PAYLOAD;
+			p->m_nvec = n + 1;
+		}
+	} else if (tag < q->best >> VR_SHIFT) {
+		q->best = ref;
+		/* No rule, or one: nothing can narrow it further. */
+		return tag <= VR_ONE;
+	}
+	return 0;
+}
+
 /* Enters chain `at` at rule `pos` and finds out which rules are candidates. */
 __noinline int bt_enter(__u32 at, __u32 pos)
 {
@@ -326,29 +360,13 @@ __noinline int bt_enter(__u32 at, __u32 pos)
 	if (c->kind != CHAIN_BITVEC)
 		return 0;
 
-	__u32 nvec = 0, best = (__u32)VR_ALL << VR_SHIFT;
-	for (int i = 0; i < BT_MAX_FIELDS; i++) {
-		if (i >= c->nfields)
-			break;
-		struct bt_field *f = line(img, c->fields + i / 2);
-		if (!f)
-			return -1;
-		__u32 ref = field_ref(img, p, f + (i & 1));
-		__u32 tag = ref >> VR_SHIFT;
-		if (tag == VR_VEC) {
-			if (nvec < BT_MAX_FIELDS)
-				p->m_vec[masked(nvec++, 7)] = ref & VR_PAYLOAD;
-		} else if (tag < best >> VR_SHIFT) {
-			best = ref;
-			if (tag <= VR_ONE)
-				break;
-		}
-	}
-	p->m_nvec = nvec;
-	if (stream_open(img, &p->m_stream[0], best, pos)) {
+	struct bt_search q = { .p = p, .img = img, .fields = c->fields, .best = (__u32)VR_ALL << VR_SHIFT };
+	p->m_nvec = 0;
+	bpf_loop(c->nfields, ask_field, &q, 0);
+	if (stream_open(img, &p->m_stream[0], q.best, pos)) {
 		p->m_stream[1].next = BT_NONE;
 		p->m_mode = MODE_STREAM;
-	} else if (nvec) {
+	} else if (p->m_nvec) {
 		p->m_mode = MODE_VEC;
 		__u32 b = pos >> 9;
 		p->m_sumword = b >> 6;
