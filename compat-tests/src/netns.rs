@@ -86,6 +86,23 @@ impl Netns {
         Err(format!("ip -batch failed: {}\n{lines}", String::from_utf8_lossy(&out.stderr)).into())
     }
 
+    /// Waits until devices can send: a link comes up some time after both its ends were set up.
+    pub fn wait_running(&self, devices: &[&'static str]) -> Result<()> {
+        let devices = devices.to_vec();
+        self.run(move || {
+            let start = std::time::Instant::now();
+            for dev in devices {
+                while !sys::is_running(dev)? {
+                    if start.elapsed() > std::time::Duration::from_secs(5) {
+                        return Err(format!("{dev} has no carrier after 5 s").into());
+                    }
+                    std::thread::sleep(std::time::Duration::from_micros(300));
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Writes sysctls of the namespace, given as `net/ipv4/ip_forward=1`. A name with a leading `?` may be absent.
     pub fn sysctls(&self, settings: &[&str]) -> Result<()> {
         let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();

@@ -6,6 +6,7 @@
 //! icmp 10.1.0.10 10.2.0.10 8/0 id=7 seq=1 len=16
 //! icmperr 10.2.0.10 10.1.0.10 3/4 mtu=1000 : udp 10.1.0.10:1000 10.2.0.10:53
 //! ip 10.1.0.10 10.2.0.10 proto=47 len=12
+//! ip 10.1.0.10 10.2.0.1 proto=4 : udp 10.7.0.1:1 10.3.0.10:2
 //! ```
 //! Keys of every kind: `ttl tos id df mf off=BYTES opts=HEX len=N data=TEXT hex=HEX frag=FROM:LEN[+]`, and to spoil it:
 //! `ver ihl totlen badipsum badsum trunc=BYTES` (udp: `ulen csum0`; tcp: `doff urg`).
@@ -178,7 +179,10 @@ fn parse(line: &str) -> Result<Vec<u8>> {
         "ip" => {
             keys = Keys::parse(words, KNOWN)?;
             protocol = keys.num("proto", 253)? as u8;
-            l4 = keys.payload()?;
+            l4 = match inner {
+                Some(packet) => parse(packet)?,
+                None => keys.payload()?,
+            };
         }
         other => return Err(format!("unknown kind {other:?}").into()),
     }

@@ -24,7 +24,7 @@ struct Runner<'w> {
     masks: Masks,
     tcp_by_stack: bool,
     patience: Duration,
-    last: [Option<Vec<u8>>; 4],
+    last: [Option<Vec<u8>>; 5],
     evidence: usize,
 }
 
@@ -83,7 +83,7 @@ fn masked_counters(saved: &str, which: Counters) -> String {
 impl Runner<'_> {
     /// Waits until nothing moves any more; returns what was received.
     fn settle(&mut self) -> Result<Vec<String>> {
-        let mut seen: [Vec<String>; 4] = Default::default();
+        let mut seen: [Vec<String>; 5] = Default::default();
         let mut quiet_since = Instant::now();
         loop {
             let mut news = false;
@@ -92,6 +92,16 @@ impl Runner<'_> {
                     news = true;
                     if let Some(line) = self.frame(node, &f) {
                         seen[i].push(format!("{}: {line}", node.letter()));
+                    }
+                }
+            }
+            while let Some(p) = self.world.tun.recv()? {
+                news = true;
+                // Version 6 on it is the kernel's own router solicitation.
+                if p.first().is_some_and(|b| b >> 4 == 4) {
+                    self.last[4] = Some(p.clone());
+                    if !self.boring(&p) {
+                        seen[4].push(format!("p: {}", describe(&p, Checksum::Full, &self.masks)));
                     }
                 }
             }
@@ -147,16 +157,32 @@ impl Runner<'_> {
     }
 
     fn last(&self, node: Node) -> Option<Vec<u8>> {
-        self.last[Node::ENDS.iter().position(|n| *n == node).unwrap_or(3)].clone()
+        let at = match node {
+            Node::P => 4,
+            _ => Node::ENDS.iter().position(|n| *n == node).unwrap_or(3),
+        };
+        self.last[at].clone()
     }
 
-    fn send(&self, node: Node, packet: &[u8], mark: u32, dev: Option<String>) -> Result<Vec<String>> {
+    fn send(&self, node: Node, packet: &[u8]) -> Result<Vec<String>> {
+        self.send_as(node, packet, 0, None, None)
+    }
+
+    fn send_as(&self, node: Node, packet: &[u8], mark: u32, dev: Option<String>, vlan: Option<u16>) -> Result<Vec<String>> {
         if let Some(i) = Node::ENDS.iter().position(|n| *n == node) {
             let mut frame = node.router_mac().to_vec();
             frame.extend(node.mac());
+            if let Some(v) = vlan {
+                frame.extend([0x81, 0]);
+                frame.extend(v.to_be_bytes());
+            }
             frame.extend([8, 0]);
             frame.extend(packet);
             self.world.taps[i].send(&frame)?;
+            return Ok(Vec::new());
+        }
+        if node == Node::P {
+            self.world.tun.send(packet)?;
             return Ok(Vec::new());
         }
         let to = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
@@ -172,19 +198,19 @@ impl Runner<'_> {
 
     fn step(&mut self, step: &Step) -> Result<Vec<String>> {
         match step {
-            Step::Send { node, packet, mark, dev } => {
-                self.send(*node, &packet::build(packet)?, *mark, dev.clone())
+            Step::Send { node, packet, mark, dev, vlan } => {
+                self.send_as(*node, &packet::build(packet)?, *mark, dev.clone(), *vlan)
             }
             Step::Reply { node, words } => match self.last(*node) {
                 None => Ok(vec!["nothing to reply to".into()]),
                 Some(p) => {
                     let line = packet::reply(&p, words)?;
-                    self.send(*node, &packet::build(&line)?, 0, None)
+                    self.send(*node, &packet::build(&line)?)
                 }
             },
             Step::Error { node, kind, from, mtu } => match self.last(*node) {
                 None => Ok(vec!["nothing to complain about".into()]),
-                Some(p) => self.send(*node, &packet::error_about(&p, kind, *from, *mtu)?, 0, None),
+                Some(p) => self.send(*node, &packet::error_about(&p, kind, *from, *mtu)?),
             },
             Step::Serve { node, tcp, at } => {
                 let server = Server::start(self.world.net(*node).handle()?, *tcp, *at)?;

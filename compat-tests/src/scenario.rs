@@ -10,10 +10,10 @@
 //! s reply len=4
 //! ```
 //! Before the rules: `@fresh` (own namespaces), `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
-//! `@counters nat|none` (compare only those), `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
+//! `@counters nat|none` (compare only those), `@needs TYPE` (a device type of ip(8); not run, and said so, without it), `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
 //!
-//! Steps (`N` is a node c, r, s, t; `repeat COUNT STEP` replaces `{i}`):
-//! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`
+//! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
+//! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame
 //! - `N reply WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
 //! - `N serve tcp|udp A:P`, `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
 //! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
@@ -39,7 +39,7 @@ pub enum Counters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the module's text describes each step and its words")]
 pub enum Step {
-    Send { node: Node, packet: String, mark: u32, dev: Option<String> },
+    Send { node: Node, packet: String, mark: u32, dev: Option<String>, vlan: Option<u16> },
     Reply { node: Node, words: String },
     Error { node: Node, kind: String, from: Option<Ipv4Addr>, mtu: u16 },
     Serve { node: Node, tcp: bool, at: SocketAddrV4 },
@@ -64,6 +64,8 @@ pub struct Scenario {
     pub setup: Vec<(String, Step)>,
     /// Needs namespaces of its own.
     pub fresh: bool,
+    /// A device type (of ip(8)) that a kernel may not have.
+    pub needs: Option<String>,
     /// Ports are random: those that no step names are shown as `*`, or as the range here when they lie in it.
     pub mask_ports: Option<(u16, u16)>,
     /// Which counters are compared.
@@ -138,6 +140,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
                 "mask-ports" => s.mask_ports = Some((0, 0)),
                 "counters nat" => s.counters = Counters::Nat,
                 "counters none" => s.counters = Counters::None,
+                other if other.starts_with("needs ") => s.needs = Some(other[6..].to_owned()),
                 other if other.starts_with("mask-ports ") => {
                     let (a, b) = other[11..].split_once('-').ok_or("mask-ports FROM-TO")?;
                     s.mask_ports = Some((a.parse()?, b.parse()?));
@@ -171,12 +174,14 @@ fn step_of(line: &str) -> Result<Step> {
     let rest = rest.trim();
     if let Some(node) = first.strip_suffix('>') {
         let node = Node::of(node)?;
-        let (mut packet, mut mark, mut dev) = (rest, 0, None);
+        let (mut packet, mut mark, mut dev, mut vlan) = (rest, 0, None, None);
         while let Some((w, more)) = packet.split_once(' ') {
             if let Some(m) = w.strip_prefix("mark=") {
                 mark = number(m)?;
             } else if let Some(d) = w.strip_prefix("dev=") {
                 dev = Some(d.to_owned());
+            } else if let Some(v) = w.strip_prefix("vlan=") {
+                vlan = Some(v.parse()?);
             } else {
                 break;
             }
@@ -185,8 +190,11 @@ fn step_of(line: &str) -> Result<Step> {
         if node != Node::R && (mark != 0 || dev.is_some()) {
             return Err("mark= and dev= are for the router's own packets".into());
         }
+        if node == Node::R && vlan.is_some() {
+            return Err("vlan= is for frames of the end points".into());
+        }
         crate::packet::build(packet)?;
-        return Ok(Step::Send { node, packet: packet.to_owned(), mark, dev });
+        return Ok(Step::Send { node, packet: packet.to_owned(), mark, dev, vlan });
     }
     match first {
         "run" => return Ok(Step::Run(rest.to_owned())),
@@ -195,6 +203,9 @@ fn step_of(line: &str) -> Result<Step> {
         "ip" | "sysctl" => {
             let (node, line) = rest.split_once(' ').ok_or("NODE LINE expected")?;
             let node = Node::of(node)?;
+            if !node.has_stack() {
+                return Err("p has no namespace".into());
+            }
             return Ok(match first {
                 "ip" => Step::Ip { node, line: line.to_owned() },
                 _ => Step::Sysctl { node, setting: line.to_owned() },
@@ -205,6 +216,9 @@ fn step_of(line: &str) -> Result<Step> {
     let node = Node::of(first)?;
     let mut words = rest.split_whitespace();
     let verb = words.next().ok_or("verb expected")?;
+    if !node.has_stack() && !matches!(verb, "reply" | "error") {
+        return Err(format!("{} has no stack to {verb} with", node.letter()).into());
+    }
     let after = rest[verb.len()..].trim().to_owned();
     Ok(match verb {
         "reply" => Step::Reply { node, words: after },

@@ -101,6 +101,12 @@ pub fn differences(all: &[&Scenario], kind: Kind) -> Vec<Failure> {
     let mut failures = Vec::new();
     let mut pair: Option<Pair> = None;
     for sc in all {
+        if let Some(kind) = &sc.needs
+            && !kernel_has(kind)
+        {
+            eprintln!("NOT RUN, this kernel has no {kind} devices: {:?}", sc.name);
+            continue;
+        }
         if sc.fresh {
             pair = None;
         }
@@ -132,6 +138,15 @@ pub fn differences(all: &[&Scenario], kind: Kind) -> Vec<Failure> {
         }
     }
     failures
+}
+
+/// Whether a device of this type can be made.
+fn kernel_has(kind: &str) -> bool {
+    let lines = match kind {
+        "vlan" => "link add name probe0 type veth\nlink add link probe0 name probe1 type vlan id 5\n".to_owned(),
+        _ => format!("link add name probe1 type {kind}\n"),
+    };
+    crate::netns::Netns::new(0).is_ok_and(|net| net.ip_batch(&lines).is_ok())
 }
 
 fn quick(pair: &mut Option<Pair>, sc: &Scenario, kind: Kind) -> Result<Option<String>> {

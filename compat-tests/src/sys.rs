@@ -87,6 +87,22 @@ pub fn ifindex(name: &str) -> io::Result<u32> {
     }
 }
 
+/// Whether a device is up and the kernel has noticed its carrier: before that it sends nothing.
+pub fn is_running(name: &str) -> io::Result<bool> {
+    let fd = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    // SAFETY: all-zero is a valid ifreq.
+    let mut req: libc::ifreq = unsafe { zeroed() };
+    for (to, from) in req.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: SIOCGIFFLAGS reads the name and writes the flags of a valid ifreq; the flags are then initialised.
+    let flags = unsafe {
+        check(libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut req))?;
+        libc::c_int::from(req.ifr_ifru.ifru_flags)
+    };
+    Ok(flags & libc::IFF_RUNNING != 0)
+}
+
 /// Binds the calling thread to one CPU, so that its packets keep their order.
 pub fn pin_to_cpu(cpu: usize) -> io::Result<()> {
     // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET stays in bounds for cpu < 1024.
@@ -287,12 +303,45 @@ pub fn set_mark(fd: &impl AsRawFd, mark: u32) -> io::Result<()> {
     setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, &mark)
 }
 
-/// Takes a `flock` on an open file without waiting; `false` means that somebody else holds it.
-pub fn try_flock(fd: &impl AsRawFd) -> io::Result<bool> {
-    // SAFETY: plain system call on a descriptor that the caller keeps open.
-    match check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-        Ok(_) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(e) => Err(e),
+/// The far end of a tun device: a link without Ethernet header.
+#[derive(Debug)]
+pub struct Tun {
+    file: std::fs::File,
+}
+
+impl Tun {
+    /// Makes a device in the calling thread's namespace; it goes when this is dropped.
+    pub fn create(name: &str) -> io::Result<Self> {
+        let file = std::fs::File::options().read(true).write(true).open("/dev/net/tun")?;
+        // SAFETY: all-zero is a valid ifreq.
+        let mut req: libc::ifreq = unsafe { zeroed() };
+        for (to, from) in req.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+            *to = from as libc::c_char;
+        }
+        req.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+        // SAFETY: TUNSETIFF reads and writes a valid ifreq; F_SETFL takes an integer.
+        unsafe {
+            check(libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut req))?;
+            check(libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK))?;
+        }
+        Ok(Self { file })
+    }
+
+    /// Puts one packet into the device, as if its far end had sent it.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut &self.file, packet)
+    }
+
+    /// The next packet that left by the device, or `None`.
+    pub fn recv(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut buf = vec![0u8; 70_000];
+        match io::Read::read(&mut &self.file, &mut buf) {
+            Ok(n) => {
+                buf.truncate(n);
+                Ok(Some(buf))
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }

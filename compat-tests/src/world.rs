@@ -4,13 +4,14 @@
 //! c 10.1.0.2 --- eth0 10.1.0.1 |          | eth1 10.2.0.1 --- s 10.2.0.2
 //!                              | router r |
 //!                              |          | eth2 10.3.0.1 --- t 10.3.0.2
+//!                              |          | tun0 10.4.0.1 --- p (10.4.0.0/24, no Ethernet)
 //! ```
 //! The end points c, s and t have a stack on .2; .10 to .14 are addresses that only scripted packets use
 //! (their stack drops silently what arrives for them), and so is .100, a service address of nobody. All neighbours are permanent, IPv6 is off, ICMP
 //! rate limits are off: no packet moves that a scenario did not ask for.
 
 use crate::netns::Netns;
-use crate::sys::{PacketSocket, RawSocket};
+use crate::sys::{PacketSocket, RawSocket, Tun};
 use crate::{Result, sockets};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -36,6 +37,8 @@ pub enum Node {
     S,
     /// The second server, 10.3.0.2.
     T,
+    /// The far end of the router's tun0 (10.4.0.0/24): no Ethernet, no stack, only scripted packets.
+    P,
 }
 
 impl Node {
@@ -49,6 +52,7 @@ impl Node {
             Self::R => 'r',
             Self::S => 's',
             Self::T => 't',
+            Self::P => 'p',
         }
     }
 
@@ -59,7 +63,8 @@ impl Node {
             "r" => Self::R,
             "s" => Self::S,
             "t" => Self::T,
-            _ => return Err(format!("no node is called {s:?} (c, r, s, t)").into()),
+            "p" => Self::P,
+            _ => return Err(format!("no node is called {s:?} (c, r, s, t, p)").into()),
         })
     }
 
@@ -69,7 +74,13 @@ impl Node {
             Self::S => 1,
             Self::T => 2,
             Self::R => 3,
+            Self::P => 4,
         }
+    }
+
+    /// Whether the node has a namespace of its own; the far end of a tun device has none.
+    pub fn has_stack(self) -> bool {
+        self != Self::P
     }
 
     /// The MAC address of an end point.
@@ -166,6 +177,8 @@ pub struct World {
     pub tools: Tools,
     /// What the end points c, s, t receive.
     pub taps: Vec<PacketSocket>,
+    /// The far end of the router's tun0.
+    pub tun: Tun,
     /// What the router's INPUT hook lets through.
     pub delivered: Vec<RawSocket>,
     nets: Vec<Netns>,
@@ -199,7 +212,8 @@ impl World {
             ])?;
         }
         let r = &nets[Node::R.index()];
-        let mut lines = String::from("link set lo up\n");
+        let tun = r.run(|| Tun::create("tun0")).map_err(|e| format!("cannot make a tun device: {e}"))?;
+        let mut lines = String::from("link set lo up\nlink set tun0 up\n");
         for (i, n) in Node::ENDS.into_iter().enumerate() {
             lines += &format!(
                 "link add eth{i} address {} type veth peer name eth0 address {} netns {}\n\
@@ -219,6 +233,10 @@ impl World {
                 mac(n.router_mac())
             ))?;
         }
+        r.wait_running(&["eth0", "eth1", "eth2", "tun0"])?;
+        for n in Node::ENDS {
+            nets[n.index()].wait_running(&["eth0"])?;
+        }
         // Addresses come after both ends of the links are up, lest a route be missing.
         let mut lines = String::new();
         for (i, n) in Node::ENDS.into_iter().enumerate() {
@@ -228,6 +246,7 @@ impl World {
                 lines += &format!("neigh replace 10.{k}.0.{host} lladdr {} dev eth{i} nud permanent\n", mac(n.mac()));
             }
         }
+        lines += "addr add 10.4.0.1/24 dev tun0\n";
         lines += "route add 192.0.2.0/24 via 10.2.0.10\nroute add 198.51.100.0/24 via 10.3.0.10\n\
                   route add unreachable 203.0.113.0/26\nroute add prohibit 203.0.113.64/26\n\
                   route add blackhole 203.0.113.128/26\n";
@@ -238,10 +257,10 @@ impl World {
             taps.push(nets[n.index()].run(|| PacketSocket::open("eth0"))?);
         }
         let delivered = r.run(|| DELIVERED.into_iter().map(RawSocket::receiver).collect::<std::io::Result<Vec<_>>>())?;
-        Ok(Self { servers: Vec::new(), tools, taps, delivered, nets })
+        Ok(Self { servers: Vec::new(), tools, taps, tun, delivered, nets })
     }
 
-    /// The namespace of a node.
+    /// The namespace of a node that has one ([`Node::has_stack`]).
     pub fn net(&self, node: Node) -> &Netns {
         &self.nets[node.index()]
     }

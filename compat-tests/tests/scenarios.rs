@@ -36,3 +36,8 @@ fn odd_packets_meet_what_they_meet_in_legacy() {
 fn fragments_are_tracked_as_by_legacy() {
     suite::file("fragments.txt");
 }
+
+#[test]
+fn vlan_and_tun_devices_are_filtered_as_by_legacy() {
+    suite::file("devices.txt");
+}

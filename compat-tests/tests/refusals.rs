@@ -1,0 +1,63 @@
+//! What the programs cannot run yet is refused by name, and nothing of it is applied. Needs root and the binary under test.
+
+use bpftables_compat_tests::cli::{Answer, Call, Place, words};
+use bpftables_compat_tests::world::Kind;
+
+fn call(place: &Place, line: &str, stdin: &str) -> Answer {
+    let argv = words(line).expect("a command line");
+    place.call(&Call { argv, stdin: stdin.into() }).expect("the command can be run")
+}
+
+/// Table, the extension's name, and a rule that legacy accepts.
+const LATER: &[(&str, &str, &str)] = &[
+    ("filter", "LOG", "-A INPUT -j LOG --log-prefix x"),
+    ("filter", "NFLOG", "-A INPUT -j NFLOG --nflog-group 1"),
+    ("mangle", "TCPMSS", "-A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
+    ("mangle", "TPROXY", "-A PREROUTING -p tcp -j TPROXY --on-port 1"),
+    ("raw", "TRACE", "-A PREROUTING -j TRACE"),
+    ("mangle", "TOS", "-A FORWARD -j TOS --set-tos 0x10"),
+    ("mangle", "CLASSIFY", "-A POSTROUTING -j CLASSIFY --set-class 1:1"),
+    ("filter", "owner", "-A OUTPUT -m owner --uid-owner 0 -j ACCEPT"),
+    ("filter", "set", "-A INPUT -m set --match-set x src -j ACCEPT"),
+    ("filter", "hashlimit", "-A INPUT -m hashlimit --hashlimit-upto 1/sec --hashlimit-name x -j ACCEPT"),
+    ("filter", "string", "-A INPUT -m string --string x --algo bm -j DROP"),
+    ("filter", "length", "-A INPUT -m length --length 1:2 -j DROP"),
+    ("filter", "ttl", "-A INPUT -m ttl --ttl-eq 1 -j DROP"),
+    ("filter", "mac", "-A INPUT -m mac --mac-source 02:00:00:00:00:01 -j DROP"),
+    ("filter", "physdev", "-A FORWARD -m physdev --physdev-in eth0 -j DROP"),
+    ("filter", "iprange", "-A INPUT -m iprange --src-range 10.0.0.1-10.0.0.2 -j DROP"),
+    ("filter", "connlimit", "-A INPUT -p tcp -m connlimit --connlimit-above 1 -j DROP"),
+    ("filter", "u32", "-A INPUT -m u32 --u32 0=0 -j DROP"),
+    ("filter", "bpf", "-A INPUT -m bpf --bytecode 1,6 -j DROP"),
+    ("raw", "CT", "-A PREROUTING -p tcp -j CT --helper ftp"),
+    ("raw", "CT", "-A PREROUTING -j CT --zone 1"),
+];
+
+#[test]
+fn a_rule_of_a_later_issue_is_refused_by_name_and_changes_nothing() {
+    let p = Place::new(Kind::Ours).expect("a place");
+    assert_eq!(call(&p, "iptables -A INPUT -s 10.0.0.1 -j DROP", "").code, Some(0));
+    let before = call(&p, "iptables-save", "").stdout;
+    let rules = |save: &str| save.lines().filter(|l| l.starts_with("-A")).collect::<Vec<_>>().join("\n");
+    for (table, name, rule) in LATER {
+        let a = call(&p, &format!("iptables -t {table} {rule}"), "");
+        assert!(matches!(a.code, Some(1 | 2)), "{rule}: {a:?}");
+        assert!(a.stderr.contains(name), "{rule}: the message does not name {name}: {}", a.stderr);
+        let a = call(&p, "iptables-restore", &format!("*{table}\n-A OUTPUT -j ACCEPT\n{rule}\nCOMMIT\n"));
+        assert!(matches!(a.code, Some(1 | 2)), "{rule}: {a:?}");
+        assert!(a.stderr.contains(name), "{rule}: the message does not name {name}: {}", a.stderr);
+        let after = call(&p, "iptables-save", "").stdout;
+        assert_eq!(rules(&before), rules(&after), "{rule} changed something");
+    }
+}
+
+#[test]
+fn ip6tables_refuses_rules_by_name() {
+    let p = Place::new(Kind::Ours).expect("a place");
+    for line in ["ip6tables -A INPUT -j DROP", "ip6tables -P INPUT DROP", "ip6tables -t nat -N X"] {
+        let a = call(&p, line, "");
+        assert_ne!(a.code, Some(0), "{line}: {a:?}");
+        assert!(a.stderr.contains("IPv6") || a.stderr.contains("ip6tables"), "{line}: {}", a.stderr);
+    }
+    assert_eq!(call(&p, "ip6tables -S", "").code, Some(0));
+}
