@@ -32,7 +32,7 @@ enum Command {
     Demo(demo::Options),
     /// Every test of the workspace, the privileged ones included
     Test(test::Options),
-    /// What issue "What to measure" asks: packets, connections, commits, memory; ratios to legacy
+    /// Packets, connections, commits and memory: ours beside legacy and nft, with ratios
     Bench(bench::Options),
     /// (internal) an HTTP server that answers with its name and its client's address
     #[command(hide = true)]
