@@ -18,12 +18,17 @@ struct {
 	__type(value, __u64);
 } bt_icmp_peers SEC(".maps");
 
-/* The namespace's bucket: credit << 32 | when (ms, wrapping); 0: not begun, full. */
+/* The namespace's bucket. */
+struct bt_icmp_credit {
+	__s32 credit; /* may go below zero */
+	__u32 filled; /* ms, wrapping */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct bt_icmp_credit);
 } bt_icmp_credit SEC(".maps");
 
 /* Does this protocol have a 16-bit sum over all of its payload, that REJECT is to check first? */
@@ -45,37 +50,46 @@ static __always_inline bool icmp_has_sum(struct __sk_buff *skb, struct bt_pkt *p
 	return true;
 }
 
-/* Takes from the namespace's bucket if `take`, else only asks. Each error costs 0 to 2, as there. */
-static __always_inline bool icmp_credit(bool take)
+static __always_inline struct bt_icmp_credit *icmp_bucket(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&bt_icmp_credit, &zero);
+}
+
+/* Is there credit in the namespace's bucket? It is filled when it is found empty, no oftener than every 20 ms. */
+static __always_inline bool icmp_global(void)
 {
 	struct bt_icmp_conf *conf = icmp_conf();
-	__u32 zero = 0, rate = conf ? conf->msgs_per_sec : 1000, burst = conf ? conf->msgs_burst : 50;
-	__u64 *state = bpf_map_lookup_elem(&bt_icmp_credit, &zero);
-	__u32 now = bpf_ktime_get_ns() / 1000000 | 1;
+	struct bt_icmp_credit *b = icmp_bucket();
+	__u32 now = bpf_ktime_get_ns() / 1000000;
+	__s32 burst = conf ? conf->msgs_burst : 50;
 
-	if (!state)
+	if (!b)
 		return false;
+	if (*(volatile __s32 *)&b->credit > 0)
+		return true;
+	__u32 filled = *(volatile __u32 *)&b->filled, gone = now - filled;
+	if (gone > 1000)
+		gone = 1000;
+	__s32 more = (__u64)(conf ? conf->msgs_per_sec : 1000) * gone / 1000;
+	if (gone < 20 || !more)
+		return false;
+	if (__sync_val_compare_and_swap(&b->filled, filled, now) != filled)
+		return true;
 	for (int i = 0; i < ICMP_TRIES; i++) {
-		__u64 old = *(volatile __u64 *)state;
-		__u32 credit = old ? old >> 32 : burst, then = old ? (__u32)old : now, gone = now - then;
-		if (gone > 1000)
-			gone = (__s32)gone < 0 ? 0 : 1000;
-		if (gone >= 20) {
-			credit += rate * gone / 1000;
-			then = now;
-		}
-		if (credit > burst)
-			credit = burst;
-		if (!credit)
-			return false;
-		if (take) {
-			__u32 cost = bpf_get_prandom_u32() % 3;
-			credit = credit > cost ? credit - cost : 0;
-		}
-		if (__sync_val_compare_and_swap(state, old, (__u64)credit << 32 | then) == old)
-			return true;
+		__s32 old = *(volatile __s32 *)&b->credit, new = old + more > burst ? burst : old + more;
+		if (__sync_val_compare_and_swap(&b->credit, old, new) == old)
+			break;
 	}
-	return false;
+	return true;
+}
+
+/* An error costs 0 to 2, so that nobody can count them. */
+static __always_inline void icmp_consume(void)
+{
+	struct bt_icmp_credit *b = icmp_bucket();
+	if (b)
+		__sync_fetch_and_add(&b->credit, -(__s32)(bpf_get_prandom_u32() % 3));
 }
 
 /* One error a second to one destination, six at once. */
@@ -134,7 +148,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	}
 	bool limited = (conf ? conf->ratemask : 6168) >> type & 1 && !(type == 3 && code == 4);
 	bool global = limited && !(p->hook == H_IN && p->ifin == p->lo);
-	if (global && !icmp_credit(false))
+	if (global && !icmp_global())
 		return BT_DROP;
 	a->saddr = p->hook == H_IN || (a->local && addr_type(a->from_daddr, 0) == 2) ? a->from_daddr : 0;
 	a->proto = IPPROTO_ICMP;
@@ -146,7 +160,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	if (limited && !a->local && !icmp_peer(a->from_saddr))
 		return BT_DROP;
 	if (global)
-		icmp_credit(true);
+		icmp_consume();
 
 	__u32 quoted = p->len;
 	if (quoted > ANSWER_ICMP_MAX - 28)
