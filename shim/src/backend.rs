@@ -1,6 +1,6 @@
 //! What the commands need of the datapath, so that they can be tried without a kernel.
 
-use bpftables_ruleset::{CounterView, Family, Ruleset};
+use bpftables_ruleset::{CounterView, Family, Ruleset, TableKind};
 use std::io;
 
 /// What is in force now.
@@ -19,10 +19,10 @@ pub trait Backend {
     /// Puts `ruleset` in force, all of it or nothing: gives slots to rules that have none, compiles, swaps.
     fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError>;
 
-    /// A reading command has met tables for the first time (legacy's kernel makes a table when it is first listed, and
-    /// `iptables-save` prints it from then on). Records that where it can be done without starting to watch packets in a
-    /// namespace that has no state yet; it is no error if it cannot.
-    fn touch(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError>;
+    /// A command has met a table for the first time without changing anything (legacy's kernel makes a table when it is first
+    /// named, and `iptables-save` prints it from then on). Records that where something was committed before; where nothing was,
+    /// nothing is made.
+    fn touch(&mut self, kind: TableKind) -> Result<(), BackendError>;
 
     /// Whether what is in force is still what this backend last read or committed, so that it need not be read again.
     fn is_current(&mut self, family: Family) -> bool;
@@ -43,6 +43,9 @@ pub enum BackendError {
     /// The kernel refused something that should have worked.
     #[error("{0}")]
     Kernel(String),
+    /// Somebody else changed the ruleset meanwhile: to be tried again.
+    #[error("{0}")]
+    Raced(String),
     /// Files or streams.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -2,6 +2,8 @@
 
 use crate::backend::BackendError;
 use crate::lock::{LockError, strerror};
+use bpftables_parser::ParseError;
+use bpftables_ruleset::{CheckError, EditError};
 use std::fmt::Write as _;
 use std::io;
 
@@ -36,7 +38,7 @@ pub enum Failure {
     },
     /// Only the pointer to the help, exit code 2, perhaps after a line of its own.
     TryHelp(Option<String>),
-    /// What the rules or the kernel refused (`iptables: Chain already exists.`), exit code 1.
+    /// What the rules or the kernel refused (`iptables: Chain already exists.`), exit code 1, or 4 if it may work later.
     Refused(Errno),
     /// Text as it stands and an exit code.
     Plain {
@@ -48,7 +50,7 @@ pub enum Failure {
     /// A line of a restore that did not succeed; exit code 1. The reason goes before it where legacy has none.
     Line {
         /// One-based.
-        line: usize,
+        line: u32,
         /// Why, when it is ours to say.
         reason: Option<String>,
     },
@@ -63,19 +65,15 @@ pub struct Errno {
     pub text: String,
     /// The errno is `EINVAL`.
     pub invalid: bool,
+    /// The errno is `EAGAIN`.
+    pub again: bool,
 }
 
 impl Errno {
-    /// Any errno but `EINVAL`.
+    /// Any errno but `EINVAL` and `EAGAIN`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), invalid: false }
-    }
-
-    /// `EINVAL`, which points to the kernel's log.
-    #[must_use]
-    pub fn invalid(text: impl Into<String>) -> Self {
-        Self { text: text.into(), invalid: true }
+        Self { text: text.into(), invalid: false, again: false }
     }
 }
 
@@ -110,6 +108,7 @@ impl Failure {
         match self {
             Self::Message { kind, .. } => *kind as u8,
             Self::TryHelp(_) => Kind::Parameter as u8,
+            Self::Refused(Errno { again: true, .. }) => Kind::Resource as u8,
             Self::Refused(_) | Self::Line { .. } => 1,
             Self::Plain { code, .. } => *code,
             // What a shell shows of legacy, which dies of SIGPIPE.
@@ -119,14 +118,14 @@ impl Failure {
 
     /// What is written to standard error, complete lines. `line` is that of the restore in which it happened.
     #[must_use]
-    pub fn render(&self, program: &str, line: Option<usize>) -> String {
+    pub fn render(&self, program: &str, line: Option<u32>) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
         let _ = self.write(&mut out, program, line);
         out
     }
 
-    fn write(&self, out: &mut String, program: &str, line: Option<usize>) -> std::fmt::Result {
+    fn write(&self, out: &mut String, program: &str, line: Option<u32>) -> std::fmt::Result {
         match self {
             Self::Message { kind, text } => {
                 writeln!(out, "{program} v{PROGRAM_VERSION}: {text}")?;
@@ -158,7 +157,30 @@ impl Failure {
     }
 }
 
-fn try_help(out: &mut String, program: &str, line: Option<usize>) -> std::fmt::Result {
+/// A failure and, in a restore, the line at which it happened.
+#[derive(Debug)]
+pub struct Located {
+    /// What happened.
+    pub failure: Failure,
+    /// One-based.
+    pub line: Option<u32>,
+}
+
+impl<F: Into<Failure>> From<F> for Located {
+    fn from(failure: F) -> Self {
+        Self { failure: failure.into(), line: None }
+    }
+}
+
+impl Failure {
+    /// With its place in a restore's input.
+    #[must_use]
+    pub const fn at(self, line: u32) -> Located {
+        Located { failure: self, line: Some(line) }
+    }
+}
+
+fn try_help(out: &mut String, program: &str, line: Option<u32>) -> std::fmt::Result {
     if let Some(line) = line {
         writeln!(out, "Error occurred at line: {line}")?;
     }
@@ -168,6 +190,45 @@ fn try_help(out: &mut String, program: &str, line: Option<usize>) -> std::fmt::R
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         Self::plain(Kind::Resource as u8, error.to_string())
+    }
+}
+
+impl From<ParseError> for Failure {
+    fn from(error: ParseError) -> Self {
+        let style = error.style();
+        let text = error.to_string();
+        match (style.prefix, style.hint) {
+            (true, true) => Self::parameter(text),
+            (true, false) => Self::Message { kind: Kind::Other, text },
+            (false, _) => Self::TryHelp(style.body.then_some(text)),
+        }
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<EditError> for Errno {
+    fn from(error: EditError) -> Self {
+        let invalid = matches!(error, EditError::BuiltinChain | EditError::BadPolicy | EditError::JumpToBuiltin);
+        Self { text: error.to_string(), invalid, again: false }
+    }
+}
+
+impl From<CheckError> for Failure {
+    fn from(error: CheckError) -> Self {
+        Self::Refused(Errno { invalid: error.is_invalid_argument(), ..Errno::new(error.to_string()) })
+    }
+}
+
+/// A commit that the datapath refused. Where legacy's kernel only has an errno, ours says which rule and why.
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        let again = matches!(error, BackendError::Raced(_));
+        Self::Refused(Errno { again, ..Errno::new(error.to_string()) })
     }
 }
 

@@ -2,11 +2,46 @@
 //!
 //! Architecture Invariant: legacy's exit codes, and its words for what went wrong with rules and tables, are made in
 //! [`failure`] alone.
+//! Architecture Invariant: the commands know the datapath as a [`backend::Backend`] only, and the world as a
+//! [`context::Context`], so that whole sessions run in a test's process.
 
+pub mod admin;
 pub mod backend;
 pub mod clock;
+pub mod conntrack;
+pub mod context;
+pub mod dry;
+pub mod engine;
+pub mod execute;
 pub mod failure;
 pub mod getopt;
+pub mod iptables;
 pub mod lock;
 pub mod multicall;
 pub mod names;
+pub mod restore;
+pub mod save;
+pub mod text;
+
+use context::Context;
+use failure::{Failure, Located};
+use multicall::Program;
+
+/// Runs a program other than `bpftables` and says what went wrong; the exit code. Standard output is flushed.
+pub fn run(program: Program, arguments: &[String], context: &mut Context<'_>) -> u8 {
+    let result = match program {
+        Program::Tables(family) => iptables::run(family, arguments, context).map_err(Located::from),
+        Program::Save(family) => save::run(family, arguments, context).map_err(Located::from),
+        Program::Restore(family) => restore::run(family, arguments, context),
+        Program::Admin => Err(Failure::plain(2, "bpftables is no iptables command").into()),
+    };
+    let flushed = context.stdout.flush().map_err(|error| Located::from(Failure::from(error)));
+    match result.and(flushed) {
+        Ok(()) => 0,
+        Err(Located { failure, line }) => {
+            let text = failure.render(program.name(), line);
+            let _ = context.stderr.write_all(text.as_bytes());
+            failure.code()
+        }
+    }
+}

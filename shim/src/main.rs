@@ -1,3 +1,51 @@
-//! See the library.
+//! The multi-call binary: see the library.
 
-fn main() {}
+use bpftables::context::Context;
+use bpftables::engine::Kernel;
+use bpftables::failure::Failure;
+use bpftables::multicall::{Program, no_such_program};
+use bpftables::names::SystemNames;
+use bpftables::{admin, clock};
+use bpftables_parser::ParseError;
+use bpftables_ruleset::Family;
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Names the events to be written to standard error, as tracing's filters do (`debug`, `bpftables_runtime=trace`).
+const LOG_VARIABLE: &str = "BPFTABLES_LOG";
+
+fn main() -> ExitCode {
+    if let Ok(filter) = EnvFilter::try_from_env(LOG_VARIABLE) {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    }
+    let words: Vec<String> = match std::env::args_os().map(OsString::into_string).collect() {
+        Ok(words) => words,
+        Err(word) => {
+            let failure = Failure::from(ParseError::NotUtf8(word.to_string_lossy().into_owned()));
+            let _ = io::stderr().write_all(failure.render(Program::Tables(Family::V4).name(), None).as_bytes());
+            return ExitCode::from(failure.code());
+        }
+    };
+    let Some((program, arguments)) = Program::select(&words) else {
+        let _ = io::stderr().write_all(no_such_program().as_bytes());
+        return ExitCode::FAILURE;
+    };
+    if program == Program::Admin {
+        let mut words = vec![program.name().to_owned()];
+        words.extend_from_slice(arguments);
+        return admin::run(&words);
+    }
+    let mut context = Context {
+        backend: &mut Kernel::default(),
+        names: &SystemNames::default(),
+        stdin: &mut io::stdin().lock(),
+        stdout: &mut BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+        stderr: &mut io::stderr(),
+        lock_path: admin::lock_path(),
+        now: clock::ctime,
+        argv0: words.first().cloned().unwrap_or_default(),
+    };
+    ExitCode::from(bpftables::run(program, arguments, &mut context))
+}

@@ -1,5 +1,6 @@
 //! Names of protocols, services, hosts and networks, from where the C library finds them.
 
+use bpftables_ruleset::Names;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -97,22 +98,18 @@ impl SystemNames {
             all
         })
     }
+}
 
-    /// A protocol's number (getprotobyname).
-    #[must_use]
-    pub fn protocol(&self, name: &str) -> Option<u8> {
+impl Names for SystemNames {
+    fn protocol_number(&self, name: &str) -> Option<u8> {
         self.protocols().by_name.get(name).copied()
     }
 
-    /// A protocol's name (getprotobynumber).
-    #[must_use]
-    pub fn protocol_name(&self, number: u8) -> Option<String> {
+    fn protocol_name(&self, number: u8) -> Option<String> {
         self.protocols().by_number.get(&number).cloned()
     }
 
-    /// A service's port (getservbyname); `protocol` is a name such as `tcp`, or `None` for any.
-    #[must_use]
-    pub fn service(&self, name: &str, protocol: Option<&str>) -> Option<u16> {
+    fn service_port(&self, name: &str, protocol: Option<&str>) -> Option<u16> {
         let services = self.services();
         match protocol {
             Some(protocol) => services.by_name.get(&(protocol.to_owned(), name.to_owned())).copied(),
@@ -120,9 +117,7 @@ impl SystemNames {
         }
     }
 
-    /// A port's service (getservbyport).
-    #[must_use]
-    pub fn service_name(&self, port: u16, protocol: Option<&str>) -> Option<String> {
+    fn service_name(&self, port: u16, protocol: Option<&str>) -> Option<String> {
         let services = self.services();
         match protocol {
             Some(protocol) => services.by_port.get(&(protocol.to_owned(), port)).cloned(),
@@ -130,9 +125,8 @@ impl SystemNames {
         }
     }
 
-    /// The IPv4 addresses of a host, each once, in the resolver's order.
-    #[must_use]
-    pub fn host(&self, name: &str) -> Vec<Ipv4Addr> {
+    /// Each address once.
+    fn host_addresses(&self, name: &str) -> Vec<Ipv4Addr> {
         let mut all = Vec::new();
         for address in (name, 0).to_socket_addrs().into_iter().flatten() {
             if let IpAddr::V4(address) = address.ip()
@@ -144,23 +138,13 @@ impl SystemNames {
         all
     }
 
-    /// A host's name, if the resolver knows one.
-    #[must_use]
-    pub fn host_name(&self, address: Ipv4Addr) -> Option<String> {
-        let name = dns_lookup::lookup_addr(&IpAddr::V4(address)).ok()?;
-        (name != address.to_string()).then_some(name)
+    fn host_name(&self, addr: Ipv4Addr) -> Option<String> {
+        let name = dns_lookup::lookup_addr(&IpAddr::V4(addr)).ok()?;
+        (name != addr.to_string()).then_some(name)
     }
 
-    /// A network's number by its name in `/etc/networks` (getnetbyname).
-    #[must_use]
-    pub fn network(&self, name: &str) -> Option<Ipv4Addr> {
+    fn network_address(&self, name: &str) -> Option<Ipv4Addr> {
         self.networks().iter().find(|(known, _)| known == name).map(|(_, network)| *network)
-    }
-
-    /// A network's name (getnetbyaddr).
-    #[must_use]
-    pub fn network_name(&self, network: Ipv4Addr) -> Option<String> {
-        self.networks().iter().find(|(_, known)| *known == network).map(|(name, _)| name.clone())
     }
 }
 
@@ -190,21 +174,21 @@ mod tests {
     #[test]
     fn files_are_read_as_the_c_library_reads_them() {
         let (_dir, names) = names();
-        assert_eq!(names.protocol("TCP"), Some(6));
-        assert_eq!(names.protocol("nope"), None);
+        assert_eq!(names.protocol_number("TCP"), Some(6));
+        assert_eq!(names.protocol_number("nope"), None);
         assert_eq!(names.protocol_name(4).as_deref(), Some("ipencap"));
-        assert_eq!(names.service("www", Some("tcp")), Some(80));
-        assert_eq!(names.service("www", Some("udp")), None);
-        assert_eq!(names.service("domain", None), Some(53));
+        assert_eq!(names.service_port("www", Some("tcp")), Some(80));
+        assert_eq!(names.service_port("www", Some("udp")), None);
+        assert_eq!(names.service_port("domain", None), Some(53));
         assert_eq!(names.service_name(80, Some("udp")).as_deref(), Some("http"));
-        assert_eq!(names.network("alias"), Some(Ipv4Addr::new(169, 254, 0, 0)));
-        assert_eq!(names.network_name(Ipv4Addr::new(127, 0, 0, 0)).as_deref(), Some("loopback"));
+        assert_eq!(names.network_address("alias"), Some(Ipv4Addr::new(169, 254, 0, 0)));
+        assert_eq!(names.network_address("loopback"), Some(Ipv4Addr::new(127, 0, 0, 0)));
     }
 
     #[test]
     fn missing_files_know_no_names() {
         let names = SystemNames::in_directory("/nonexistent");
-        assert_eq!(names.protocol("tcp"), None);
+        assert_eq!(names.protocol_number("tcp"), None);
         assert_eq!(names.service_name(80, None), None);
     }
 

@@ -1,0 +1,73 @@
+//! A datapath that only compiles: what `bpftables check` loads a file into.
+
+use crate::backend::{Backend, BackendError, Snapshot};
+use bpftables_compiler::{CompileError, Options, compile};
+use bpftables_ruleset::{Family, NoCounters, Ruleset, Slot, TableKind};
+
+/// Starts empty, compiles what is committed, and keeps it for the next table.
+pub struct Dry {
+    ruleset: Ruleset,
+    lines: usize,
+}
+
+impl Default for Dry {
+    fn default() -> Self {
+        Self { ruleset: Ruleset::new(Family::V4), lines: 0 }
+    }
+}
+
+impl Dry {
+    /// What was committed.
+    #[must_use]
+    pub const fn ruleset(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// The size of the last image, in lines of 64 bytes.
+    #[must_use]
+    pub const fn lines(&self) -> usize {
+        self.lines
+    }
+}
+
+impl From<CompileError> for BackendError {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Unsupported { .. } | CompileError::UnsupportedFamily => Self::Unsupported(error.to_string()),
+            CompileError::Limit { .. } => Self::Limit(error.to_string()),
+            CompileError::Internal { .. } => Self::Kernel(error.to_string()),
+        }
+    }
+}
+
+impl Backend for Dry {
+    fn read(&mut self, _family: Family) -> Result<Snapshot, BackendError> {
+        Ok(Snapshot { ruleset: self.ruleset.clone(), counters: Box::new(NoCounters) })
+    }
+
+    fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError> {
+        let mut next = 0;
+        let mut assign = |slot: &mut Slot| {
+            *slot = Slot(next);
+            next += 1;
+        };
+        for table in &mut ruleset.tables {
+            for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
+                assign(&mut chain.slot);
+                chain.rules.iter_mut().for_each(|rule| assign(&mut rule.slot));
+            }
+        }
+        self.lines = compile(ruleset, &Options::default())?.lines.len();
+        self.ruleset = ruleset.clone();
+        Ok(())
+    }
+
+    fn touch(&mut self, kind: TableKind) -> Result<(), BackendError> {
+        self.ruleset.table_mut(kind);
+        Ok(())
+    }
+
+    fn is_current(&mut self, _family: Family) -> bool {
+        true
+    }
+}

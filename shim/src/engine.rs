@@ -1,0 +1,65 @@
+//! The kernel as a [`Backend`]: the runtime's engine, opened when it is first needed.
+
+use crate::backend::{Backend, BackendError, Snapshot};
+use bpftables_ruleset::{Family, Ruleset, TableKind};
+use bpftables_runtime::{Engine, EngineError};
+
+/// The datapath of the calling process's network namespace.
+#[derive(Default)]
+pub struct Kernel {
+    engine: Option<Engine>,
+}
+
+impl Kernel {
+    /// The engine.
+    pub fn engine(&mut self) -> Result<&mut Engine, EngineError> {
+        let engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => Engine::open()?,
+        };
+        Ok(self.engine.insert(engine))
+    }
+}
+
+impl From<EngineError> for BackendError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Permission { .. } => {
+                tracing::debug!(%error, "not permitted");
+                Self::NotPermitted
+            }
+            EngineError::Compile(error) => error.into(),
+            EngineError::Limit { .. } => Self::Limit(error.to_string()),
+            EngineError::Raced { .. } => Self::Raced(error.to_string()),
+            _ => Self::Kernel(error.to_string()),
+        }
+    }
+}
+
+impl Backend for Kernel {
+    fn read(&mut self, family: Family) -> Result<Snapshot, BackendError> {
+        let snapshot = self.engine()?.read(family)?;
+        Ok(Snapshot { ruleset: snapshot.ruleset, counters: Box::new(snapshot.counters) })
+    }
+
+    fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError> {
+        let committed = self.engine()?.commit(ruleset)?;
+        for warning in &committed.warnings {
+            tracing::warn!("{warning}");
+        }
+        for device in &committed.uncovered {
+            tracing::warn!(device, "its link header is of no known kind: its packets meet no rules");
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, kind: TableKind) -> Result<(), BackendError> {
+        self.engine()?.record_initialised(Family::V4, kind)?;
+        Ok(())
+    }
+
+    /// The engine cannot say so more cheaply than by reading.
+    fn is_current(&mut self, _family: Family) -> bool {
+        false
+    }
+}

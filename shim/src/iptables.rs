@@ -1,0 +1,95 @@
+//! `iptables`: one command.
+
+use crate::backend::{BackendError, Snapshot};
+use crate::context::Context;
+use crate::execute::{Effect, Voice, execute};
+use crate::failure::{Failure, PROGRAM_VERSION, cannot_initialize};
+use crate::lock::Wait;
+use crate::multicall::Program;
+use bpftables_parser::{Command, Invocation, Verb, parse_command};
+use bpftables_ruleset::{Editor, Family, NoCounters, Ruleset, TableKind, check};
+
+/// Runs one command line.
+pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> Result<(), Failure> {
+    let program = Program::Tables(family).name();
+    let invocation = Invocation { family, restore: false, program };
+    let command = match (parse_command(arguments, invocation, context.names), family) {
+        (Ok(command), _) => command,
+        (Err(error), Family::V4) => return Err(error.into()),
+        // What IPv6 rules may say is not known yet, so neither is what is wrong with them.
+        (Err(_), Family::V6) => return Err(ipv6_refused(program, "filter")),
+    };
+    for notice in &command.notices {
+        context.notice(notice);
+    }
+    match &command.verb {
+        Verb::Help { text } => {
+            write!(context.stdout, "{program} v{PROGRAM_VERSION}\n\n{text}")?;
+            return Ok(());
+        }
+        Verb::Version { inverted: true } => {
+            writeln!(context.stdout, "Not {PROGRAM_VERSION} ;-)")?;
+            return Ok(());
+        }
+        Verb::Version { inverted: false } => {
+            writeln!(context.stdout, "{program} v{PROGRAM_VERSION}")?;
+            return Ok(());
+        }
+        _ => {}
+    }
+    let _lock = context.lock(Wait::from_seconds(command.wait.unwrap_or(0)))?;
+    let kind = TableKind::from_name(&command.table).ok_or_else(|| no_such_table(program, &command.table))?;
+    match family {
+        Family::V4 => change(program, kind, &command, context),
+        Family::V6 => only_look(program, kind, &command, context),
+    }
+}
+
+/// The failure for a table that no kernel has.
+#[must_use]
+pub fn no_such_table(program: &str, table: &str) -> Failure {
+    Failure::version(format!(
+        "can't initialize {program} table `{table}': Table does not exist (do you need to insmod?)"
+    ))
+}
+
+fn change(program: &str, kind: TableKind, command: &Command, context: &mut Context<'_>) -> Result<(), Failure> {
+    let Snapshot { mut ruleset, counters } =
+        context.backend.read(Family::V4).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
+    let first_time = ruleset.table(kind).is_none();
+    let mut editor = Editor::new(ruleset.table_mut(kind));
+    let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
+    let effect = execute(&mut editor, command, &*counters, &mut voice);
+    if let Ok(Effect::Changed) = effect {
+        if let Some(table) = ruleset.table(kind) {
+            check(table)?;
+        }
+        context.backend.commit(&mut ruleset)?;
+    } else if first_time && let Err(error) = context.backend.touch(kind) {
+        // Legacy's kernel has the table now, whatever became of the command; but the command's answer stands.
+        tracing::warn!(%error, "the table could not be recorded as initialised");
+    }
+    effect.map(|_| ())
+}
+
+/// IPv6: the ruleset is empty, and can be looked at.
+fn only_look(program: &str, kind: TableKind, command: &Command, context: &mut Context<'_>) -> Result<(), Failure> {
+    if !matches!(command.verb, Verb::List { .. } | Verb::ListRules { .. }) {
+        return Err(ipv6_refused(program, kind.name()));
+    }
+    let mut ruleset = Ruleset::new(Family::V6);
+    let mut editor = Editor::new(ruleset.table_mut(kind));
+    let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
+    execute(&mut editor, command, &NoCounters, &mut voice)?;
+    Ok(())
+}
+
+/// Why nothing but looking works under the names of ip6tables.
+pub const IPV6_UNSUPPORTED: &str = "IPv6 is not supported by this version of bpftables";
+
+/// The refusal of whatever would make IPv6 rules: that of a kernel without ip6_tables.
+#[must_use]
+pub fn ipv6_refused(program: &str, table: &str) -> Failure {
+    let reason = BackendError::Unsupported(IPV6_UNSUPPORTED.to_owned());
+    cannot_initialize(program, table, &reason)
+}

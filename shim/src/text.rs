@@ -1,0 +1,78 @@
+//! The ruleset's text, written to a stream.
+
+use crate::execute::Voice;
+use crate::failure::Failure;
+use bpftables_parser::Command;
+use bpftables_ruleset::text::{list as listing, save as saving};
+use bpftables_ruleset::{CounterView, EditError, Rule, Table};
+use std::fmt;
+use std::io::{self, Write};
+
+/// Lets text be written to a stream, and keeps the stream's error.
+struct Stream<'a> {
+    out: &'a mut dyn Write,
+    error: Option<io::Error>,
+}
+
+impl fmt::Write for Stream<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.write_all(text.as_bytes()).map_err(|error| {
+            self.error = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+fn stream<T>(out: &mut dyn Write, write: impl FnOnce(&mut Stream<'_>) -> Result<T, fmt::Error>) -> Result<T, Failure> {
+    let mut stream = Stream { out, error: None };
+    match (write(&mut stream), stream.error) {
+        (Ok(value), _) => Ok(value),
+        (Err(fmt::Error), Some(error)) => Err(error.into()),
+        (Err(fmt::Error), None) => Err(io::Error::other("text that cannot be written").into()),
+    }
+}
+
+/// `-L`.
+pub fn list(
+    voice: &mut Voice<'_>,
+    table: &Table,
+    command: &Command,
+    chain: Option<&str>,
+    position: u32,
+    view: &dyn CounterView,
+) -> Result<(), Failure> {
+    let options = listing::Options {
+        verbose: command.verbose > 0,
+        numeric: command.numeric,
+        exact: command.exact,
+        line_numbers: command.line_numbers,
+    };
+    let names = voice.names;
+    let found = stream(voice.stdout, |out| listing::list(table, chain, position, options, names, view, out))?;
+    Ok(found.ok_or(EditError::NoSuchChain)?)
+}
+
+/// `-S`.
+pub fn list_rules(
+    voice: &mut Voice<'_>,
+    table: &Table,
+    command: &Command,
+    chain: Option<&str>,
+    position: u32,
+    view: &dyn CounterView,
+) -> Result<(), Failure> {
+    let counters = command.verbose > 0;
+    let found = stream(voice.stdout, |out| saving::list_rules(table, chain, position, counters, view, out))?;
+    Ok(found.ok_or(EditError::NoSuchChain)?)
+}
+
+/// The line that `-v` prints of a rule.
+pub fn echo(voice: &mut Voice<'_>, rule: &Rule) -> Result<(), Failure> {
+    let names = voice.names;
+    stream(voice.stdout, |out| listing::echo(rule, names, out))
+}
+
+/// A table from `*NAME` to `COMMIT`.
+pub fn save(table: &Table, counters: bool, view: &dyn CounterView, out: &mut dyn Write) -> Result<(), Failure> {
+    stream(out, |out| saving::table(table, counters, view, out))
+}
