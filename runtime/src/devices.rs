@@ -2,6 +2,8 @@
 
 use crate::error::{Doing, Result};
 use crate::netlink::dump;
+use crate::sys::bpf::Map;
+use bpftables_abi::maps::DevInfo;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkMessage};
 use std::collections::BTreeSet;
@@ -52,6 +54,24 @@ pub(crate) fn list() -> Result<Vec<Device>> {
     let mut devices: Vec<Device> = links.iter().map(|link| device(link, &vrfs)).collect();
     devices.sort_by_key(|device| device.ifindex);
     Ok(devices)
+}
+
+/// Tells the programs the names of the devices, which they ask when a packet's way leads to a device that they did not see it on.
+pub(crate) fn name(map: &Map<u32, DevInfo>, devices: &[Device]) -> Result<()> {
+    for device in devices {
+        let Coverage::Attached(framing) = device.coverage else { continue };
+        let doing = || format!("name device {}", device.name);
+        let mut name = [0; 16];
+        let bytes = device.name.as_bytes();
+        let len = bytes.len().min(name.len() - 1);
+        name[..len].copy_from_slice(&bytes[..len]);
+        if map.get(&device.ifindex).doing(doing)?.is_some_and(|info| info.name == name) {
+            continue;
+        }
+        let l2len = if framing == Framing::Ethernet { 14 } else { 0 };
+        map.set(&device.ifindex, &DevInfo { name, class: 0, l2len, pad: 0 }).doing(doing)?;
+    }
+    Ok(())
 }
 
 fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {

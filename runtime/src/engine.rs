@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// A thread may have changed its network namespace, or somebody may have mounted a BPF file system.
-    fn refresh(&mut self) -> Result<()> {
+    pub(crate) fn refresh(&mut self) -> Result<()> {
         let cookie = crate::sys::ns::netns_cookie().doing(|| "identify the network namespace".to_owned())?;
         if self.home.as_ref().is_none_or(|home| home.cookie != cookie) {
             self.home = Home::find(false)?;
@@ -277,7 +277,7 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     let installed = match &locked.installed {
         Some(installed) => installed,
         None => {
-            fresh = install::create(home, lo_ifindex(&devices)?)?;
+            fresh = install::create(home, lo_ifindex(&devices)?, &attach::needed(&devices))?;
             &fresh
         }
     };
@@ -299,6 +299,7 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     }
     installed.refresh_settings();
     addrs::mirror(&installed.map(maps::ADDRS)?)?;
+    devices::name(&installed.map(maps::DEVS)?, &devices)?;
     let attached = attach::cover(installed, &devices)?;
 
     let slot = image::next_slot(live.slot);

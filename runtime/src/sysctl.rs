@@ -1,4 +1,4 @@
-//! Settings of the network namespace: what the programs follow, and the two on `lo` that they need.
+//! Settings of the network namespace: what the programs follow, and those of `lo` that they need.
 
 use crate::error::{Doing, Result};
 use bpftables_abi::maps::{Control, timeout};
@@ -61,9 +61,10 @@ pub(crate) fn follow(control: &mut Control) {
     control.local_ports = u32::from(lo) | u32::from(hi) << 16;
 }
 
-/// Settings of `lo` that the nat table needs: answers rewritten for a local socket come in by `lo` with a foreign source, and
-/// packets to this host with a source of this host.
-const LO: [(&str, &str); 2] = [("accept_local", "1"), ("rp_filter", "2")];
+/// Settings of `lo` that the nat table needs. Answers rewritten for a local socket come in by `lo` with a foreign source, and packets
+/// to this host with a source of this host, or to 127.0.0.1 (`accept_local`, `route_localnet`, no strict `rp_filter`); and the
+/// programs ask the FIB for a packet's new way as if it came from `lo` (`forwarding`). Only packets of this host are ever on `lo`.
+const LO: [(&str, &str); 4] = [("accept_local", "1"), ("forwarding", "1"), ("route_localnet", "1"), ("rp_filter", "2")];
 
 fn lo_path(name: &str) -> String {
     format!("/proc/sys/net/ipv4/conf/lo/{name}")
@@ -80,7 +81,9 @@ pub(crate) fn set_lo(dir: &Path) -> Result<()> {
         let path = lo_path(name);
         let old = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
         let old = old.trim();
-        if old == wanted {
+        // The stricter of `all` and `lo` counts, by number; only strict (1) is in the way.
+        let lenient = || name == "rp_filter" && number("ipv4/conf/all/rp_filter").unwrap_or(0).max(old.parse().unwrap_or(0)) != 1;
+        if old == wanted || lenient() {
             continue;
         }
         match std::os::unix::fs::symlink(old, record(dir, name)) {
@@ -109,7 +112,6 @@ pub(crate) fn restore_lo(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-#[expect(dead_code, reason = "the status shows it")]
 /// What was changed on `lo`: name, old value, ours.
 pub(crate) fn changed(dir: &Path) -> Vec<(&'static str, String, &'static str)> {
     LO.into_iter()
