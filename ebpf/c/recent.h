@@ -41,7 +41,8 @@ struct bt_recent_entry {
 
 struct bt_recent_list {
 	__u32 lock, ring;
-	__u64 clock; /* the newest stamp in the list: stamps never repeat */
+	__u32 top, pad; /* entries from `top` on were never used */
+	__u64 clock;    /* the newest stamp in the list: stamps never repeat */
 	struct bt_recent_entry entries[BT_RECENT_ADDRS];
 };
 
@@ -174,7 +175,9 @@ static __always_inline int recent_locked(struct bt_recent_list *l, struct recent
 		now = l->clock + 1;
 	l->clock = now;
 
-	bpf_loop(BT_RECENT_ADDRS, recent_scan_step, s, 0);
+	bpf_loop(l->top, recent_scan_step, s, 0);
+	if (!s->unused && l->top < BT_RECENT_ADDRS)
+		s->unused = l->top + 1;
 	if (!s->found) {
 		if (want->op != RECENT_SET)
 			return ret;
@@ -187,6 +190,8 @@ static __always_inline int recent_locked(struct bt_recent_list *l, struct recent
 		e->nstamps = 0;
 		e->index = 0;
 		e->born = now;
+		if (n >= l->top)
+			l->top = n + 1;
 		e->live = recent_stamp_now(l, id, n, now);
 		return e->live ? !ret : -1;
 	}
@@ -259,6 +264,7 @@ __noinline int bt_op_recent(struct __sk_buff *skb, __u32 how, __u32 id, __u32 at
 	if (ring > l->ring) {
 		for (int i = 0; i < BT_RECENT_ADDRS; i++)
 			l->entries[i].live = 0;
+		l->top = 0;
 		l->ring = ring;
 	}
 	result = recent_locked(l, &scan, id, &want, how & OPF_INVERT, ttl);
