@@ -19,7 +19,22 @@ struct in_ifaddr___ct {
 struct in_device___ct {
 	struct in_ifaddr___ct *ifa_list;
 } __attribute__((preserve_access_index));
+struct hlist_node___ct {
+	struct hlist_node___ct *next;
+} __attribute__((preserve_access_index));
+struct hlist_head___ct {
+	struct hlist_node___ct *first;
+} __attribute__((preserve_access_index));
+struct net___ct {
+	struct hlist_head___ct *dev_index_head;
+} __attribute__((preserve_access_index));
+typedef struct {
+	struct net___ct *net;
+} __attribute__((preserve_access_index)) possible_net_t___ct;
 struct net_device___ct {
+	int ifindex;
+	possible_net_t___ct nd_net;
+	struct hlist_node___ct index_hlist;
 	struct in_device___ct *ip_ptr;
 } __attribute__((preserve_access_index));
 struct dst_entry___ct {
@@ -39,6 +54,8 @@ struct sk_buff___nat {
 #define IFA_SECONDARY 1
 #define DST_METADATA_FLAG 0x80
 #define MAX_DEV_ADDRS 64
+#define DEV_BUCKETS 256 /* of the kernel's table of devices by index */
+#define MAX_DEV_BUCKET 512
 
 static __always_inline bool proto_has_ports(__u32 proto)
 {
@@ -54,11 +71,33 @@ __noinline __u32 bt_nat_dev_first(struct __sk_buff *skb)
 	return ifa ? BPF_CORE_READ(ifa, ifa_local) : 0;
 }
 
+/* The device with this index in the skb's namespace: its own, or another that the packet is about to be sent to. */
+static __always_inline struct net_device___ct *dev_of(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct net_device___ct *dev = BPF_CORE_READ(k, dev);
+	struct hlist_head___ct *heads;
+	struct hlist_node___ct *n;
+	__u32 i;
+
+	if (BPF_CORE_READ(dev, ifindex) == ifindex)
+		return dev;
+	heads = BPF_CORE_READ(dev, nd_net.net, dev_index_head);
+	n = BPF_CORE_READ(&heads[ifindex & (DEV_BUCKETS - 1)], first);
+	for (i = 0; i < MAX_DEV_BUCKET && n; i++) {
+		dev = (void *)n - bpf_core_field_offset(struct net_device___ct, index_hlist);
+		if (BPF_CORE_READ(dev, ifindex) == ifindex)
+			return dev;
+		n = BPF_CORE_READ(n, next);
+	}
+	return NULL;
+}
+
 /* MASQUERADE's address: of the out device, a primary one of global scope, one whose network holds the next hop if there is one. */
 __noinline __u32 bt_nat_masq(struct __sk_buff *skb)
 {
 	struct sk_buff___nat *k = (void *)skb;
-	struct net_device___ct *dev = BPF_CORE_READ(k, dev);
+	struct net_device___ct *dev;
 	struct bpf_fib_lookup fib = {};
 	struct in_ifaddr___ct *ifa;
 	struct rtable___ct *rt;
@@ -66,6 +105,9 @@ __noinline __u32 bt_nat_masq(struct __sk_buff *skb)
 	__u32 hop, addr = 0, local, i;
 
 	if (!p)
+		return 0;
+	dev = dev_of(skb, p->ifout);
+	if (!dev)
 		return 0;
 	hop = p->daddr;
 	rt = (void *)(BPF_CORE_READ(k, _skb_refdst) & ~1UL);
@@ -494,7 +536,7 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		if (bpf_skb_load_bytes(skb, l4 + pport, &oport, 2))
 			return -1;
 		/* A header cut short keeps its sum, as in the kernel. */
-		if (csum_at && l4 + (ip[9] == IPPROTO_TCP ? 20 : 8) <= x->l4off + x->l4len &&
+		if (csum_at && l4 + (ip[9] == IPPROTO_TCP ? 20 : 8) <= p->l2len + p->len &&
 		    !bpf_skb_load_bytes(skb, l4 + csum_at, &lsum, 2) && (ip[9] != IPPROTO_UDP || lsum)) {
 			n = lsum;
 			if (ip[9] != IPPROTO_ICMP)
@@ -618,7 +660,7 @@ __noinline int bt_nat_apply(struct __sk_buff *skb, __u32 manip)
 	if (p->ctdir == DIR_REPLY)
 		bit ^= ST_NAT_BITS;
 	err = p->ctinfo == CI_RELATED && p->proto == IPPROTO_ICMP;
-	if (err && x->icmp_type == 5 && !x->frag_real && (c->status & ST_NAT_BITS))
+	if (err && p->icmp_type == 5 && !x->frag_real && (c->status & ST_NAT_BITS))
 		return -STAT_DROP_REWRITE; /* a redirect about a translated connection would mislead */
 	if (!(c->status & bit))
 		return 0;
