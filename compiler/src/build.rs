@@ -21,10 +21,10 @@ use bpftables_ruleset::{Family, Policy, Ruleset, TableKind, Target};
 
 /// Where a chain stands in the image.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// Line of its first descriptor; its further parts follow.
-    chain: u32,
-    parts: u32,
+    pub(crate) chain: u32,
+    pub(crate) parts: u32,
     /// Line of its first rule.
     rules: u32,
 }
@@ -87,7 +87,10 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Compi
     header.lines = lines.len();
     lines.set(0, zerocopy::transmute!(header));
     let recent = left.lists.into_vec();
-    Ok(Image { lines: lines.into_lines(), states: left.states, recent, warnings: Vec::new() })
+    let image = Image { lines: lines.into_lines(), states: left.states, recent, warnings: Vec::new() };
+    #[cfg(debug_assertions)]
+    crate::verify::verify(&image).map_err(|defect| CompileError::Internal(defect.to_string().into()))?;
+    Ok(image)
 }
 
 const EMPTY_CHAIN: Chain = Chain {
@@ -115,7 +118,7 @@ const fn policy_code(of: Option<Policy>) -> u8 {
     }
 }
 
-fn places(ir: &Ir<'_>, split: usize) -> Vec<Place> {
+pub(crate) fn places(ir: &Ir<'_>, split: usize) -> Vec<Place> {
     let parts = |rules: usize| rules.div_ceil(split).max(1) as u32;
     let mut chain = FIRST_FREE_LINE;
     let mut rules = chain + ir.chains.iter().map(|c| parts(c.chain.rules.len())).sum::<u32>();

@@ -49,7 +49,7 @@ fn profile() -> impl Strategy<Value = Profile> {
 }
 
 proptest! {
-    #![proptest_config(config(200))]
+    #![proptest_config(config(500))]
 
     #[test]
     fn an_image_does_to_every_packet_what_the_ruleset_says(

@@ -1,6 +1,7 @@
 //! What can go wrong: bug, limit and unsupported are three kinds.
 
-use bpftables_ruleset::{Rule, TableKind};
+use bpftables_ruleset::text::save::{CounterStyle, write_rule};
+use bpftables_ruleset::{NoCounters, Rule, TableKind};
 use std::fmt;
 use thiserror::Error;
 
@@ -20,7 +21,10 @@ pub struct RulePlace {
 impl RulePlace {
     pub(crate) fn new(table: TableKind, chain: &str, index: usize, rule: &Rule) -> Self {
         let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        Self { table, chain: chain.into(), number, text: format!("{:?}", rule.target).into() }
+        let mut text = String::new();
+        // Writing to a string can't fail.
+        let _ = write_rule(rule, chain, CounterStyle::None, &NoCounters, &mut text);
+        Self { table, chain: chain.into(), number, text: text.trim_end().into() }
     }
 }
 

@@ -12,6 +12,7 @@ mod cuckoo;
 #[cfg(test)]
 mod equivalence;
 mod error;
+pub mod explain;
 mod facts;
 mod fields;
 mod graph;
@@ -25,6 +26,9 @@ mod record;
 mod residual;
 mod sets;
 mod strategy;
+#[cfg(test)]
+mod tests;
+pub mod verify;
 
 pub mod interp;
 #[cfg(any(test, feature = "testgen"))]

@@ -62,7 +62,7 @@ pub(crate) fn encode(
     let folded = folded.filter(|&at| fold(&rule.matches[at], &mut record));
     let mut encoder = Encoder::new(lines, left, rule.slot);
     for (at, m) in rule.matches.iter().enumerate() {
-        check_protocol(rule, m).map_err(unsupported)?;
+        check_match(rule, m).map_err(unsupported)?;
         match m {
             Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),
             _ if folded == Some(at) => {}
@@ -93,16 +93,27 @@ pub(crate) fn encode(
     Ok(record)
 }
 
-/// What the kernel's checkentry asks of an L4 match: the prefilter relies on it.
-fn check_protocol(rule: &Rule, m: &Match) -> Result<(), &'static str> {
+/// `-m limit`'s arithmetic is 32 bits wide, there and in the programs; the kernel refuses what overflows (`limit_mt_check`).
+fn limit_overflows(average: u32, burst: u32) -> bool {
+    const SECOND: u32 = 32_000;
+    const SCALE: u32 = 10_000;
+    let credits = |user: u32| {
+        if user > u32::MAX / SECOND { (user / SCALE).wrapping_mul(SECOND) } else { user * SECOND / SCALE }
+    };
+    burst == 0 || credits(average.wrapping_mul(burst)) < credits(average)
+}
+
+/// What the kernel's checkentry asks of a match: the prefilter and the programs rely on it.
+fn check_match(rule: &Rule, m: &Match) -> Result<(), &'static str> {
     let proto = rule.ip.proto.filter(|(_, invert)| !invert).map(|(proto, _)| proto);
     match m {
         Match::Tcp(_) if proto != Some(6) => Err("-m tcp needs -p tcp"),
-        Match::Udp(_) if proto != Some(17) && proto != Some(136) => Err("-m udp needs -p udp"),
+        Match::Udp(_) if proto != Some(17) => Err("-m udp needs -p udp"),
         Match::Icmp(_) if proto != Some(1) => Err("-m icmp needs -p icmp"),
         Match::Multiport(_) if !matches!(proto, Some(6 | 17 | 33 | 132 | 136)) => {
             Err("-m multiport needs -p tcp, udp, udplite, sctp or dccp")
         }
+        Match::Limit(l) if limit_overflows(l.average, l.burst) => Err("-m limit overflows: a lower rate or burst is needed"),
         _ => Ok(()),
     }
 }

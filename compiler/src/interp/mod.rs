@@ -3,7 +3,7 @@
 mod check;
 mod decode;
 mod run;
-mod search;
+pub(crate) mod search;
 
 pub use run::{Fault, traverse};
 pub use search::{Pick, candidates};

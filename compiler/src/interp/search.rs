@@ -18,8 +18,10 @@ pub enum Pick {
 }
 
 /// Reads line `at`.
-pub(super) fn line(image: &Image, at: u32) -> Result<&Line, Fault> {
-    image.lines.get(at as usize).filter(|_| at < image.header().lines).ok_or(Fault::OutOfBounds(at))
+pub(crate) fn line(image: &Image, at: u32) -> Result<&Line, Fault> {
+    // Word 4 of the header: the number of lines that programs may read.
+    let end = image.lines[0].word(4);
+    image.lines.get(at as usize).filter(|_| at < end).ok_or(Fault::OutOfBounds(at))
 }
 
 fn word(image: &Image, table: u32, index: u32) -> Result<u32, Fault> {
@@ -141,8 +143,9 @@ fn vector(image: &Image, at: u32) -> Result<Vec<u32>, Fault> {
         let rank = before + bits.count_ones();
         let block_line =
             if rank < 12 { word(image, at, 20 + rank)? } else { word(image, at + 2, rank - 12)? };
+        let block_line = line(image, block_line)?;
         for index in 0..16 {
-            let mut bits = word(image, block_line, index)?;
+            let mut bits = block_line.word(index as usize);
             while bits != 0 {
                 out.push(block * BLOCK as u32 + index * 32 + bits.trailing_zeros());
                 bits &= bits - 1;

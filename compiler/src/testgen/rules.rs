@@ -3,10 +3,10 @@
 use super::Profile;
 use super::matches::{addr_match, any_match, invert};
 use super::pools::{DEVICES, addr, mark, port};
-use bpftables_ruleset::matches::Match;
+use bpftables_ruleset::matches::{Match, Tcp, Udp};
 use bpftables_ruleset::targets::{ConnmarkSet, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith};
 use bpftables_ruleset::{
-    Chain, Family, IfacePattern, IpMatch, Policy, PortRange, Rule, Ruleset, Slot, TableKind, Target,
+    AddrMatch, Chain, Family, IfacePattern, IpMatch, Policy, PortRange, Rule, Ruleset, Slot, TableKind, Target,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -169,10 +169,36 @@ fn assemble(table: TableKind, bases: Vec<DraftChain>, user: Vec<DraftChain>, dro
     ruleset
 }
 
+/// A chain as KUBE-SERVICES: address, protocol and port in most rules, a few others between them.
+fn services(profile: Profile) -> impl Strategy<Value = DraftChain> {
+    let service = (addr(), select(&[6u8, 17][..]), port(), target(profile)).prop_map(|(dst, proto, dport, target)| {
+        let dst = AddrMatch { addr: dst.into(), mask: Ipv4Addr::BROADCAST.into(), invert: false };
+        let ports = PortRange { lo: dport, hi: dport };
+        let m = if proto == 6 {
+            Match::Tcp(Tcp {
+                sport: PortRange::ANY,
+                invert_sport: false,
+                dport: ports,
+                invert_dport: false,
+                flags_mask: 0,
+                flags_cmp: 0,
+                invert_flags: false,
+                option: 0,
+                invert_option: false,
+            })
+        } else {
+            Match::Udp(Udp { sport: PortRange::ANY, invert_sport: false, dport: ports, invert_dport: false })
+        };
+        (IpMatch { dst: Some(dst), proto: Some((proto, false)), ..IpMatch::default() }, vec![m], target)
+    });
+    vec(prop_oneof![8 => service, 1 => rule(profile)], 10..60)
+}
+
 /// A ruleset with rules in one table: short and long chains, up to eight user chains deep.
 pub fn ruleset(profile: Profile) -> impl Strategy<Value = Ruleset> {
     let bases = vec(vec(rule(profile), 0..14), profile.table.hooks().len());
-    let user = vec(prop_oneof![3 => vec(rule(profile), 0..6), 2 => vec(rule(profile), 9..30)], 0..=8);
+    let chain = prop_oneof![3 => vec(rule(profile), 0..6), 2 => vec(rule(profile), 9..30), 2 => services(profile)];
+    let user = vec(chain, 0..=8);
     (bases, user, any::<bool>()).prop_map(move |(bases, user, drop)| assemble(profile.table, bases, user, drop))
 }
 
