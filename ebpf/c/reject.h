@@ -6,10 +6,14 @@
  *   It carries INJ_LOCAL_OUT | RELATED << 8 | direction << 16 and its connection: OUTPUT and POSTROUTING are run there.
  * - Legacy's rate limits of ICMP errors hold here too (icmp.h).
  *
- * Deviations: options of the rejected packet are not echoed in the ICMP error; fwmark_reflect and
- * icmp_errors_use_inbound_ifaddr count as 0; an ICMP error to a local sender comes from the sender's own address, not from the
- * primary address of its subnet; of a fragmented packet the first fragment is answered, not the whole, and never by RST; a checksum that was verified before is not known, it is computed again; connect() and
- * sendto() of a local sender do not fail with EPERM, they see the answer alone. */
+ * Deviations:
+ * - options of the rejected packet are not echoed in the ICMP error;
+ * - fwmark_reflect and icmp_errors_use_inbound_ifaddr count as 0;
+ * - an ICMP error to a local sender comes from the sender's own address, not from the primary address of its subnet;
+ * - of a packet that legacy would have put together first (at INPUT, or with conntrack), the first fragment is answered, not the
+ *   whole, and never by RST;
+ * - connect() and sendto() of a local sender do not fail with EPERM, they see the answer alone;
+ * - before Linux 6.7 a forwarded packet gets no ICMP error: the FIB does not tell the source address. */
 #pragma once
 
 #include "bt.h"
