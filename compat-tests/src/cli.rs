@@ -9,11 +9,15 @@
 //! < *filter
 //! < -A INPUT -j DROP
 //! < COMMIT
+//! $ iptables -A INPUT ! -i + -p 47
+//! = exit Some(0)
 //! ```
+//! Lines with `=` are the whole answer of 1.8.11 where the installed legacy is known to differ; they stand in for legacy's.
 
 use crate::netns::Netns;
 use crate::world::{Kind, Tools};
 use crate::{Result, diff};
+use std::collections::BTreeMap;
 
 /// One command of a session.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +35,8 @@ pub struct Session {
     pub name: String,
     /// The commands, in order.
     pub calls: Vec<Call>,
+    /// The answer of 1.8.11 to a command (by its place in `calls`), where legacy's own must not be asked.
+    pub stated: BTreeMap<usize, String>,
 }
 
 /// What a command answered.
@@ -75,7 +81,7 @@ pub fn parse(text: &str) -> Result<Vec<Session>> {
     for (n, line) in text.lines().enumerate() {
         let fail = |what: &str| format!("line {}: {line:?}: {what}", n + 1);
         if let Some(name) = line.strip_prefix("### ") {
-            all.push(Session { name: name.to_owned(), calls: Vec::new() });
+            all.push(Session { name: name.to_owned(), ..Session::default() });
         } else if let Some(cmd) = line.strip_prefix("$ ") {
             let s = all.last_mut().ok_or_else(|| fail("a command before the first session"))?;
             s.calls.push(Call { argv: words(cmd)?, stdin: String::new() });
@@ -83,8 +89,12 @@ pub fn parse(text: &str) -> Result<Vec<Session>> {
             let c = all.last_mut().and_then(|s| s.calls.last_mut()).ok_or_else(|| fail("input without a command"))?;
             c.stdin.push_str(input.strip_prefix(' ').unwrap_or(input));
             c.stdin.push('\n');
+        } else if let Some(answer) = line.strip_prefix("= ") {
+            let s = all.last_mut().ok_or_else(|| fail("an answer before the first session"))?;
+            let at = s.calls.len().checked_sub(1).ok_or_else(|| fail("an answer without a command"))?;
+            *s.stated.entry(at).or_default() += &format!("{answer}\n");
         } else if !line.trim().is_empty() && !line.starts_with('#') {
-            return Err(fail("expected ###, $ or <").into());
+            return Err(fail("expected ###, $, < or =").into());
         }
     }
     Ok(all)
@@ -187,8 +197,12 @@ pub fn differences(all: &[Session], kind: Kind) -> Vec<(String, String)> {
 pub fn transcript(s: &Session, kind: Kind) -> Result<String> {
     let place = Place::new(kind)?;
     let mut out = String::new();
-    for c in &s.calls {
+    for (i, c) in s.calls.iter().enumerate() {
         let a = place.call(c)?;
+        if let (Kind::Legacy, Some(stated)) = (kind, s.stated.get(&i)) {
+            out += &format!("$ {}\n{stated}", c.argv.join(" "));
+            continue;
+        }
         let listing = c.argv.iter().any(|w| w.starts_with('-') && !w.starts_with("--") && w.contains('n'));
         out += &format!("$ {}\n", c.argv.join(" "));
         out += &normalise(&a.stdout, listing);

@@ -6,6 +6,12 @@
 //! environment variable `BPFTABLES_BIN`, else from the target directory that this test was built in.
 //! `COMPAT_SUBJECT=legacy` compares legacy with itself, which proves the harness and its scenarios.
 //!
+//! `COMPAT_ONLY=TEXT` runs the scenarios and sessions whose name has TEXT, `COMPAT_SHOW=1` prints what legacy
+//! did, `COMPAT_FRESH=1` gives every scenario namespaces of its own (otherwise rules and connections are
+//! flushed between them, for which bpftables needs `bpftables conntrack --flush`).
+//!
+//! A difference counts only if it is also seen in new namespaces, slowly; one that is not is noted on stderr.
+//!
 //! Scenarios are text ([`scenario`]); most live in `scenarios/*.txt`, tables of them are generated in
 //! [`matrix`]. `cargo run -p bpftables-compat-tests --bin scenario -- FILE` runs a file by hand.
 

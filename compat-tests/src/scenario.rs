@@ -10,7 +10,8 @@
 //! s reply len=4
 //! ```
 //! Before the rules: `@fresh` (own namespaces), `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
-//! `@counters nat|none` (compare only those), `@needs TYPE` (a device type of ip(8); not run, and said so, without it), `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
+//! `@counters nat|none` (compare only those), `@needs TYPE` (a device type of ip(8); not run, and said so, without it),
+//! `@differs REASON` (a deliberate difference: bpftables must not be equal here), `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
 //!
 //! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
 //! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame
@@ -64,6 +65,8 @@ pub struct Scenario {
     pub setup: Vec<(String, Step)>,
     /// Needs namespaces of its own.
     pub fresh: bool,
+    /// Why bpftables differs here on purpose; the scenario fails once it does not.
+    pub differs: Option<String>,
     /// A device type (of ip(8)) that a kernel may not have.
     pub needs: Option<String>,
     /// Ports are random: those that no step names are shown as `*`, or as the range here when they lie in it.
@@ -140,6 +143,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
                 "mask-ports" => s.mask_ports = Some((0, 0)),
                 "counters nat" => s.counters = Counters::Nat,
                 "counters none" => s.counters = Counters::None,
+                other if other.starts_with("differs ") => s.differs = Some(other[8..].to_owned()),
                 other if other.starts_with("needs ") => s.needs = Some(other[6..].to_owned()),
                 other if other.starts_with("mask-ports ") => {
                     let (a, b) = other[11..].split_once('-').ok_or("mask-ports FROM-TO")?;
