@@ -226,11 +226,19 @@ impl<'a> Reader<'a> {
         let Some(body) = line.strip_prefix(b"[") else { return Ok(line) };
         let need = |what| ParseError::Parameter(format!("Bad line {}: need {what}", self.line));
         let close = body.iter().position(|byte| *byte == b']').ok_or_else(|| need("]"))?;
-        let mut pieces = body.splitn(2, |byte| *byte == b':').map(|piece| {
-            piece.split(|byte| *byte == b']').next().unwrap_or_default()
-        });
-        let packets = pieces.next().filter(|piece| !piece.is_empty()).ok_or_else(|| need(":"))?;
-        let bytes = pieces.next().filter(|piece| !piece.is_empty()).ok_or_else(|| need("]"))?;
+        // Legacy cuts with strtok: separators before a piece are skipped, and a piece may go on to the end of the line.
+        let pieces = &body[body.iter().take_while(|byte| **byte == b':').count()..];
+        if pieces.is_empty() {
+            return Err(need(":"));
+        }
+        let colon = pieces.iter().position(|byte| *byte == b':').unwrap_or(pieces.len());
+        let (packets, after) = pieces.split_at(colon);
+        let after = after.get(1..).unwrap_or_default();
+        let bytes = &after[after.iter().take_while(|byte| **byte == b']').count()..];
+        if bytes.is_empty() {
+            return Err(need("]"));
+        }
+        let bytes = bytes.split(|byte| *byte == b']').next().unwrap_or_default();
         if self.options.counters {
             args.push("--set-counters".to_owned());
             args.push(text(packets)?);
