@@ -101,7 +101,7 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	struct bt_ctx *x = ctx_();
 	struct bt_conn *c;
 	struct bt_tuple key;
-	__u32 n, i, val, secs, kind;
+	__u32 n, i, val, secs, kind, old;
 
 	ARG_USED(skb);
 	if (!x || !ctl)
@@ -150,6 +150,9 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 		n = bt_ct_lookup(0);
 		return n ? n >> 1 : -STAT_DROP_TABLE_FULL;
 	}
+	old = __sync_fetch_and_or(&c->status, ST_KEY_ORIG);
+	if (!(old & ST_LIVE) || (old & ST_REAPED))
+		bpf_map_delete_elem(&bt_tuples, &key);
 	stat_add(STAT_CONN_NEW);
 	return n;
 }

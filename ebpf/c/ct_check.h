@@ -29,7 +29,7 @@ static long sum_cb(__u32 n, void *data)
 {
 	struct __sk_buff *skb = *(struct __sk_buff **)data;
 	struct bt_ctx *x = ctx_();
-	__u32 len;
+	__u32 len, words;
 	__s64 s;
 
 	if (!x)
@@ -38,19 +38,24 @@ static long sum_cb(__u32 n, void *data)
 	if (!len)
 		return 1;
 	if (len >= sizeof(x->buf)) {
-		len = sizeof(x->buf);
+		words = len = sizeof(x->buf);
 		if (bpf_skb_load_bytes(skb, x->c_at, x->buf, sizeof(x->buf)))
 			goto bad;
 	} else {
-		__builtin_memset(x->buf, 0, sizeof(x->buf));
-		len &= sizeof(x->buf) - 1;
+		words = (len + 3) & (sizeof(x->buf) - 4);
+		if (!words)
+			words = sizeof(x->buf);
+		*(__u32 *)(x->buf + ((words - 4) & (sizeof(x->buf) - 4))) = 0;
 		barrier_var(len);
 		if (len < 1 || len > 255)
 			return 1;
 		if (bpf_skb_load_bytes(skb, x->c_at, x->buf, len))
 			goto bad;
 	}
-	s = bpf_csum_diff(NULL, 0, (void *)x->buf, sizeof(x->buf), x->c_sum);
+	barrier_var(words);
+	if (words > sizeof(x->buf))
+		return 1;
+	s = bpf_csum_diff(NULL, 0, (void *)x->buf, words, x->c_sum);
 	if (s < 0)
 		goto bad;
 	x->c_sum = s;

@@ -8,7 +8,14 @@
  *
  * There are no timers. A connection past its time is ended by whoever meets it: a lookup, or the scan of a few slots that each
  * creation does. Ended numbers rest GRACE in a queue before they are used again, so a program on another CPU that still holds one
- * reads old data, never another connection's. */
+ * reads old data, never another connection's.
+ *
+ * What user space does:
+ * - sizes: bt_conns and bt_free_conns max_conns + max_conns / 4, bt_tuples 3 * max_conns; control.max_conns is the limit.
+ * - lists: slots whose status has ST_LIVE and ST_CONFIRMED, not ST_DYING, and whose `expires` is to come (CLOCK_MONOTONIC).
+ * - ends a connection (flush; UDP whose rule `dnat_slot` is gone; masqueraded by a device that lost its address): an atomic or of
+ *   ST_DYING into `status` through the mapping, nothing else. The programs never follow it again, and free it when they meet it.
+ *   Slots that are not ST_LIVE must not be touched. */
 #pragma once
 
 #include "ct_state.h"
@@ -17,6 +24,7 @@
 #define ST_REAPED (1u << 17)    /* keys are being removed */
 #define ST_KEY_REPLY (1u << 18) /* the reply key is in the table */
 #define ST_KEY_MID (1u << 19)   /* the key between translations is */
+#define ST_KEY_ORIG (1u << 20)  /* the original key is */
 #define ST_NAT_BITS (ST_SRC_NAT | ST_DST_NAT)
 /* What an ended connection keeps, for the packets that still carry it. */
 #define ST_KEPT (ST_SEEN_REPLY | ST_ASSURED | ST_CONFIRMED | ST_NAT_BITS | ST_SRC_NAT_DONE | ST_DST_NAT_DONE)
@@ -88,7 +96,7 @@ struct bt_ctx {
 	struct bt_nat_params r;
 	/* Checksums. */
 	__u32 c_sum, c_at, c_left;
-	__u8 buf[256];
+	__u8 buf[256] __attribute__((aligned(8)));
 };
 
 struct {
@@ -149,14 +157,15 @@ static __always_inline void tuple_invert(struct bt_tuple *to, const struct bt_tu
 	*to = r;
 }
 
-static __always_inline void key_delete(const struct bt_tuple *t, __u32 i, __u8 kind)
+/* Removes the key of a connection's tuple if it still leads there. */
+static __always_inline void key_delete(const struct bt_tuple *t, __u32 val, __u8 kind)
 {
 	struct bt_tuple k = *t;
 	__u32 *v;
 
 	k.pad[0] = kind;
 	v = bpf_map_lookup_elem(&bt_tuples, &k);
-	if (v && *v >> 1 == i)
+	if (v && *v == val)
 		bpf_map_delete_elem(&bt_tuples, &k);
 }
 
@@ -196,11 +205,14 @@ __noinline int bt_ct_reap(__u32 i)
 	old = __sync_fetch_and_or(&c->status, ST_DYING | ST_REAPED);
 	if (!(old & ST_LIVE) || (old & ST_REAPED))
 		return 0;
-	key_delete(&c->orig, i, 0);
-	key_delete(&c->reply, i, 0);
+	/* Keys that it has are its own; the pads of its tuples are zero. */
+	if (old & ST_KEY_ORIG)
+		bpf_map_delete_elem(&bt_tuples, &c->orig);
+	if (old & ST_KEY_REPLY)
+		bpf_map_delete_elem(&bt_tuples, &c->reply);
 	if (old & ST_KEY_MID) {
 		mid_tuple(&mid, c);
-		key_delete(&mid, i, KEY_MID);
+		key_delete(&mid, i << 1, KEY_MID);
 	}
 	c->expires = bpf_ktime_get_ns() + CT_GRACE;
 	__sync_lock_test_and_set(&c->status, old & ST_KEPT);
@@ -215,7 +227,7 @@ __noinline int bt_ct_lookup(__u32 kind)
 	struct bt_ctx *x = ctx_();
 	struct bt_tuple k;
 	struct bt_conn *c;
-	__u32 *v, val;
+	__u32 *v, val, status;
 
 	if (!x)
 		return 0;
@@ -228,8 +240,13 @@ __noinline int bt_ct_lookup(__u32 kind)
 	c = bt_conn_at(val >> 1);
 	if (!c)
 		return 0;
-	if (!(c->status & ST_LIVE))
+	status = c->status;
+	if (!(status & ST_LIVE) || (!kind && (status & ST_CONFIRMED) && !tuple_eq(val & 1 ? &c->reply : &c->orig, &k))) {
+		/* Left behind by a race of an end with a claim. */
+		if (!(status & ST_DYING))
+			key_delete(&k, val, kind);
 		return 0;
+	}
 	if (ct_dead(c, x->now)) {
 		bt_ct_reap(val >> 1);
 		return 0;
@@ -266,7 +283,9 @@ static long scan_cb(__u32 n, void *data)
 	/* Full: one that is not assured, or a TCP connection that is closing, makes room. */
 	soft = !(c->status & ST_ASSURED) ||
 	       (c->orig.proto == IPPROTO_TCP && c->tcp_state >= 4 && c->tcp_state <= 8);
-	if (soft && (c->status & ST_CONFIRMED) && bt_ct_reap(i)) {
+	/* An unconfirmed one is a packet under way; after a second it hardly is. */
+	soft = soft && ((c->status & ST_CONFIRMED) || x->now - c->born > SEC_NS);
+	if (soft && bt_ct_reap(i)) {
 		stat_add(STAT_CONN_EARLY_DROP);
 		x->n_found++;
 		return 1;

@@ -149,7 +149,7 @@ __noinline int bt_nat_try(__u32 unused)
 {
 	struct bt_ctx *x = ctx_();
 	struct bt_tuple k;
-	struct bt_conn *c, *o;
+	struct bt_conn *c;
 	__u32 *v, turn;
 
 	ARG_USED(unused);
@@ -170,9 +170,9 @@ __noinline int bt_nat_try(__u32 unused)
 		}
 		if (*v >> 1 == x->n_conn)
 			return 1;
-		o = bt_conn_at(*v >> 1);
-		if (!o || !ct_dead(o, x->now) || !bt_ct_reap(*v >> 1))
-			return 0;
+		x->t = k;
+		if (bt_ct_lookup(0) || bpf_map_lookup_elem(&bt_tuples, &k))
+			return 0; /* alive */
 	}
 	return 0;
 }
@@ -398,7 +398,7 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	struct bt_nat_src_key sk = {};
 	struct bt_tuple cur, mid;
 	struct bt_conn *c;
-	__u32 i, set = done, val, *v;
+	__u32 i, set = done, val, old;
 	int r = 0;
 
 	if (!p || !x || !p->ct || (p->ctinfo != CI_NEW && p->ctinfo != CI_RELATED))
@@ -428,9 +428,7 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 			/* Taken early so that FORWARD finds the packet; if another has it, the source's turn resolves that. */
 			key_claim_reply(c, &c->reply, i);
 		} else if (c->status & ST_DST_NAT) {
-			v = bpf_map_lookup_elem(&bt_tuples, &mid);
-			if (v && *v == (i << 1 | 1))
-				bpf_map_delete_elem(&bt_tuples, &mid);
+			key_delete(&mid, i << 1 | 1, 0);
 		}
 	}
 	if (p->nat_target == TG_MASQUERADE)
@@ -450,7 +448,9 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 		sk.proto = c->orig.proto;
 		bpf_map_update_elem(&bt_nat_srcs, &sk, &i, BPF_ANY);
 	}
-	__sync_fetch_and_or(&c->status, set);
+	old = __sync_fetch_and_or(&c->status, set);
+	if (!(old & ST_LIVE) || (old & ST_REAPED))
+		key_delete(&c->reply, i << 1 | 1, 0);
 out:
 	ct_unlock(c);
 	return r;

@@ -470,15 +470,21 @@ __noinline int bt_tcp_packet(struct __sk_buff *skb, __u32 i, __u32 dir)
 {
 	struct bt_control *ctl = control();
 	struct bt_conn *c = bt_conn_at(i);
+	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
 	__u32 kill = 0;
 	int res;
 
 	ARG_USED(skb);
-	if (!ctl || !c || !x)
+	if (!ctl || !c || !x || !p)
 		return TCP_INVALID;
 	if (!ct_lock(c, i))
 		return TCP_ACCEPT;
+	/* Of a fragmented segment only the first part is seen: how far it reaches is not known. */
+	if (p->flags & P_MORE) {
+		c->side[0].flags |= TSF_LIBERAL;
+		c->side[1].flags |= TSF_LIBERAL;
+	}
 	res = tcp_locked(c, x, ctl, dir, &kill);
 	ct_unlock(c);
 	if (kill)
