@@ -110,7 +110,7 @@ pub fn our_binary() -> Result<PathBuf> {
         Ok(std::fs::canonicalize(path)?)
     } else {
         Err(format!(
-            "the binary under test is missing: {} (build it with `cargo build -p bpftables-shim`, or set BPFTABLES_BIN)",
+            "the binary under test is missing: {} (build it with `cargo build -p bpftables`, or set BPFTABLES_BIN)",
             path.display()
         )
         .into())
