@@ -126,7 +126,8 @@ impl LongOptions {
     }
 
     fn all(&self) -> impl Iterator<Item = (&'static str, Arg, Code, (usize, u32))> {
-        let own = LONG.iter().map(|(name, arg, letter)| (*name, *arg, Code::Own(*letter), (usize::MAX, *letter as u32)));
+        let own =
+            LONG.iter().map(|(name, arg, letter)| (*name, *arg, Code::Own(*letter), (usize::MAX, *letter as u32)));
         let extensions = self.groups.iter().rev().flat_map(|(group, options)| {
             options.iter().enumerate().map(|(index, (name, arg, id))| {
                 let arg = if *arg { Arg::Required } else { Arg::No };

@@ -69,6 +69,7 @@ Each has a short and a long form.
   --rename-chain
             -E old-chain new-chain
 \t\t\t\trename a chain, and what jumps to it
+
 Options:
 ";
 
@@ -334,8 +335,7 @@ REDIRECT target options:
  [--random]
 ";
 
-pub(crate) const NETMAP: &str =
-    "NETMAP target options:\n  --to address[/mask]\n\t\t\t\tthe network to map to.\n\n";
+pub(crate) const NETMAP: &str = "NETMAP target options:\n  --to address[/mask]\n\t\t\t\tthe network to map to.\n\n";
 
 pub(crate) const REJECT: &str = "\
 REJECT target options:

@@ -247,9 +247,7 @@ impl<'a> Parser<'a> {
                     }
                     let option = match letter {
                         Some(letter) => format!("-{letter}"),
-                        None => {
-                            self.getopt.word(self.getopt.index.saturating_sub(1)).unwrap_or_default().to_owned()
-                        }
+                        None => self.getopt.word(self.getopt.index.saturating_sub(1)).unwrap_or_default().to_owned(),
                     };
                     return Err(ParseError::Parameter(format!("unknown option \"{option}\"")));
                 }
@@ -516,19 +514,17 @@ impl<'a> Parser<'a> {
             None => self.getopt.take_plain(),
         };
         let bytes = bytes.ok_or_else(|| ParseError::parameter("--set-counters requires packet and byte counter"))?;
-        let packets = value::scan_u64(arg)
-            .ok_or_else(|| ParseError::parameter("--set-counters packet counter not numeric"))?;
-        let bytes = value::scan_u64(bytes)
-            .ok_or_else(|| ParseError::parameter("--set-counters byte counter not numeric"))?;
+        let packets =
+            value::scan_u64(arg).ok_or_else(|| ParseError::parameter("--set-counters packet counter not numeric"))?;
+        let bytes =
+            value::scan_u64(bytes).ok_or_else(|| ParseError::parameter("--set-counters byte counter not numeric"))?;
         self.counters = Counters { packets, bytes };
         Ok(())
     }
 
     fn interface(&mut self, name: &str) -> Result<IfacePattern, ParseError> {
         if name.len() >= 16 {
-            return Err(ParseError::Parameter(format!(
-                "interface name `{name}' must be shorter than 16 characters"
-            )));
+            return Err(ParseError::Parameter(format!("interface name `{name}' must be shorter than 16 characters")));
         }
         if name.contains(['/', ' ']) {
             self.notices.push(format!(
@@ -546,8 +542,7 @@ impl<'a> Parser<'a> {
         if self.invert {
             return Err(ParseError::parameter("unexpected ! flag before --match"));
         }
-        let builder = registry::find_match(name)?
-            .ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
+        let builder = registry::find_match(name)?.ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
         self.push_match(builder);
         Ok(())
     }
@@ -583,12 +578,8 @@ impl<'a> Parser<'a> {
 
     /// An option of a target or match: the target's, or the last match of that name.
     fn extension(&mut self, group: usize, index: usize, arg: Option<&str>) -> Result<(), ParseError> {
-        let mut cx = Cx {
-            names: self.names,
-            protocol: self.proto,
-            getopt: &mut self.getopt,
-            notices: &mut self.notices,
-        };
+        let mut cx =
+            Cx { names: self.names, protocol: self.proto, getopt: &mut self.getopt, notices: &mut self.notices };
         if group == EXTENSION_TARGET {
             if let Some(target) = &mut self.target {
                 return target.option(index, arg, self.invert, &mut cx);
@@ -659,17 +650,13 @@ impl<'a> Parser<'a> {
 
     fn addresses(&self) -> Result<(Vec<Address>, Vec<Address>), ParseError> {
         let list = |option: &Option<(String, bool)>| match option {
-            Some((text, invert)) => {
-                Ok((value::address_list(text, self.names)?, *invert))
-            }
+            Some((text, invert)) => Ok((value::address_list(text, self.names)?, *invert)),
             None => Ok((vec![(std::net::Ipv4Addr::UNSPECIFIED, std::net::Ipv4Addr::UNSPECIFIED)], false)),
         };
         let (sources, source_inverted) = list(&self.source)?;
         let (destinations, destination_inverted) = list(&self.destination)?;
         if (sources.len() > 1 || destinations.len() > 1) && (source_inverted || destination_inverted) {
-            return Err(ParseError::parameter(
-                "! not allowed with multiple source or destination IP addresses",
-            ));
+            return Err(ParseError::parameter("! not allowed with multiple source or destination IP addresses"));
         }
         let make = |list: Vec<_>, invert| list.into_iter().map(|pair| value::address_match(pair, invert)).collect();
         Ok((make(sources, source_inverted), make(destinations, destination_inverted)))
@@ -789,7 +776,11 @@ fn delete_number(text: &str) -> Result<u32, ParseError> {
         _ if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse::<i64>().unwrap_or(i64::MAX),
         _ => 0,
     };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as C stores a long in an unsigned int")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "as C stores a long in an unsigned int"
+    )]
     let number = number as u32;
     if number == 0 {
         return Err(ParseError::Parameter(format!("Invalid rule number `{text}'")));

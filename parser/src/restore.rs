@@ -182,8 +182,7 @@ impl<'a> Reader<'a> {
     fn chain_line(&self, rest: &[u8]) -> Result<Kind<'a>, ParseError> {
         let Options { program, counters: with_counters, .. } = self.options;
         let mut words = words(rest);
-        let invalid =
-            |what: &str| ParseError::Parameter(format!("{program}: line {} {what} invalid", self.line));
+        let invalid = |what: &str| ParseError::Parameter(format!("{program}: line {} {what} invalid", self.line));
         let name = text(words.next().ok_or_else(|| invalid("chain name"))?)?;
         if name.len() > MAX_NAME {
             return Err(ParseError::Parameter(format!("Invalid chain name `{name}' ({MAX_NAME} chars max)")));
@@ -216,8 +215,7 @@ impl<'a> Reader<'a> {
         }
         let rest = self.rule_counters(line, &mut args)?;
         split(rest, &mut args)?;
-        let invocation =
-            Invocation { family: self.options.family, restore: true, program: self.options.program };
+        let invocation = Invocation { family: self.options.family, restore: true, program: self.options.program };
         parse_command(&args, invocation, self.names)
     }
 

@@ -305,9 +305,7 @@ pub(crate) fn mark_mask(text: &str, extension: &str, option: &str) -> Result<(u3
 
 /// An address range bound: strictly dotted decimal (`inet_pton`).
 pub(crate) fn strict_address(text: &str) -> Result<IpAddr, ParseError> {
-    text.parse::<Ipv4Addr>()
-        .map(IpAddr::V4)
-        .map_err(|_| ParseError::Parameter(format!("Bad IP address \"{text}\"")))
+    text.parse::<Ipv4Addr>().map(IpAddr::V4).map_err(|_| ParseError::Parameter(format!("Bad IP address \"{text}\"")))
 }
 
 /// The address match of `-s` and `-d`; nothing when every address matches.

@@ -45,8 +45,7 @@ fn every_command_answers_as_legacy_does() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut count = 0;
     let mut wrong = String::new();
-    let mut files: Vec<_> =
-        folder.read_dir().expect("fixtures").map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<_> = folder.read_dir().expect("fixtures").map(|entry| entry.expect("an entry").path()).collect();
     files.sort();
     for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "txt")) {
         let text = std::fs::read_to_string(path).expect("a fixture");

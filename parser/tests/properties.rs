@@ -12,14 +12,7 @@ use std::collections::BTreeMap;
 use support::{TestNames, corpus, gunzip, restore, run, saved};
 
 fn options() -> Options<'static> {
-    Options {
-        family: Family::V4,
-        program: "iptables-restore",
-        counters: true,
-        noflush: false,
-        verbose: 0,
-        table: None,
-    }
+    Options { family: Family::V4, program: "iptables-restore", counters: true, noflush: false, verbose: 0, table: None }
 }
 
 fn maybe(part: impl Strategy<Value = String> + 'static) -> BoxedStrategy<String> {
@@ -81,8 +74,7 @@ fn protocol() -> BoxedStrategy<String> {
     let flags = proptest::sample::subsequence(vec!["FIN", "SYN", "RST", "PSH", "ACK", "URG"], 1..=6);
     prop_oneof![
         Just(String::new()),
-        (not(), any::<u8>())
-            .prop_map(|(not, n)| if n == 0 { String::new() } else { format!("{not}-p {n}") }),
+        (not(), any::<u8>()).prop_map(|(not, n)| if n == 0 { String::new() } else { format!("{not}-p {n}") }),
         (not(), ports(), not(), flags).prop_map(|(not, ports, not2, flags)| {
             format!("-p tcp -m tcp {not}--dport {ports} {not2}--tcp-flags ALL {}", flags.join(","))
         }),
@@ -172,14 +164,102 @@ proptest! {
 
 /// Words that get the parser further than bytes alone.
 const WORDS: &[&str] = &[
-    "-A", "-I", "-D", "-R", "-C", "-L", "-S", "-Z", "-P", "-N", "-X", "-E", "-F", "INPUT", "UC", "1", "0", "!", "-p", "tcp",
-    "udp", "icmp", "-m", "-j", "-g", "-s", "-d", "-i", "-o", "-f", "-c", "-w", "-W", "-t", "nat", "filter", "--dport",
-    "--sport", "80", "1:2", ":", "--tcp-flags", "SYN,ACK", "--syn", "state", "conntrack", "--ctstate", "NEW", "--ctexpire",
-    "5:", "mark", "--mark", "1/2", "/", "limit", "--limit", "5/", "recent", "--set", "--name", "statistic", "--mode",
-    "random", "--probability", "0.5", "multiport", "--ports", "1,2:3", "comment", "--comment", "DNAT", "--to",
-    "1.2.3.4-5.6.7.8:80-90/100", "REJECT", "--reject-with", "MARK", "--set-mark", "CONNMARK", "--save-mark", "CT",
-    "--notrack", "NETMAP", "10.0.0.0/24", "--", "-", "-h", "-V", "-4", "-6", "é", "", "--icmp-type", "3/4", "addrtype",
-    "--src-type", "LOCAL",
+    "-A",
+    "-I",
+    "-D",
+    "-R",
+    "-C",
+    "-L",
+    "-S",
+    "-Z",
+    "-P",
+    "-N",
+    "-X",
+    "-E",
+    "-F",
+    "INPUT",
+    "UC",
+    "1",
+    "0",
+    "!",
+    "-p",
+    "tcp",
+    "udp",
+    "icmp",
+    "-m",
+    "-j",
+    "-g",
+    "-s",
+    "-d",
+    "-i",
+    "-o",
+    "-f",
+    "-c",
+    "-w",
+    "-W",
+    "-t",
+    "nat",
+    "filter",
+    "--dport",
+    "--sport",
+    "80",
+    "1:2",
+    ":",
+    "--tcp-flags",
+    "SYN,ACK",
+    "--syn",
+    "state",
+    "conntrack",
+    "--ctstate",
+    "NEW",
+    "--ctexpire",
+    "5:",
+    "mark",
+    "--mark",
+    "1/2",
+    "/",
+    "limit",
+    "--limit",
+    "5/",
+    "recent",
+    "--set",
+    "--name",
+    "statistic",
+    "--mode",
+    "random",
+    "--probability",
+    "0.5",
+    "multiport",
+    "--ports",
+    "1,2:3",
+    "comment",
+    "--comment",
+    "DNAT",
+    "--to",
+    "1.2.3.4-5.6.7.8:80-90/100",
+    "REJECT",
+    "--reject-with",
+    "MARK",
+    "--set-mark",
+    "CONNMARK",
+    "--save-mark",
+    "CT",
+    "--notrack",
+    "NETMAP",
+    "10.0.0.0/24",
+    "--",
+    "-",
+    "-h",
+    "-V",
+    "-4",
+    "-6",
+    "é",
+    "",
+    "--icmp-type",
+    "3/4",
+    "addrtype",
+    "--src-type",
+    "LOCAL",
 ];
 
 #[test]
@@ -215,7 +295,8 @@ fn arbitrary_bytes_never_panic_in_a_restore() {
 
 #[test]
 fn bytes_that_are_no_text_are_refused_by_name() {
-    let items: Vec<_> = Reader::new(b"*filter\n-A INPUT -m comment --comment \xff\nCOMMIT\n", options(), &TestNames).collect();
+    let items: Vec<_> =
+        Reader::new(b"*filter\n-A INPUT -m comment --comment \xff\nCOMMIT\n", options(), &TestNames).collect();
     assert!(matches!(&items[1], Err(Error::Parse { line: 2, error: ParseError::NotUtf8(_) })), "{items:?}");
 }
 
@@ -225,7 +306,8 @@ fn saves_of_kube_proxy_come_back_byte_for_byte() {
     for services in [10, 1000] {
         let input = gunzip(&corpus.join(format!("kube-proxy/iptables-save-{services}.gz")));
         let text = String::from_utf8(input).expect("text");
-        let expected: String = text.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |all, line| all + line + "\n");
+        let expected: String =
+            text.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |all, line| all + line + "\n");
         let mut rules = Ruleset::new(Family::V4);
         let answer = restore(&mut rules, text.as_bytes(), true, false);
         assert_eq!((answer.code, answer.err.as_str()), (0, ""));
@@ -287,15 +369,21 @@ fn recorded_sessions_of_clients_are_read_or_refused_by_name() {
         let text = String::from_utf8(gunzip(&path)).expect("text");
         for line in text.lines() {
             let call: serde_json::Value = serde_json::from_str(line).expect("json");
-            let argv: Vec<String> =
-                call["argv"].as_array().expect("argv").iter().map(|arg| arg.as_str().expect("text").to_owned()).collect();
+            let argv: Vec<String> = call["argv"]
+                .as_array()
+                .expect("argv")
+                .iter()
+                .map(|arg| arg.as_str().expect("text").to_owned())
+                .collect();
             let program = argv[0].rsplit('/').next().unwrap_or_default();
             if !matches!(program, "iptables" | "iptables-legacy") {
                 continue;
             }
             let invocation = Invocation { family: Family::V4, restore: false, program: "iptables" };
             match parse_command(&argv[1..], invocation, &TestNames) {
-                Ok(_) | Err(ParseError::UnsupportedExtension { .. } | ParseError::UnsupportedOption { .. }) => read += 1,
+                Ok(_) | Err(ParseError::UnsupportedExtension { .. } | ParseError::UnsupportedOption { .. }) => {
+                    read += 1
+                }
                 Err(error) => assert_eq!(
                     call["exit"].as_i64().or(call["exit_code"].as_i64()).or(call["rc"].as_i64()),
                     Some(i64::from(error.exit_code())),

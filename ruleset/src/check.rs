@@ -107,9 +107,7 @@ pub fn check(table: &Table) -> Result<(), CheckError> {
             // The kernel's walk does not come to what stands after an unconditional verdict.
             let hooks = if number < reached { seen } else { 0 };
             check_rule(rule, table.kind, hooks).map_err(|problem| match problem {
-                Problem::Invalid(reason) => {
-                    CheckError::Invalid { chain: chain.name.clone(), rule: number + 1, reason }
-                }
+                Problem::Invalid(reason) => CheckError::Invalid { chain: chain.name.clone(), rule: number + 1, reason },
                 Problem::Range => CheckError::Range { chain: chain.name.clone(), rule: number + 1 },
             })?;
         }
@@ -162,14 +160,7 @@ impl<'a> Walk<'a> {
             reached.push(end);
         }
         let count = chains.len();
-        Self {
-            chains,
-            jumps,
-            reached,
-            seen: vec![0; count],
-            depth: vec![None; count],
-            on_path: vec![false; count],
-        }
+        Self { chains, jumps, reached, seen: vec![0; count], depth: vec![None; count], on_path: vec![false; count] }
     }
 
     /// Walks from a built-in chain without recursion; the depth of jumps below it.
@@ -323,7 +314,9 @@ mod tests {
         let mut table = Table::new(kind);
         let mut editor = Editor::new(&mut table);
         for (chain, target) in rules {
-            for name in [Some(*chain), Some(target.name()).filter(|_| matches!(target, Target::Jump(_) | Target::Goto(_)))] {
+            for name in
+                [Some(*chain), Some(target.name()).filter(|_| matches!(target, Target::Jump(_) | Target::Goto(_)))]
+            {
                 if let Some(name) = name
                     && !editor.is_chain(name)
                 {
@@ -365,15 +358,13 @@ mod tests {
         rules.push(("C16", Target::Goto("C17".into())));
         assert_eq!(check(&table(TableKind::Filter, &rules)), Ok(()), "a goto does not nest");
         rules.push(("C16", jump("C17")));
-        assert_eq!(
-            check(&table(TableKind::Filter, &rules)),
-            Err(CheckError::TooDeep { chain: "INPUT".into() })
-        );
+        assert_eq!(check(&table(TableKind::Filter, &rules)), Err(CheckError::TooDeep { chain: "INPUT".into() }));
     }
 
     #[test]
     fn a_shared_chain_is_held_to_every_hook_that_reaches_it() {
-        let masquerade = Target::Masquerade(crate::targets::Masquerade { ports: None, random: false, random_fully: false });
+        let masquerade =
+            Target::Masquerade(crate::targets::Masquerade { ports: None, random: false, random_fully: false });
         let rules = [("A", masquerade.clone()), ("POSTROUTING", jump("A"))];
         assert_eq!(check(&table(TableKind::Nat, &rules)), Ok(()));
         let rules = [("A", masquerade), ("POSTROUTING", jump("A")), ("OUTPUT", jump("A"))];

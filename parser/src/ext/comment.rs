@@ -5,8 +5,12 @@ use crate::error::ParseError;
 use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Comment;
 
-static SPEC: Spec =
-    Spec { name: "comment", options: &[Opt::value("comment", 0).mandatory()], checked: true, help: crate::help::COMMENT };
+static SPEC: Spec = Spec {
+    name: "comment",
+    options: &[Opt::value("comment", 0).mandatory()],
+    checked: true,
+    help: crate::help::COMMENT,
+};
 
 /// Reads `-m comment`.
 #[derive(Debug, Default)]

@@ -128,9 +128,7 @@ fn expires(text: &str) -> Result<(u32, u32), ParseError> {
     let mut count = 0;
     loop {
         if count == 2 {
-            return Err(ParseError::parameter(
-                "conntrack: Too many components for option \"--ctexpire\" (max: 2)\n",
-            ));
+            return Err(ParseError::parameter("conntrack: Too many components for option \"--ctexpire\" (max: 2)\n"));
         }
         let after = if rest.is_empty() || rest.starts_with(':') {
             values[count] = if count == 1 { max } else { min };
@@ -173,8 +171,8 @@ impl Extension for ConntrackBuilder {
         let info = &mut self.info;
         match id {
             CTSTATE => {
-                let bits = words(arg, STATES)
-                    .map_err(|rest| ParseError::Parameter(format!("Bad ctstate \"{rest}\"")))?;
+                let bits =
+                    words(arg, STATES).map_err(|rest| ParseError::Parameter(format!("Bad ctstate \"{rest}\"")))?;
                 info.state = Some((CtStates(bits), invert));
             }
             CTPROTO => {
@@ -197,8 +195,8 @@ impl Extension for ConntrackBuilder {
             REPLSRCPORT => info.repl_src_port = ports(id, arg, invert, cx)?,
             REPLDSTPORT => info.repl_dst_port = ports(id, arg, invert, cx)?,
             CTSTATUS => {
-                let bits = words(arg, STATUSES)
-                    .map_err(|rest| ParseError::Parameter(format!("Bad ctstatus \"{rest}\"")))?;
+                let bits =
+                    words(arg, STATUSES).map_err(|rest| ParseError::Parameter(format!("Bad ctstatus \"{rest}\"")))?;
                 info.status = Some((CtStatus(u8::try_from(bits).unwrap_or(0)), invert));
             }
             CTEXPIRE => {
@@ -256,9 +254,7 @@ impl Extension for StateBuilder {
     fn option(&mut self, _: u8, arg: &str, invert: bool, _: u32, _: &mut Cx<'_, '_>) -> Result<(), ParseError> {
         self.states = words(arg, &STATES[..5]).map_err(|rest| {
             if rest.is_empty() {
-                ParseError::parameter(
-                    "\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED",
-                )
+                ParseError::parameter("\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED")
             } else {
                 ParseError::Parameter(format!("Bad state \"{rest}\""))
             }

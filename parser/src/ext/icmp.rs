@@ -45,10 +45,9 @@ fn type_and_codes(text: &str) -> Result<(u8, u8, u8), ParseError> {
     let mut named = TYPE_NAMES.iter().filter(|entry| abbreviates(text, entry.0));
     if let Some(first) = named.next() {
         return match named.next() {
-            Some(second) => Err(ParseError::Parameter(format!(
-                "Ambiguous ICMP type `{text}': `{}' or `{}'?",
-                first.0, second.0
-            ))),
+            Some(second) => {
+                Err(ParseError::Parameter(format!("Ambiguous ICMP type `{text}': `{}' or `{}'?", first.0, second.0)))
+            }
             None => Ok((first.1, first.2, first.3)),
         };
     }

@@ -36,11 +36,13 @@ fn cost(text: &str) -> Result<u32, ParseError> {
     let seconds = match text.split_once('/') {
         None => 1,
         Some((_, "")) => return Err(bad()),
-        Some((_, unit)) => [("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400)]
-            .into_iter()
-            .find(|(word, _)| abbreviates(unit, word))
-            .ok_or_else(bad)?
-            .1,
+        Some((_, unit)) => {
+            [("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400)]
+                .into_iter()
+                .find(|(word, _)| abbreviates(unit, word))
+                .ok_or_else(bad)?
+                .1
+        }
     };
     #[expect(clippy::cast_sign_loss, reason = "legacy keeps the number as it is in an unsigned one")]
     let rate = atoi(text) as u32;

@@ -208,9 +208,7 @@ impl<Out> Instance<dyn Extension<Out = Out>> {
 
 /// "bad value for option, or out of range".
 pub(crate) fn out_of_range(extension: &str, option: &str, min: u64, max: u64) -> ParseError {
-    ParseError::Parameter(format!(
-        "{extension}: bad value for option \"--{option}\", or out of range ({min}-{max}).\n"
-    ))
+    ParseError::Parameter(format!("{extension}: bad value for option \"--{option}\", or out of range ({min}-{max}).\n"))
 }
 
 /// A 32-bit number in a range.

@@ -49,9 +49,9 @@ fn protocol_name(protocol: (u8, bool)) -> Result<&'static str, ParseError> {
         (136, _) => Ok("udplite"),
         (132, _) => Ok("sctp"),
         (33, _) => Ok("dccp"),
-        (0, _) => Err(ParseError::parameter(
-            "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'",
-        )),
+        (0, _) => {
+            Err(ParseError::parameter("multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'"))
+        }
         _ => Err(ParseError::parameter(ONLY)),
     }
 }

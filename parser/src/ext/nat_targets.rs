@@ -234,4 +234,3 @@ impl Extension for NetmapBuilder {
         Ok(Target::Netmap(Netmap { addr: IpAddr::V4(self.addr), mask: IpAddr::V4(self.mask) }))
     }
 }
-

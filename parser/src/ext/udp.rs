@@ -29,8 +29,7 @@ pub(crate) struct UdpBuilder {
 
 impl Default for UdpBuilder {
     fn default() -> Self {
-        let info =
-            Udp { sport: PortRange::ANY, invert_sport: false, dport: PortRange::ANY, invert_dport: false };
+        let info = Udp { sport: PortRange::ANY, invert_sport: false, dport: PortRange::ANY, invert_dport: false };
         Self { info }
     }
 }

@@ -5,9 +5,7 @@
 use bpftables_parser::restore::{self, Kind, Reader};
 use bpftables_parser::{Command, Invocation, Names, ParseError, RuleSpec, Verb, parse_command_noticing};
 use bpftables_ruleset::text::{list, save};
-use bpftables_ruleset::{
-    EditError, Editor, Family, NoCounters, Ruleset, TableKind, check,
-};
+use bpftables_ruleset::{EditError, Editor, Family, NoCounters, Ruleset, TableKind, check};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! `-m connmark`: the connection's mark (no connection: no match, `!` or not) AND `mask` equals `value`.
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m connmark`: the connection's mark (no connection: no match, `!` or not) AND `mask` equals `value`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! `-m conntrack` (xt_conntrack.c, struct xt_conntrack_mtinfo3). A field that is `None` is not asked. The flag in each pair is `!`.
 
-use crate::text::{ListContext, Text};
-use std::fmt;
 use super::{CtStates, CtStatus};
 use crate::addr::{AddrMatch, PortRange};
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m conntrack` (xt_conntrack.c, struct xt_conntrack_mtinfo3). A field that is `None` is not asked. The flag in each pair is `!`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

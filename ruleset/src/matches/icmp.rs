@@ -1,8 +1,8 @@
 //! `-m icmp` (ip_tables.c, struct ipt_icmp).
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m icmp` (ip_tables.c, struct ipt_icmp).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! `-m limit` (xt_limit.c).
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m limit` (xt_limit.c).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! `-m mark`: the packet's mark AND `mask` equals `value`.
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m mark`: the packet's mark AND `mask` equals `value`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

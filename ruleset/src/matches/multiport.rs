@@ -1,9 +1,9 @@
 //! `-m multiport` (xt_multiport.c, rev 1).
 
-use crate::text::{ListContext, Text};
-use std::fmt;
 use crate::addr::PortRange;
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m multiport`: up to 15 ports, a range counting as two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! `-m state` (xt_state.c, struct xt_state_info): INVALID NEW ESTABLISHED RELATED UNTRACKED.
 
-use crate::text::{ListContext, Text};
-use std::fmt;
 use super::CtStates;
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m state` (xt_state.c, struct xt_state_info): INVALID NEW ESTABLISHED RELATED UNTRACKED.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

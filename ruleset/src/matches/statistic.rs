@@ -1,8 +1,8 @@
 //! `-m statistic` (xt_statistic.c).
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m statistic`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! `-m tcp` (xt_tcpudp.c, struct xt_tcp).
 
-use crate::text::{ListContext, Text};
-use std::fmt;
 use crate::addr::PortRange;
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m tcp` (xt_tcpudp.c, struct xt_tcp).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! `-m udp` (xt_tcpudp.c, struct xt_udp).
 
-use crate::text::{ListContext, Text};
-use std::fmt;
 use crate::addr::PortRange;
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-m udp` (xt_tcpudp.c, struct xt_udp).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

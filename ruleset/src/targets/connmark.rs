@@ -1,8 +1,8 @@
 //! `-j CONNMARK` (xt_connmark.c, rev 2).
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-j CONNMARK`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

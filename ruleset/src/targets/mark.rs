@@ -1,8 +1,8 @@
 //! `-j MARK` (xt_mark.c, rev 2): mark = (mark AND NOT `mask`) XOR `value`.
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-j MARK` (xt_mark.c, rev 2): mark = (mark AND NOT `mask`) XOR `value`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! `-j MASQUERADE` (xt_MASQUERADE.c).
 
-use crate::text::{ListContext, Text};
-use std::fmt;
 use crate::addr::PortRange;
+use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `-j MASQUERADE` (xt_MASQUERADE.c).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! The range of `-j SNAT --to-source` and `-j DNAT --to-destination` (struct nf_nat_range2).
 
-use std::fmt;
 use crate::addr::PortRange;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::IpAddr;
 
 /// The range of `-j SNAT --to-source` and `-j DNAT --to-destination` (struct nf_nat_range2).
@@ -47,8 +47,7 @@ impl NatRange {
             write!(out, " {option}")?;
             self.write_range(out)?;
         }
-        let flags =
-            [(self.random, "random"), (self.random_fully, "random-fully"), (self.persistent, "persistent")];
+        let flags = [(self.random, "random"), (self.random_fully, "random-fully"), (self.persistent, "persistent")];
         for (_, name) in flags.into_iter().filter(|(given, _)| *given) {
             write!(out, " {flag}{name}")?;
         }

@@ -1,8 +1,8 @@
 //! `-j REJECT` (ipt_REJECT.c).
 
 use crate::text::{ListContext, Text};
-use std::fmt;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// `--reject-with`, numbered as `enum ipt_reject_with` where used by the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -68,9 +68,7 @@ impl ListContext<'_> {
     /// An address by its host's name, unless `-n`.
     pub(crate) fn write_address(&self, addr: IpAddr, out: &mut dyn fmt::Write) -> fmt::Result {
         let name = match addr {
-            IpAddr::V4(addr) if !self.numeric => {
-                self.names.host_name(addr).or_else(|| self.names.network_name(addr))
-            }
+            IpAddr::V4(addr) if !self.numeric => self.names.host_name(addr).or_else(|| self.names.network_name(addr)),
             _ => None,
         };
         match name {
