@@ -117,3 +117,35 @@ impl RuleSet {
         tagged(vecref::VEC, lines.intern(&content))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Image;
+    use crate::interp::search;
+    use bpftables_abi::image::{Header, MAX_CHAIN_RULES};
+    use zerocopy::FromZeros;
+
+    #[test]
+    fn vectors_of_every_length_read_back_as_they_were() {
+        for (size, step) in [(40usize, 1usize), (513, 7), (9_000, 3), (MAX_CHAIN_RULES, 1), (MAX_CHAIN_RULES, 1_531)] {
+            let mut lines = Lines::default();
+            lines.reserve(3);
+            let mut set = RuleSet::new(size);
+            // A hole in the middle leaves empty blocks and empty summary words.
+            let want: Vec<u32> =
+                (1..size as u32).step_by(step).filter(|r| !(30_000..70_000).contains(r)).collect();
+            want.iter().for_each(|rule| set.insert(*rule));
+            let at = set.vecref(&mut lines);
+            set.insert(0);
+            set.remove(want[0]);
+            let changed = set.vecref(&mut lines);
+            let mut image = Image { lines: lines.into_lines(), states: vec![], recent: vec![], warnings: vec![] };
+            let header = Header { lines: image.lines.len() as u32, ..Header::new_zeroed() };
+            image.set_header(&header);
+            assert_eq!(search::rules(&image, at).unwrap().unwrap(), want);
+            let after: Vec<u32> = std::iter::once(0).chain(want[1..].iter().copied()).collect();
+            assert_eq!(search::rules(&image, changed).unwrap().unwrap(), after);
+        }
+    }
+}

@@ -1,10 +1,10 @@
 //! Whole images: errors, structure, sizes.
 
-use crate::interp::{Pick, candidates, search};
+use crate::interp::{Pick, candidates, search, traverse};
 use crate::testgen::{self, Header};
 use crate::{CompileError, Image, Options, compile, explain, verify};
 use bpftables_abi::image::{BASES_LINE, Chain as Descriptor, TABLES, chain_kind};
-use bpftables_ruleset::eval::{Ct, Packet};
+use bpftables_ruleset::eval::{self, Ct, Packet, Simulated, Verdict};
 use bpftables_ruleset::matches::{Limit, Match, Tcp};
 use bpftables_ruleset::{
     AddrMatch, Chain, Family, Hook, IfacePattern, IpMatch, PortRange, Rule, Ruleset, Slot, TableKind, Target,
@@ -233,4 +233,34 @@ fn the_verifier_finds_a_reference_that_points_nowhere() {
     chain.hash_table = image.header().lines;
     image.lines[at] = crate::Line(zerocopy::transmute!(chain));
     assert!(verify::verify(&image).is_err());
+}
+
+#[test]
+fn a_rule_that_drops_in_its_tcp_options_is_not_hidden_by_what_it_asks_later() {
+    let port = |p| PortRange { lo: p, hi: p };
+    let with_option = match tcp(PortRange::ANY, PortRange::ANY, false) {
+        Match::Tcp(t) => Match::Tcp(Tcp { option: 5, ..t }),
+        other => other,
+    };
+    let ip = IpMatch { proto: Some((6, false)), ..IpMatch::default() };
+    let rule = |matches: Vec<Match>| Rule { ip: ip.clone(), matches, ..plain(Target::Accept) };
+    let later = tcp(PortRange::ANY, port(443), false);
+    let mut rules = vec![rule(vec![with_option, later])];
+    rules.extend((1..20).map(|p| rule(vec![tcp(PortRange::ANY, port(p), false)])));
+    let ruleset = ruleset(rules, vec![]);
+    let image = compile(&ruleset, &Options::default()).unwrap();
+    assert_eq!(input_chain(&image).kind, chain_kind::BITVEC);
+    let src = Ipv4Addr::LOCALHOST;
+    // Two words of options are announced, one is there.
+    let (options, cut) = (vec![1; 8], 24);
+    let header = Header {
+        proto: 6, src, dst: src, sport: 1, dport: 80, flags: 2, options, ip_options: 0, fragment: 0, cut, ttl: 9,
+    };
+    let data = testgen::packet_bytes(&header);
+    let mut packet = Packet { data, iif: None, oif: None, local: false, mark: 0, ct: Ct::None };
+    let mut env = Simulated::default();
+    let want = eval::traverse(&ruleset, TableKind::Filter, Hook::Input, &mut packet.clone(), &mut env);
+    assert_eq!(want.verdict, Verdict::Hotdrop);
+    let got = traverse(&image, TableKind::Filter, Hook::Input, &mut packet, &mut env, Pick::Strict);
+    assert_eq!(got, Ok(want));
 }

@@ -19,7 +19,7 @@ pub(super) fn invert() -> impl Strategy<Value = bool> {
 
 pub(super) fn addr_match() -> impl Strategy<Value = AddrMatch> {
     let mask = prop_oneof![
-        4 => Just(32u8).prop_map(|l| mask_of(l)),
+        4 => Just(32u8).prop_map(mask_of),
         4 => (0u8..=32).prop_map(mask_of),
         1 => select(&[0xff00_00ffu32, 0x0000_00ff, 0xffff_fffe][..]),
     ];

@@ -91,7 +91,7 @@ fn header() -> impl Strategy<Value = Header> {
     let flags = prop_oneof![2 => Just(0x02u8), 2 => Just(0x10), 1 => any::<u8>()];
     let options = select(vec![vec![], vec![2, 4, 5, 180], vec![1, 1, 1, 0], vec![8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 4, 2]]);
     let fragment = prop_oneof![12 => Just(0u16), 1 => Just(1), 1 => Just(2), 1 => Just(100)];
-    let cut = prop_oneof![10 => Just(100usize), 1 => 0usize..24];
+    let cut = prop_oneof![10 => Just(100usize), 1 => 0usize..20, 1 => 20usize..32];
     let icmp = (select(&[0u8, 3, 8, 11, 255][..]), 0u8..6);
     ((proto, addr(), addr(), port(), port(), flags), (options, select(&[0u8, 0, 0, 4, 40][..]), fragment, cut, icmp, 1u8..255))
         .prop_map(|((proto, src, dst, sport, dport, flags), (options, ip_options, fragment, cut, icmp, ttl))| {
