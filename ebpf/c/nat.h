@@ -4,12 +4,13 @@
  * A reply tuple is claimed in the connection table by an insert that fails if it is taken, so no two connections can get one.
  * Addresses of devices are read where the kernel keeps them, so no mirror of them can be stale.
  *
- * Differs from legacy: a source port held by a TCP connection in TIME_WAIT is not taken over; SCTP ports are not rewritten (its
- * CRC covers them): such a packet is dropped with STAT_DROP_REWRITE. */
+ * Differs from legacy: a source port held by a TCP connection in TIME_WAIT is not taken over; the ports of a fragmented SCTP
+ * packet are not rewritten (its CRC needs the whole length): it is dropped with STAT_DROP_REWRITE. */
 #pragma once
 
 #include "ct_table.h"
 #include "ct_check.h"
+#include "nat_sctp.h"
 
 struct in_ifaddr___ct {
 	struct in_ifaddr___ct *ifa_next;
@@ -555,6 +556,19 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 	return icmp_put(skb, sum_at, at + (src ? 12 : 16), old, addr, 4);
 }
 
+/* Brings SCTP's sum up to a change of its ports (as stored). */
+static __always_inline int sctp_sum(struct __sk_buff *skb, const struct bt_pkt *p, const struct bt_ctx *x, __u32 diff)
+{
+	__u32 at = (__u32)p->l2len + p->ihl + 8, sum;
+
+	if (skb_summed(skb) == SUM_PARTIAL)
+		return 0; /* the device will make it */
+	if ((p->flags & P_MORE) || bpf_skb_load_bytes(skb, at, &sum, 4))
+		return -1;
+	sum ^= bt_crc32c_change(p->len - p->ihl, diff);
+	return bpf_skb_store_bytes(skb, at, &sum, 4, 0) ? -1 : 0;
+}
+
 #define NAT_ID 0x10000u
 
 /* Rewrites the packet's own source (`src`) or destination to addr, port (network order). ICMP: `id` is NAT_ID | identifier, or 0 for
@@ -603,7 +617,7 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 	} else if (port_at != ~0u) {
 		if (bpf_skb_load_bytes(skb, l4 + port_at, &oport, 2))
 			return -1;
-		if (oport != nport && p->proto == IPPROTO_SCTP)
+		if (oport != nport && p->proto == IPPROTO_SCTP && sctp_sum(skb, p, x, (__u32)(oport ^ nport) << (src ? 0 : 16)))
 			return -1;
 		if (sum_at) {
 			if (p->proto != IPPROTO_ICMP && old != addr &&
