@@ -152,7 +152,8 @@ impl<'a> Encoder<'a> {
             let (Some(b), Some(c)) = (net_order(*addr), net_order(*mask)) else {
                 return Err(CompileError::Internal("a connection address of another family".into()));
             };
-            self.ops.push(Op { op: op::CT_ADDR, flags: inv(*invert), a, b, c, d: 0 });
+            // These addresses are kept as written, with bits outside the mask.
+            self.ops.push(Op { op: op::CT_ADDR, flags: inv(*invert), a, b: b & c, c, d: 0 });
         }
         if let Some((proto, invert)) = ct.proto {
             self.ops.push(Op { op: op::CT_PROTO, flags: inv(invert), b: u32::from(proto), ..ZERO });

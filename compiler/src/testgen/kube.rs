@@ -108,3 +108,27 @@ pub fn kube_proxy(services: u32) -> Ruleset {
     }
     ruleset
 }
+
+/// `count` rules in FORWARD that each name addresses, ports and protocol, all different; slots assigned.
+#[must_use]
+pub fn five_tuples(count: u32) -> Ruleset {
+    let mut ruleset = Ruleset::new(Family::V4);
+    let table = ruleset.table_mut(TableKind::Filter);
+    table.builtin[1].rules = (0..count)
+        .map(|index| {
+            // An odd factor: all different, none in order.
+            let mixed = index.wrapping_mul(0x9e37_79b1);
+            let ip = IpMatch { src: host(mixed), dst: host(!mixed), proto: Some((6, false)), ..IpMatch::default() };
+            let ports = |p: u32| PortRange { lo: p as u16, hi: p as u16 };
+            let matches = match tcp(Some((mixed >> 16) as u16)) {
+                Match::Tcp(t) => vec![Match::Tcp(Tcp { sport: ports(mixed >> 3), ..t })],
+                other => vec![other],
+            };
+            Rule { slot: Slot(index + 3), ..Rule::new(ip, matches, Target::Drop) }
+        })
+        .collect();
+    for (slot, chain) in (0..).zip(&mut table.builtin) {
+        chain.slot = Slot(slot);
+    }
+    ruleset
+}

@@ -8,7 +8,7 @@ mod packets;
 mod pools;
 mod rules;
 
-pub use kube::kube_proxy;
+pub use kube::{five_tuples, kube_proxy};
 pub use packets::{Header, packet, packet_bytes};
 pub use pools::{ADDRS, DEVICES, addr_types};
 pub use rules::{many_rules, ruleset};
