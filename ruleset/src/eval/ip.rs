@@ -19,7 +19,7 @@ pub(super) fn holds(ip: &IpMatch, packet: &Packet) -> bool {
 /// An address against `ADDR/MASK`, with its `!`.
 pub(super) fn addr(m: &AddrMatch, addr: Ipv4Addr) -> bool {
     let (IpAddr::V4(want), IpAddr::V4(mask)) = (m.addr, m.mask) else { return false };
-    ((addr.to_bits() & mask.to_bits()) == want.to_bits()) != m.invert
+    ((addr.to_bits() & mask.to_bits()) == (want.to_bits() & mask.to_bits())) != m.invert
 }
 
 /// A hook without such a device has one without a name.
