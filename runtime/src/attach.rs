@@ -9,16 +9,32 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// Directions: the name of the pin, the attach type, and the programs by framing (Ethernet, raw).
 const DIRECTIONS: [(&str, u32, [&str; 2]); 2] =
     [("in", TCX_INGRESS, [PROGRAMS[0], PROGRAMS[2]]), ("out", TCX_EGRESS, [PROGRAMS[1], PROGRAMS[3]])];
 
+/// The programs that these devices need.
+pub(crate) fn needed(devices: &[Device]) -> Vec<&'static str> {
+    let raw = [Framing::Ethernet, Framing::Raw].map(|framing| {
+        let one = devices.iter().any(|device| device.coverage == Coverage::Attached(framing));
+        DIRECTIONS.into_iter().filter(move |_| one).map(move |(_, _, names)| names[usize::from(framing == Framing::Raw)])
+    });
+    raw.into_iter().flatten().collect()
+}
+
 /// Attaches the programs to every device that carries packets and has none of ours; gives the names of the devices that are new.
 pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<String>> {
+    let missing = |name: &&str| !installed.has_program(name);
+    let more: Vec<&str> = needed(devices).into_iter().filter(missing).collect();
+    if !more.is_empty() {
+        installed.load_more(&more)?;
+    }
     let mut programs: BTreeMap<&str, OwnedFd> = BTreeMap::new();
-    for name in PROGRAMS {
-        programs.insert(name, installed.program(name)?);
+    for name in needed(devices) {
+        let program = installed.program(name)?;
+        programs.insert(name, program.ok_or_else(|| EngineError::Internal(format!("program {name} vanished")))?);
     }
     let mut new = Vec::new();
     for device in devices {
@@ -73,7 +89,7 @@ fn cover_one(
     Ok(true)
 }
 
-fn open_link(pin: &std::path::Path) -> io::Result<Option<OwnedFd>> {
+fn open_link(pin: &Path) -> io::Result<Option<OwnedFd>> {
     match bpf::open_pinned(pin) {
         Ok(link) => Ok(Some(link)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -82,24 +98,39 @@ fn open_link(pin: &std::path::Path) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Removes links whose device is gone or carries no packets of its own any more (it became a bridge's port, say).
-pub(crate) fn prune(installed: &Installed, devices: &[Device]) -> Result<()> {
-    let doing = || "remove links of devices that are gone".to_owned();
-    for entry in fs::read_dir(installed.links()).doing(doing)? {
-        let entry = entry.doing(doing)?;
+pub(crate) fn prune(links: &Path, devices: &[Device]) -> io::Result<()> {
+    remove_links(links, |ifindex| {
+        devices.iter().any(|d| d.ifindex == ifindex && matches!(d.coverage, Coverage::Attached(_)))
+    })
+}
+
+/// Detaches all programs of ours.
+pub(crate) fn detach_all(links: &Path) -> io::Result<()> {
+    remove_links(links, |_| false)
+}
+
+fn remove_links(links: &Path, keep: impl Fn(u32) -> bool) -> io::Result<()> {
+    let entries = match fs::read_dir(links) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
         let name = entry.file_name();
         let ifindex: Option<u32> = name.to_str().and_then(|n| n.split_once('_')?.0.parse().ok());
-        let keep = ifindex.is_some_and(|ifindex| {
-            devices.iter().any(|d| d.ifindex == ifindex && matches!(d.coverage, Coverage::Attached(_)))
-        });
-        if !keep {
-            fs::remove_file(entry.path()).doing(doing)?;
+        if ifindex.is_some_and(&keep) {
+            continue;
         }
+        if let Some(link) = open_link(&entry.path())? {
+            bpf::detach_link(link.as_fd())?;
+        }
+        fs::remove_file(entry.path())?;
     }
     Ok(())
 }
 
 /// Whether a pinned link has lost its device: its namespace is gone, if the device is `lo`.
-pub(crate) fn is_defunct(pin: &std::path::Path) -> io::Result<bool> {
+pub(crate) fn is_defunct(pin: &Path) -> io::Result<bool> {
     match open_link(pin)? {
         None => Ok(false),
         Some(link) => Ok(bpf::link_info(link.as_fd())?.ifindex == 0),

@@ -19,6 +19,7 @@ use bpftables_ebpf::OBJECT_HASH;
 use bpftables_ruleset::{Counters, CounterView, Family, Ruleset, Slot, TableKind};
 use std::collections::HashMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// How often a reader looks again when commits overtake it.
@@ -167,10 +168,20 @@ impl Engine {
             return Ok(false);
         }
         // Links first: programs never run without their maps, and packets pass as soon as the rules go.
-        remove_tree(&dir.join("links")).doing(doing)?;
+        attach::detach_all(&dir.join("links")).doing(doing)?;
         sysctl::restore_lo(&dir)?;
         remove_tree(&dir).doing(doing)?;
         Ok(true)
+    }
+
+    /// A loaded program, for test runs.
+    ///
+    /// # Errors
+    /// `Internal` if no device needed it so far.
+    pub fn program(&mut self, name: &str) -> Result<OwnedFd> {
+        self.refresh()?;
+        let program = self.installed()?.map(|installed| installed.program(name)).transpose()?.flatten();
+        program.ok_or_else(|| EngineError::Internal(format!("program {name} is not loaded")))
     }
 
     /// The pins of this namespace, open.
@@ -308,7 +319,7 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     installed.set_slot4(slot);
 
     // It is done; what follows only clears up.
-    if let Err(error) = attach::prune(installed, &devices) {
+    if let Err(error) = attach::prune(&installed.links(), &devices) {
         tracing::warn!(%error, "links of devices that are gone stay pinned");
     }
     let uncovered =

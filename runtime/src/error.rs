@@ -54,6 +54,15 @@ pub enum EngineError {
         /// Our version.
         expected: u32,
     },
+    /// What is pinned was made by another build whose maps differ.
+    #[error(
+        "the rules of this network namespace were loaded by another build of bpftables, whose map {map} differs: save them with \
+         iptables-save, run `bpftables uninstall-hooks`, and restore them"
+    )]
+    UpgradeRefused {
+        /// The first map that differs.
+        map: String,
+    },
     /// The saved state in the kernel cannot be read.
     #[error("the ruleset kept in the kernel cannot be read: {what} (run `bpftables uninstall-hooks` to begin anew)")]
     Corrupt {

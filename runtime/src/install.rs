@@ -11,7 +11,7 @@ use crate::sys::mmap::Mapping;
 use crate::sysctl;
 use aya::maps::ProgramArray;
 use aya::programs::{Program, SchedClassifier};
-use aya::{Btf, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::maps::{self, Control};
 use bpftables_ebpf::{OBJECT, OBJECT_HASH};
@@ -24,6 +24,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Map of programs that programs call at their end; program `bt_tail_N` is its entry N.
 const TAILS: &str = "bt_tail";
+/// What such programs' names begin with.
+const TAIL: &str = "bt_tail_";
 /// Name of the symbolic link that tells the version.
 const VERSION: &str = "version";
 
@@ -66,9 +68,34 @@ impl Installed {
         typed(&self.dir, name)
     }
 
-    /// A pinned program.
-    pub(crate) fn program(&self, name: &str) -> Result<OwnedFd> {
-        bpf::open_pinned(&self.dir.join("progs").join(name)).doing(|| format!("open program {name}"))
+    /// A pinned map.
+    pub(crate) fn raw_map(&self, name: &str) -> Result<OwnedFd> {
+        open_map(&self.dir, name)
+    }
+
+    /// A pinned program; none if no device needed it yet.
+    pub(crate) fn program(&self, name: &str) -> Result<Option<OwnedFd>> {
+        match bpf::open_pinned(&self.dir.join("progs").join(name)) {
+            Ok(program) => Ok(Some(program)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).doing(|| format!("open program {name}")),
+        }
+    }
+
+    /// Whether a program is loaded already.
+    pub(crate) fn has_program(&self, name: &str) -> bool {
+        self.dir.join("progs").join(name).exists()
+    }
+
+    /// Loads programs that no device needed so far, on the pinned maps.
+    pub(crate) fn load_more(&self, programs: &[&str]) -> Result<()> {
+        let doing = || "open the pinned maps".to_owned();
+        let mut reuse = Vec::new();
+        for entry in fs::read_dir(self.dir.join("maps")).doing(doing)? {
+            let entry = entry.doing(doing)?;
+            reuse.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+        load(&self.dir, self.control().max_conns, &reuse, programs)
     }
 
     /// Where links are pinned.
@@ -126,14 +153,14 @@ where
 
 /// Loads the programs, pins everything and takes it into use; the caller holds the lock of all namespaces. Nothing is attached,
 /// and the live image is the empty one.
-pub(crate) fn create(home: &Home, lo_ifindex: u32) -> Result<Installed> {
+pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<Installed> {
     let building = home.building();
     let doing = || format!("make {}", home.display());
     remove_tree(&building).doing(doing)?;
     for dir in [building.clone(), building.join("maps"), building.join("progs"), building.join("links")] {
         fs::create_dir(dir).doing(doing)?;
     }
-    let result = fill(&building, lo_ifindex).and_then(|()| {
+    let result = fill(&building, lo_ifindex, programs).and_then(|()| {
         fs::rename(&building, home.dir()).doing(doing)?;
         Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))
     });
@@ -144,9 +171,9 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32) -> Result<Installed> {
     result
 }
 
-fn fill(dir: &Path, lo_ifindex: u32) -> Result<()> {
+fn fill(dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
     let max_conns = sysctl::max_conns();
-    load(dir, max_conns, &[])?;
+    load(dir, max_conns, &[], programs)?;
 
     let mut random = [0; 8];
     fs::File::open("/dev/urandom")
@@ -166,8 +193,51 @@ fn fill(dir: &Path, lo_ifindex: u32) -> Result<()> {
     std::os::unix::fs::symlink(version, dir.join(VERSION)).doing(|| "write the version".to_owned())
 }
 
-/// Loads all programs and pins them and their maps in `dir`. Maps named in `reuse` are taken from the given pins.
-pub(crate) fn load(dir: &Path, max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<()> {
+/// Loads the named programs and pins them and their maps in `dir`. Maps named in `reuse` are taken from the given pins. The verifier
+/// takes a good part of a second for each program, hence only those that are needed, side by side.
+pub(crate) fn load(dir: &Path, max_conns: u32, reuse: &[(String, PathBuf)], programs: &[&str]) -> Result<()> {
+    let mut ebpf = open_object(max_conns, reuse)?;
+    for name in programs {
+        if ebpf.program(name).is_none() {
+            return Err(EngineError::Internal(format!("the object has no program {name}")));
+        }
+    }
+    pin_maps(&ebpf, dir)?;
+    std::thread::scope(|scope| {
+        let wanted = ebpf.programs_mut().filter(|(name, _)| programs.contains(name) || name.starts_with(TAIL));
+        let loads: Vec<_> = wanted
+            .map(|(name, program)| {
+                scope.spawn(move || {
+                    let Program::SchedClassifier(classifier) = program else {
+                        return Err(EngineError::Internal(format!("program {name} is no classifier")));
+                    };
+                    load_program(name, classifier)?;
+                    let path = dir.join("progs").join(name);
+                    if path.exists() {
+                        return Ok(());
+                    }
+                    classifier.pin(&path).map_err(|e| load_error(&format!("pin program {name}"), &e))
+                })
+            })
+            .collect();
+        loads.into_iter().try_for_each(|load| {
+            load.join().unwrap_or_else(|_| Err(EngineError::Internal("a loading thread panicked".to_owned())))
+        })
+    })?;
+    if let Some(map) = ebpf.take_map(TAILS) {
+        let mut array = ProgramArray::try_from(map).map_err(|e| load_error("use map bt_tail", &e))?;
+        for (name, program) in ebpf.programs() {
+            let index = name.strip_prefix(TAIL).and_then(|n| n.parse().ok());
+            let (Some(index), Program::SchedClassifier(classifier)) = (index, program) else { continue };
+            let fd = classifier.fd().map_err(|e| load_error(&format!("use program {name}"), &e))?;
+            array.set(index, fd, 0).map_err(|e| load_error("fill map bt_tail", &e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the object's maps, or takes them from pins; its programs are not loaded yet.
+fn open_object(max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<Ebpf> {
     let btf = Btf::from_sys_fs().map_err(|e| EngineError::OldKernel {
         what: "reading the kernel's types from /sys/kernel/btf/vmlinux".to_owned(),
         source: io::Error::other(e.to_string()),
@@ -181,38 +251,21 @@ pub(crate) fn load(dir: &Path, max_conns: u32, reuse: &[(String, PathBuf)]) -> R
     for (name, path) in reuse {
         loader.map_pin_path(name, path);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|e| load_error("load the object", &e))?;
+    loader.load(OBJECT).map_err(|e| load_error("load the object", &e))
+}
 
+/// Makes the object's maps anew and pins them below `dir`, loading no program: for a comparison.
+pub(crate) fn make_maps(dir: &Path, max_conns: u32) -> Result<()> {
+    pin_maps(&open_object(max_conns, &[])?, dir)
+}
+
+/// Pins the maps that are not pinned there yet.
+fn pin_maps(ebpf: &Ebpf, dir: &Path) -> Result<()> {
     for (name, map) in ebpf.maps() {
         // Sections of constants are maps as well, held by their programs; a dot is not allowed in a pin's name.
         let path = dir.join("maps").join(name);
         if !name.starts_with('.') && !path.exists() {
             map.pin(&path).map_err(|e| load_error(&format!("pin map {name}"), &e))?;
-        }
-    }
-    let mut tails: Vec<(u32, String)> = Vec::new();
-    for (name, program) in ebpf.programs_mut() {
-        let Program::SchedClassifier(classifier) = program else {
-            return Err(EngineError::Internal(format!("program {name} is no classifier")));
-        };
-        load_program(name, classifier)?;
-        let path = dir.join("progs").join(name);
-        classifier.pin(&path).map_err(|e| load_error(&format!("pin program {name}"), &e))?;
-        if let Some(index) = name.strip_prefix("bt_tail_").and_then(|n| n.parse().ok()) {
-            tails.push((index, name.to_owned()));
-        }
-    }
-    if let Some(map) = ebpf.take_map(TAILS) {
-        let mut array = ProgramArray::try_from(map).map_err(|e| load_error("use map bt_tail", &e))?;
-        for (index, name) in tails {
-            let Some(Program::SchedClassifier(classifier)) = ebpf.program(&name) else { continue };
-            let fd = classifier.fd().map_err(|e| load_error(&format!("use program {name}"), &e))?;
-            array.set(index, fd, 0).map_err(|e| load_error("fill map bt_tail", &e))?;
-        }
-    }
-    for name in maps::PROGRAMS {
-        if ebpf.program(name).is_none() {
-            return Err(EngineError::Internal(format!("the object has no program {name}")));
         }
     }
     Ok(())

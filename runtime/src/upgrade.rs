@@ -3,23 +3,45 @@
 use crate::error::{Doing, EngineError, Result};
 use crate::install::{self, Installed};
 use crate::location::{Home, remove_tree};
-use crate::sys::bpf;
+use crate::sys::bpf::{self, MapInfo};
 use bpftables_abi::ABI_VERSION;
 use bpftables_ebpf::OBJECT_HASH;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-/// Maps whose content lives on. All others are scratch of the programs, and come new with them.
-const KEPT: [&str; 7] = [
-    bpftables_abi::maps::IMAGES,
-    bpftables_abi::maps::CONTROL,
-    bpftables_abi::maps::COUNTERS,
-    bpftables_abi::maps::ADDRS,
-    bpftables_abi::maps::CONNS,
-    bpftables_abi::maps::TUPLES,
-    bpftables_abi::maps::FREE_CONNS,
-];
+/// `BPF_MAP_TYPE_PERCPU_ARRAY`: scratch of the programs, which may come new.
+const PERCPU_ARRAY: u32 = 6;
+/// `BPF_MAP_TYPE_PROG_ARRAY`: holds programs, which come new.
+const PROG_ARRAY: u32 = 3;
+
+/// The pinned maps that the new programs go on with. What is laid out otherwise cannot be taken over, unless it is scratch.
+fn reusable(old: &Installed, building: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let doing = || "compare the pinned maps".to_owned();
+    let info = |path: &Path| bpf::open_pinned(path).and_then(|map| bpf::map_info(map.as_fd())).doing(doing);
+    let shape = |i: &MapInfo| (i.map_type, i.key_size, i.value_size, i.max_entries, i.map_flags);
+    install::make_maps(building, old.control().max_conns)?;
+    let mut reuse = Vec::new();
+    for entry in fs::read_dir(building.join("maps")).doing(doing)? {
+        let entry = entry.doing(doing)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pinned = old.dir.join("maps").join(&name);
+        if !pinned.exists() {
+            continue;
+        }
+        let (new, old) = (info(&entry.path())?, info(&pinned)?);
+        if new.map_type == PROG_ARRAY {
+            continue;
+        }
+        if shape(&new) == shape(&old) {
+            fs::remove_file(entry.path()).doing(doing)?;
+            reuse.push((name, pinned));
+        } else if new.map_type != PERCPU_ARRAY || old.map_type != PERCPU_ARRAY {
+            return Err(EngineError::UpgradeRefused { map: name });
+        }
+    }
+    Ok(reuse)
+}
 
 /// Loads our programs on the pinned maps and puts them into the links, one by one; rules, counters and connections stay. The caller
 /// holds the lock of all namespaces. Killed half-way it is done again by the next commit: the version changes last.
@@ -30,9 +52,9 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
     for dir in [building.clone(), building.join("maps"), building.join("progs")] {
         fs::create_dir(dir).doing(doing)?;
     }
-    let reuse: Vec<(String, PathBuf)> =
-        KEPT.iter().map(|name| ((*name).to_owned(), old.dir.join("maps").join(name))).collect();
-    install::load(&building, old.control().max_conns, &reuse)?;
+    let reuse = reusable(old, &building)?;
+    let programs: Vec<&str> = bpftables_abi::maps::PROGRAMS.into_iter().filter(|name| old.has_program(name)).collect();
+    install::load(&building, old.control().max_conns, &reuse, &programs)?;
 
     // The new programs first, at every link; then the pins that name them.
     for entry in fs::read_dir(old.links()).doing(doing)? {
@@ -58,7 +80,7 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
 /// Name of the pinned program with a number; when an upgrade was killed half-way it is one of ours already.
 fn program_of(old: &Installed, id: u32) -> Result<&'static str> {
     for name in bpftables_abi::maps::PROGRAMS {
-        let program = old.program(name)?;
+        let Some(program) = old.program(name)? else { continue };
         if bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id == id {
             return Ok(name);
         }

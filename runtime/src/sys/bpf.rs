@@ -26,9 +26,11 @@ enum Cmd {
     MapGetFdById = 14,
     ObjGetInfoByFd = 15,
     ProgQuery = 16,
+    MapLookupBatch = 24,
     MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
+    LinkDetach = 34,
 }
 
 /// `BPF_MAP_TYPE_ARRAY`.
@@ -268,6 +270,42 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
             }
         }
         Ok(keys)
+    }
+}
+
+impl<V: IntoBytes + FromBytes + Immutable + Clone> Map<u32, V> {
+    /// Looks at every element of an array, a few thousand by each call.
+    ///
+    /// # Errors
+    /// What the kernel says; EINVAL for a kind of map without batches.
+    pub fn each_batch(&self, mut look: impl FnMut(u32, &V)) -> io::Result<()> {
+        const BATCH: u32 = 4096;
+        let mut keys = vec![0_u32; BATCH as usize];
+        let mut values = vec![V::new_zeroed(); BATCH as usize];
+        let mut position = 0_u32;
+        let mut first = true;
+        loop {
+            let place = std::ptr::from_mut(&mut position).expose_provenance() as u64;
+            let mut attr = BatchAttr {
+                in_batch: if first { 0 } else { place },
+                out_batch: place,
+                keys: keys.as_mut_ptr().expose_provenance() as u64,
+                values: values.as_mut_ptr().expose_provenance() as u64,
+                count: BATCH,
+                map_fd: raw(self.fd.as_fd()),
+                elem_flags: 0,
+                flags: 0,
+            };
+            // The end is told by ENOENT, with what was left.
+            let more = found(bpf(Cmd::MapLookupBatch, &mut attr))?;
+            for (key, value) in keys.iter().zip(&values).take(attr.count as usize) {
+                look(*key, value);
+            }
+            if !more {
+                return Ok(());
+            }
+            first = false;
+        }
     }
 }
 
@@ -514,6 +552,17 @@ struct LinkUpdateAttr {
 pub fn update_link(link: BorrowedFd<'_>, prog: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = LinkUpdateAttr { link_fd: raw(link), new_prog_fd: raw(prog), flags: 0, old_prog_fd: 0 };
     bpf(Cmd::LinkUpdate, &mut attr).map(drop)
+}
+
+/// Takes a link off its device, at once: unpinning alone detaches some time later. Fine if its device is gone.
+///
+/// # Errors
+/// What the kernel says.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    match bpf(Cmd::LinkDetach, &mut IdAttr { id: raw(link), next_id: 0, open_flags: 0 }) {
+        Err(e) if e.raw_os_error() != Some(libc::ENOLINK) => Err(e),
+        _ => Ok(()),
+    }
 }
 
 #[derive(FromBytes, IntoBytes)]

@@ -1,0 +1,229 @@
+//! What is there: for `bpftables status`, `bpftables conntrack list` and tests.
+
+use crate::devices::{self, Coverage};
+use crate::engine::{Engine, current};
+use crate::error::{Doing, EngineError, Result};
+use crate::install::Installed;
+use crate::sys::bpf::{self, Map, TCX_EGRESS, TCX_INGRESS};
+use crate::sysctl;
+use bpftables_abi::conn::{Conn, status};
+use bpftables_abi::image::LINE;
+use bpftables_abi::maps;
+use bpftables_ebpf::OBJECT_HASH;
+use std::os::fd::AsFd;
+
+/// What is loaded and attached in a network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Directory of the pins.
+    pub location: String,
+    /// Version of the layouts.
+    pub abi: u32,
+    /// Hash of the loaded programs, and whether it is this binary's.
+    pub object: (String, bool),
+    /// Commits so far.
+    pub generation: u32,
+    /// Slot of the live image.
+    pub slot: u32,
+    /// Lines of 64 bytes that programs read.
+    pub lines: u32,
+    /// Bytes of the live image, the state included.
+    pub bytes: u64,
+    /// Each table in order of initialisation: name, user chains, rules.
+    pub tables: Vec<(&'static str, usize, usize)>,
+    /// Connections at most.
+    pub max_connections: u32,
+    /// Devices by number.
+    pub devices: Vec<DeviceStatus>,
+    /// Settings of `lo` that were changed: name, old value, ours.
+    pub settings: Vec<(&'static str, String, &'static str)>,
+}
+
+/// A device and its hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceStatus {
+    /// Name.
+    pub name: String,
+    /// Number.
+    pub ifindex: u32,
+    /// What the programs have to do with it.
+    pub coverage: Coverage,
+    /// Our program is at its tcx ingress, and it is the first there.
+    pub ingress: Hooked,
+    /// Likewise at egress.
+    pub egress: Hooked,
+}
+
+/// Whether our program is at a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooked {
+    /// No.
+    No,
+    /// Before all others.
+    First,
+    /// Somebody attached before it since.
+    Behind,
+}
+
+/// A statistic of the programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its name, for machines.
+    pub name: &'static str,
+    /// What it counts.
+    pub meaning: &'static str,
+    /// How many so far.
+    pub count: u64,
+}
+
+/// A connection and its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Its number in the table.
+    pub number: u32,
+    /// As the programs keep it.
+    pub conn: Conn,
+    /// Nanoseconds until it ends.
+    pub remaining: u64,
+}
+
+/// Names and meanings by index of `bt_stats`.
+const STATS: [(&str, &str); 14] = [
+    ("drop_rule", "dropped by a rule or policy"),
+    ("drop_table_full", "dropped: connection table full"),
+    ("drop_nat_exhausted", "dropped: no port left for NAT"),
+    ("drop_fragment", "dropped: a later fragment whose first was not seen"),
+    ("drop_hotdrop", "dropped: malformed header under a match of its protocol"),
+    ("drop_depth", "dropped: jump stack too deep (a bug)"),
+    ("drop_no_route", "dropped: no route after a rewrite"),
+    ("drop_mtu", "dropped: larger than the MTU of the new device; ICMP was sent"),
+    ("drop_rewrite", "dropped: the packet could not be rewritten"),
+    ("drop_image", "dropped: the image could not be read (a bug)"),
+    ("rejected", "REJECT answered"),
+    ("conn_new", "new connections"),
+    ("conn_early_drop", "connections dropped early to make room"),
+    ("drop_reject_failed", "dropped: REJECT could not be sent"),
+];
+
+impl Engine {
+    /// What is loaded and attached; none if nothing was ever committed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn status(&mut self) -> Result<Option<Status>> {
+        self.refresh()?;
+        let Some(installed) = self.installed()? else { return Ok(None) };
+        let live = current(&installed)?;
+        let ruleset = live.decoded()?.ruleset()?;
+        let tables = ruleset.tables.iter().map(|table| {
+            let rules = table.chains().map(|chain| chain.rules.len()).sum();
+            (table.kind.name(), table.user.len(), rules)
+        });
+        let devices = devices::list()?.into_iter().map(|device| {
+            let hooked = |hook, names: [&str; 2]| hooked(&installed, device.ifindex, hook, names);
+            Ok(DeviceStatus {
+                ingress: hooked(TCX_INGRESS, [maps::PROGRAMS[0], maps::PROGRAMS[2]])?,
+                egress: hooked(TCX_EGRESS, [maps::PROGRAMS[1], maps::PROGRAMS[3]])?,
+                name: device.name,
+                ifindex: device.ifindex,
+                coverage: device.coverage,
+            })
+        });
+        Ok(Some(Status {
+            location: self.location().unwrap_or_default(),
+            abi: bpftables_abi::ABI_VERSION,
+            object: (installed.object.clone(), installed.object == OBJECT_HASH),
+            generation: live.header.generation,
+            slot: live.slot,
+            lines: live.header.lines,
+            bytes: live.mapping.len() as u64,
+            tables: tables.collect(),
+            max_connections: installed.control().max_conns,
+            devices: devices.collect::<Result<_>>()?,
+            settings: sysctl::changed(&installed.dir),
+        }))
+    }
+
+    /// The programs' statistics; all zero if nothing was ever committed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn stats(&mut self) -> Result<Vec<Stat>> {
+        self.refresh()?;
+        let map = self.installed()?.map(|installed| installed.raw_map(maps::STATS)).transpose()?;
+        let stats = STATS.into_iter().zip(0..).map(|((name, meaning), index)| {
+            let count = match &map {
+                Some(map) => {
+                    bpf::read_per_cpu_u64(map.as_fd(), index).doing(|| "read bt_stats".to_owned())?.iter().sum()
+                }
+                None => 0,
+            };
+            Ok(Stat { name, meaning, count })
+        });
+        stats.collect()
+    }
+
+    /// The connections that live now, by number.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn conntrack_list(&mut self) -> Result<Vec<Connection>> {
+        self.refresh()?;
+        let Some(installed) = self.installed()? else { return Ok(Vec::new()) };
+        let conns: Map<u32, Conn> = installed.map(maps::CONNS)?;
+        let now = monotonic()?;
+        let mut found = Vec::new();
+        conns
+            .each_batch(|number, conn| {
+                let live = conn.status & status::LIVE != 0 && conn.status & status::DYING == 0;
+                if live && conn.status & status::CONFIRMED != 0 && conn.expires > now {
+                    found.push(Connection { number, conn: *conn, remaining: conn.expires - now });
+                }
+            })
+            .doing(|| "list the connections".to_owned())?;
+        Ok(found)
+    }
+
+    /// The bytes of the live image that programs read, for debugging; none if nothing was ever committed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn dump_image(&mut self) -> Result<Option<Vec<u8>>> {
+        self.refresh()?;
+        let Some(installed) = self.installed()? else { return Ok(None) };
+        let live = current(&installed)?;
+        let end = live.header.lines as usize * LINE;
+        if end > live.mapping.len() {
+            return Err(EngineError::Corrupt { what: format!("an image of {end} bytes in {}", live.mapping.len()) });
+        }
+        // State lines may change under our hands: word by word.
+        let words = (0..end / 8).flat_map(|word| live.mapping.load_u64(word * 8).to_ne_bytes());
+        Ok(Some(words.collect()))
+    }
+}
+
+fn hooked(installed: &Installed, ifindex: u32, hook: u32, names: [&str; 2]) -> Result<Hooked> {
+    let doing = || format!("query the hooks of device {ifindex}");
+    let mut ours = Vec::new();
+    for name in names {
+        if let Some(program) = installed.program(name)? {
+            ours.push(bpf::prog_info(program.as_fd()).doing(doing)?.id);
+        }
+    }
+    let ids = match bpf::query_tcx(ifindex, hook) {
+        Ok(ids) => ids,
+        // The device went since it was listed.
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Vec::new(),
+        Err(e) => return Err(e).doing(doing),
+    };
+    Ok(match ids.iter().position(|id| ours.contains(id)) {
+        None => Hooked::No,
+        Some(0) => Hooked::First,
+        Some(_) => Hooked::Behind,
+    })
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, as bpf_ktime_get_ns gives it.
+fn monotonic() -> Result<u64> {
+    crate::sys::ns::monotonic_ns().doing(|| "read the clock".to_owned())
+}

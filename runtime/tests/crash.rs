@@ -1,0 +1,124 @@
+//! A process that commits in a loop is killed at random instants: what is left is one of its rulesets, whole, in the image and in the
+//! state that goes with it.
+
+mod common;
+
+use bpftables_compiler::{Line, Options, compile};
+use bpftables_ruleset::{AddrMatch, Family, IpMatch, Rule, Ruleset, TableKind, Target};
+use bpftables_runtime::Engine;
+use common::in_namespace;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Set in the process that is killed.
+const CHILD: &str = "BPFTABLES_CRASH_CHILD";
+/// Times that it is killed.
+const KILLS: u32 = 500;
+/// Times that it is killed during its first commit, when everything is loaded.
+const FIRST_KILLS: u32 = 6;
+
+/// Two rulesets that share no rule. `which` 0 has the nat table too.
+fn ruleset(which: u32) -> Ruleset {
+    let mut ruleset = Ruleset::new(Family::V4);
+    let rules = |count: u32, base: u32| -> Vec<Rule> {
+        let rule = |n: u32| {
+            let addr = IpAddr::V4(Ipv4Addr::from(base + n));
+            let src = AddrMatch { addr, mask: IpAddr::V4(Ipv4Addr::BROADCAST), invert: false };
+            Rule::new(IpMatch { src: Some(src), ..IpMatch::default() }, vec![], Target::Drop)
+        };
+        (0..count).map(rule).collect()
+    };
+    ruleset.table_mut(TableKind::Filter).builtin[0].rules = rules(40 + 300 * which, 0x0a00_0000 + (which << 16));
+    if which == 0 {
+        ruleset.table_mut(TableKind::Nat);
+    } else {
+        ruleset.table_mut(TableKind::Mangle).builtin[1].rules = rules(3, 0x0b00_0000);
+    }
+    ruleset
+}
+
+#[test]
+#[ignore = "runs in the process that is killed"]
+fn commits_until_killed() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    for round in 0.. {
+        let mut engine = Engine::open().unwrap();
+        // As iptables-restore does: what is there is read, and replaced.
+        engine.read(Family::V4).unwrap();
+        engine.commit(&mut ruleset(round % 2)).unwrap();
+    }
+}
+
+/// Which of the two rulesets is live: as read, and by the image's bytes.
+fn live() -> Option<u32> {
+    let mut engine = Engine::open().unwrap();
+    let snapshot = engine.read(Family::V4).unwrap();
+    if snapshot.generation == 0 {
+        assert!(snapshot.ruleset.tables.is_empty());
+        return None;
+    }
+    let which = (0..2).find(|which| snapshot.ruleset == ruleset(*which)).expect("one of the two rulesets, whole");
+    let bytes = engine.dump_image().unwrap().unwrap();
+    let compiled = compile(&snapshot.ruleset, &Options::default()).unwrap();
+    let lines: &[Line] = &compiled.lines;
+    assert_eq!(bytes.len(), lines.len() * 64);
+    // Line 0 holds the generation and the place of the state.
+    for (index, (line, real)) in lines.iter().zip(bytes.chunks(64)).enumerate().skip(1) {
+        assert_eq!(line.0, real, "line {index} of ruleset {which}");
+    }
+    Some(which)
+}
+
+fn kill_after(delay: Duration) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "commits_until_killed"])
+        .env(CHILD, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(delay);
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), None, "the committing process ended by itself");
+}
+
+/// Numbers that look random, the same in each run.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+#[test]
+fn killing_a_commit_leaves_the_old_or_the_new_ruleset_whole() {
+    in_namespace(|| {
+        Engine::open().unwrap().commit(&mut ruleset(0)).unwrap();
+        let mut seen = [0; 2];
+        let mut state = 7;
+        for _ in 0..KILLS {
+            kill_after(Duration::from_micros(2_000 + random(&mut state) % 60_000));
+            seen[live().unwrap() as usize] += 1;
+        }
+        assert!(seen.iter().all(|count| *count > 50), "both were left often: {seen:?}");
+        // Nothing stays locked or half made.
+        Engine::open().unwrap().commit(&mut ruleset(1)).unwrap();
+        assert_eq!(live(), Some(1));
+    });
+}
+
+#[test]
+fn killing_a_first_commit_leaves_nothing_or_all() {
+    in_namespace(|| {
+        let mut state = 3;
+        for _ in 0..FIRST_KILLS {
+            kill_after(Duration::from_millis(20 + random(&mut state) % 3000));
+            live();
+            Engine::open().unwrap().uninstall().unwrap();
+        }
+        Engine::open().unwrap().commit(&mut ruleset(0)).unwrap();
+        assert_eq!(live(), Some(0));
+    });
+}

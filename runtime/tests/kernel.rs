@@ -1,0 +1,218 @@
+//! The programs in the kernel against the linear evaluator: generated rulesets are committed, generated packets are run by
+//! BPF_PROG_TEST_RUN, and verdict, mark and every counter must be equal.
+//!
+//! `BPFTABLES_KERNEL_CASES` sets the number of rulesets per hook.
+
+mod common;
+
+use bpftables_abi::maps::PROGRAMS;
+use bpftables_compiler::testgen::{self, DEVICES, Profile};
+use bpftables_ruleset::eval::{self, Packet, Simulated, Verdict};
+use bpftables_ruleset::{CounterView, Counters, Family, Hook, Ruleset, Slot, TableKind};
+use bpftables_runtime::Engine;
+use bpftables_runtime::sys::bpf;
+use common::in_namespace;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{FileFailurePersistence, TestRunner};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
+use std::process::Command;
+
+/// Packets for each ruleset.
+const PACKETS: usize = 32;
+/// TCX_NEXT and TCX_DROP.
+const NEXT: i32 = -1;
+const DROP: i32 = 2;
+
+/// One way through the programs: the hooks that it passes in one table, and how to make a packet take it.
+struct Way {
+    program: &'static str,
+    profile: Profile,
+    hooks: &'static [Hook],
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("ip of iproute2");
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// The devices and addresses that generated rules name.
+fn world() -> BTreeMap<&'static str, u32> {
+    for name in DEVICES.into_iter().filter(|name| *name != "lo") {
+        ip(&format!("link add {name} address 02:00:00:00:00:01 type veth peer name {name}-peer"));
+        ip(&format!("link set {name} up"));
+        ip(&format!("link set {name}-peer up"));
+    }
+    for (addr, (kind, device)) in testgen::addr_types() {
+        match (kind, addr.is_loopback()) {
+            (_, true) => {}
+            (2, false) => ip(&format!("address add {addr}/32 dev {device}")),
+            (3, false) => ip(&format!("route add table local broadcast {addr} dev {device}")),
+            (other, false) => panic!("no way to make an address of type {other}"),
+        }
+    }
+    DEVICES.into_iter().map(|name| (name, index_of(name).expect("a device just made"))).collect()
+}
+
+fn index_of(name: &str) -> Option<u32> {
+    let output = Command::new("ip").args(["-o", "link", "show", "dev", name]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.split(':').next()?.trim().parse().ok()
+}
+
+/// `struct __sk_buff` with mark and devices.
+fn context(mark: u32, ingress_ifindex: u32, ifindex: u32) -> [u8; 192] {
+    let mut context = [0; 192];
+    for (at, value) in [(8, mark), (36, ingress_ifindex), (40, ifindex)] {
+        context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    context
+}
+
+fn slots(ruleset: &Ruleset) -> BTreeSet<Slot> {
+    let chains = ruleset.tables.iter().flat_map(|table| table.chains());
+    chains.flat_map(|c| c.policy.map(|_| c.slot).into_iter().chain(c.rules.iter().map(|r| r.slot))).collect()
+}
+
+fn forget_slots(ruleset: &mut Ruleset) {
+    for table in &mut ruleset.tables {
+        for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
+            chain.slot = Slot::UNASSIGNED;
+            chain.rules.iter_mut().for_each(|rule| rule.slot = Slot::UNASSIGNED);
+        }
+    }
+}
+
+impl Way {
+    /// The packet as this way can carry it.
+    fn fit(&self, packet: &Packet) -> Packet {
+        let mut packet = packet.clone();
+        match self.hooks[0] {
+            Hook::Forward => {
+                packet.iif.get_or_insert_with(|| "eth0".into());
+                packet.oif.get_or_insert_with(|| "eth1".into());
+                packet.local = false;
+            }
+            Hook::Prerouting => {
+                packet.iif.get_or_insert_with(|| "eth0".into());
+                packet.oif = None;
+                packet.local = false;
+            }
+            _ => {
+                packet.iif = None;
+                packet.oif.get_or_insert_with(|| "eth1".into());
+                packet.local = true;
+            }
+        }
+        packet
+    }
+
+    fn check(
+        &self,
+        ruleset: &Ruleset,
+        packets: &[Packet],
+        devices: &BTreeMap<&'static str, u32>,
+    ) -> Result<(), TestCaseError> {
+        let mut ruleset = ruleset.clone();
+        forget_slots(&mut ruleset);
+        let mut engine = Engine::open().unwrap();
+        engine.commit(&mut ruleset).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let counters = engine.read(Family::V4).unwrap().counters;
+        let program = engine.program(self.program).unwrap();
+        let mut env = Simulated::default();
+        env.addrs = testgen::addr_types();
+
+        let slots = slots(&ruleset);
+        for packet in packets {
+            let packet = self.fit(packet);
+            let before: BTreeMap<Slot, Counters> = slots.iter().map(|slot| (*slot, counters.get(*slot))).collect();
+            let (mut seen, mut verdict, mut counted) = (packet.clone(), Verdict::Accept, Vec::new());
+            for hook in self.hooks {
+                // POSTROUTING knows no in device, PREROUTING no out device.
+                if *hook == Hook::Postrouting {
+                    seen.iif = None;
+                }
+                let outcome = eval::traverse(&ruleset, self.profile.table, *hook, &mut seen, &mut env);
+                counted.extend(outcome.counted);
+                verdict = outcome.verdict;
+                if verdict != Verdict::Accept {
+                    break;
+                }
+            }
+
+            let index = |name: &Option<Box<str>>| name.as_deref().map_or(0, |name| devices[name]);
+            let (iif, oif) = (index(&packet.iif), index(&packet.oif));
+            let (ingress, own) = if self.hooks[0] == Hook::Prerouting { (iif, iif) } else { (iif, oif) };
+            // To this host: the address of every device but lo.
+            let mac: [u8; 6] = if own == devices["lo"] { [0; 6] } else { [2, 0, 0, 0, 0, 1] };
+            let mut frame = [&mac[..], &[0; 6], &[8, 0]].concat();
+            frame.extend(&packet.data);
+            let mut context = context(packet.mark, ingress, own);
+            let run = bpf::test_run(program.as_fd(), &frame, &mut context, 1).unwrap();
+
+            let told = format!("{packet:?}\ncounted {counted:?}, verdict {verdict:?}");
+            match verdict {
+                Verdict::Accept => {
+                    prop_assert_eq!(run.retval, NEXT, "{}", told);
+                    let mark = u32::from_ne_bytes(context[8..12].try_into().unwrap());
+                    prop_assert_eq!(mark, seen.mark, "mark: {}", told);
+                }
+                // A reject is answered, or dropped where no answer is due.
+                Verdict::Reject(_) => prop_assert!(run.retval != NEXT, "{}", told),
+                _ => prop_assert_eq!(run.retval, DROP, "{}", told),
+            }
+            let mut expected = before;
+            for slot in counted {
+                let counter = expected.get_mut(&slot).unwrap();
+                *counter = counter.plus(Counters { packets: 1, bytes: u64::from(packet.len()) });
+            }
+            for (slot, expected) in expected {
+                prop_assert_eq!(counters.get(slot), expected, "{:?}: {}", slot, told);
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self) {
+        let cases = std::env::var("BPFTABLES_KERNEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(80);
+        let config = ProptestConfig {
+            cases,
+            failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/kernel.regressions"))),
+            max_shrink_iters: 1000,
+            ..ProptestConfig::default()
+        };
+        in_namespace(|| {
+            let devices = world();
+            let input = (testgen::ruleset(self.profile), vec(testgen::packet(), PACKETS));
+            let mut runner = TestRunner::new(config);
+            let result = runner.run(&input, |(ruleset, packets)| self.check(&ruleset, &packets, &devices));
+            if let Err(error) = result {
+                panic!("{}: {error}", self.program);
+            }
+        });
+    }
+}
+
+const fn profile(table: TableKind) -> Profile {
+    Profile { table, chance: false, memory: false, conntrack: false }
+}
+
+#[test]
+fn forwarded_packets_meet_filter_rules_as_the_evaluator_says() {
+    Way { program: PROGRAMS[1], profile: profile(TableKind::Filter), hooks: &[Hook::Forward] }.run();
+}
+
+#[test]
+fn forwarded_packets_meet_mangle_rules_as_the_evaluator_says() {
+    Way { program: PROGRAMS[1], profile: profile(TableKind::Mangle), hooks: &[Hook::Forward, Hook::Postrouting] }.run();
+}
+
+#[test]
+fn received_packets_meet_raw_rules_as_the_evaluator_says() {
+    Way { program: PROGRAMS[0], profile: profile(TableKind::Raw), hooks: &[Hook::Prerouting] }.run();
+}
+
+#[test]
+fn sent_packets_meet_filter_rules_as_the_evaluator_says() {
+    Way { program: PROGRAMS[1], profile: profile(TableKind::Filter), hooks: &[Hook::Output] }.run();
+}
