@@ -4,7 +4,7 @@
  * A reply tuple is claimed in the connection table by an insert that fails if it is taken, so no two connections can get one.
  * Addresses of devices are read where the kernel keeps them, so no mirror of them can be stale.
  *
- * Differs from legacy: a source port held by a TCP connection in TIME_WAIT is not taken over; the ports of a fragmented SCTP
+ * Differs from legacy: the ports of a fragmented SCTP
  * packet are not rewritten (its CRC needs the whole length): it is dropped with STAT_DROP_REWRITE. */
 #pragma once
 
@@ -178,6 +178,34 @@ __noinline int bt_nat_try(__u32 unused)
 	return 0;
 }
 
+/* The last tries for a TCP port end a translated connection that is over (TIME_WAIT or later) if the new one's sequence numbers have
+ * gone past its own. 1: it made room. */
+__noinline int bt_nat_take_over(__u32 unused)
+{
+	struct bt_ctx *x = ctx_();
+	struct bt_conn *c, *o;
+	struct bt_tuple k;
+	__u32 *v, val;
+
+	ARG_USED(unused);
+	if (!x || x->u.proto != IPPROTO_TCP)
+		return 0;
+	tuple_invert(&k, &x->u);
+	v = bpf_map_lookup_elem(&bt_tuples, &k);
+	if (!v)
+		return 1;
+	val = *v;
+	if (!(val & 1) || val >> 1 == x->n_conn)
+		return 0;
+	c = bt_conn_at(x->n_conn);
+	o = bt_conn_at(val >> 1);
+	if (!c || !o || o->tcp_state < tTW || !(o->status & ST_SRC_NAT) || !(o->status & ST_LIVE))
+		return 0;
+	if ((__s32)(c->side[0].end - o->side[0].end) <= 0)
+		return 0;
+	return bt_ct_reap(val >> 1);
+}
+
 static __always_inline void nat_set_part(struct bt_ctx *x, __u32 port)
 {
 	if (x->n_src)
@@ -202,7 +230,7 @@ static long nat_port_cb(__u32 n, void *data)
 	}
 	nat_set_part(x, x->n_min + (x->n_off & 0xffff) % x->n_range);
 	x->n_off++;
-	if (bt_nat_try(0)) {
+	if (bt_nat_try(0) || (x->n_end - n <= 16 && bt_nat_take_over(0) && bt_nat_try(0))) {
 		x->n_found = 1;
 		return 1;
 	}
