@@ -18,7 +18,7 @@
 #include "classify.h"
 
 #define PACKET_OTHERHOST 3
-#define PACKET_HOST 0
+#define PACKET_LOOPBACK 5
 #define AF_INET 2
 
 char _license[] SEC("license") = "GPL";
@@ -232,6 +232,9 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 {
+	/* A copy of an own multicast or broadcast packet, looped back by the stack, has no link header. */
+	if (skb->pkt_type == PACKET_LOOPBACK)
+		l2len = 0;
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
 	__u32 ct = 0;
@@ -350,7 +353,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	}
 	bool forwarded = skb->ingress_ifindex && !answer;
 	p->hook = forwarded ? H_FWD : H_OUT;
-	if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
+	/* What this host made, netfilter saw whole, tracked or not: the stack cut it after that. */
+	if ((!forwarded || p->img_flags & IMG_CONNTRACK) && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	if (forwarded) {
 		p->ifin = skb->ingress_ifindex;

@@ -91,7 +91,7 @@ struct bt_pkt {
 	__u16 ip_id;    /* network byte order */
 	__u8 flags;     /* bt_pkt_flag */
 	__u8 ttl, tos, pkt_type;
-	__u32 len;      /* IP total length, what counters add */
+	__u32 len;      /* IP total length */
 	__u32 mark;
 	__u32 ifin, ifout, lo;
 	__u16 class_in, class_out; /* interface classes of the image */
@@ -101,7 +101,8 @@ struct bt_pkt {
 	__u32 generation;
 	__u32 img_flags;
 	__u32 present;  /* base chains of the image, bit hook * BT_TABLES + table */
-	__u32 npkts;    /* what counters add: 1, 0 for a later fragment */
+	/* What counters add. Fragments of a packet that netfilter would show whole add up to one: a later one adds its payload. */
+	__u32 npkts, nbytes;
 	__u32 cpu_base; /* cpu * BT_COUNTER_CHUNK */
 
 	/* Its connection. */

@@ -24,7 +24,7 @@ static __always_inline void count(struct bt_pkt *p, __u32 slot)
 	struct bt_counter *c = bpf_map_lookup_elem(counters, &at);
 	if (c) {
 		c->packets += p->npkts;
-		c->bytes += p->len;
+		c->bytes += p->nbytes;
 	}
 }
 

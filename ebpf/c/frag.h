@@ -2,7 +2,7 @@
 /* Fragments while connections are tracked. Netfilter reassembles; we let the first fragment tell the later ones what they belong
  * to. A later fragment whose first has not passed is dropped (STAT_DROP_FRAGMENT).
  *
- * Differs from legacy: each fragment is counted by the rules it meets, and matches on length see fragments, not the whole. */
+ * Differs from legacy: the fragments of a packet that was seen whole are judged one by one (their counts add up to the whole's). */
 #pragma once
 
 #include "ct_table.h"
@@ -93,6 +93,8 @@ __noinline int bt_frag(struct __sk_buff *skb)
 	p->icmp_code = v->icmp_code;
 	p->flags = (p->flags & ~(P_PORTS | P_TRUNC)) | v->flags;
 	p->frag_off = 0;
+	p->npkts = 0;
+	p->nbytes = p->len - p->ihl;
 	x->f_ct = v->ct;
 	x->f_info = v->info;
 	x->f_dir = v->dir;

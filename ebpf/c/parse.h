@@ -129,6 +129,7 @@ static __always_inline bool parse(struct __sk_buff *skb, struct bt_pkt *p, __u32
 	p->frag_off = frag & 0x1fff;
 	p->flags = frag & 0x2000 ? P_MORE : 0;
 	p->npkts = 1;
+	p->nbytes = total;
 	parse_l4(skb, p);
 	return true;
 }
