@@ -50,7 +50,7 @@ pub struct Header {
     pub reserved: u32,
 }
 
-/// Conntrack must run: some rule asks for it, or the nat table exists.
+/// Conntrack must run: some rule asks for it by a match (conntrack, state, connmark) or a target (CONNMARK and those of nat).
 pub const FLAG_CONNTRACK: u32 = 1;
 /// The nat table exists.
 pub const FLAG_NAT: u32 = 2;

@@ -13,8 +13,8 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_NAT, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy,
-    vecref,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_NAT, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record,
+    TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::{Family, Policy, Ruleset, TableKind, Target};
@@ -149,13 +149,23 @@ fn bases(ir: &Ir<'_>, places: &[Place], lines: &mut Lines) -> u32 {
 fn header(ruleset: &Ruleset) -> Header {
     let mut flags = 0;
     if ruleset.table(TableKind::Nat).is_some() {
-        flags |= FLAG_NAT | FLAG_CONNTRACK;
+        flags |= FLAG_NAT;
     }
-    // As legacy: a rule asks for conntrack by being there, reached or not.
+    // As legacy: a rule asks for conntrack by being there, reached or not. The nat table alone does not, nor does NOTRACK.
     let asks = |m: &Match| matches!(m, Match::Conntrack(_) | Match::State(_) | Match::Connmark(_));
-    let tracks = |t: &Target| matches!(t, Target::Connmark(_) | Target::CtNotrack | Target::Notrack);
+    let tracks = |t: &Target| {
+        matches!(
+            t,
+            Target::Connmark(_)
+                | Target::Dnat(_)
+                | Target::Snat(_)
+                | Target::Masquerade(_)
+                | Target::Redirect(_)
+                | Target::Netmap(_)
+        )
+    };
     let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-    if flags & FLAG_CONNTRACK == 0 && rules.any(|rule| tracks(&rule.target) || rule.matches.iter().any(asks)) {
+    if rules.any(|rule| tracks(&rule.target) || rule.matches.iter().any(asks)) {
         flags |= FLAG_CONNTRACK;
     }
     Header {
