@@ -10,8 +10,7 @@ use bpftables_abi::image::{Chain, Field, MAX_CHAIN_RULES, chain_kind, field, fie
 use bpftables_ruleset::Ruleset;
 use std::fmt::Write;
 
-const FIELDS: [&str; 10] =
-    ["saddr", "daddr", "proto", "sport", "dport", "iif", "oif", "icmp", "tcp-flags", "ctstate"];
+const FIELDS: [&str; 10] = ["saddr", "daddr", "proto", "sport", "dport", "iif", "oif", "icmp", "tcp-flags", "ctstate"];
 
 /// One paragraph of totals, then a line for each chain that a hook reaches, with its strategy and the size of its tables.
 ///
@@ -52,7 +51,8 @@ fn strategy(image: &Image, chain: &Chain) -> Result<String, crate::interp::Fault
             format!("hash of {} buckets, {residual} residual", chain.hash_mask + 1)
         }
         chain_kind::BITVEC => {
-            let tables: Vec<String> = fields(image, chain)?.iter().map(|f| table(image, f)).collect::<Result<_, _>>()?;
+            let tables: Vec<String> =
+                fields(image, chain)?.iter().map(|f| table(image, f)).collect::<Result<_, _>>()?;
             format!("vectors by {}", tables.join(", "))
         }
         _ => "list".into(),

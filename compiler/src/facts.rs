@@ -17,16 +17,8 @@ pub(crate) type Ranges = Vec<(u16, u16)>;
 pub(crate) struct RangesId(pub(crate) u32);
 
 /// The range fields: everything but the addresses.
-pub(crate) const RANGE_FIELDS: [u8; 8] = [
-    field::PROTO,
-    field::SPORT,
-    field::DPORT,
-    field::IIF,
-    field::OIF,
-    field::ICMP,
-    field::TCP_FLAGS,
-    field::CTSTATE,
-];
+pub(crate) const RANGE_FIELDS: [u8; 8] =
+    [field::PROTO, field::SPORT, field::DPORT, field::IIF, field::OIF, field::ICMP, field::TCP_FLAGS, field::CTSTATE];
 
 /// Sets of ranges, each once.
 #[derive(Debug, Default)]

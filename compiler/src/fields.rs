@@ -178,7 +178,8 @@ fn spans(
     if spans.iter().all(|(_, v)| *v == ALL) {
         return Ok(None);
     }
-    let mut out = Field { what, kind: field_kind::DIRECT, pad: 0, table: 0, lens: 0, mask: 0, seed: 0, dflt: ALL, absent };
+    let mut out =
+        Field { what, kind: field_kind::DIRECT, pad: 0, table: 0, lens: 0, mask: 0, seed: 0, dflt: ALL, absent };
     if max <= DIRECT_MAX {
         // The last span goes on for ever: it is what stands beyond the table.
         let (end, dflt) = spans.last().copied().unwrap_or((0, ALL));

@@ -53,9 +53,7 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
         }
         Target::Dnat(range) => (target::DNAT, store(lines, &range_params(range)?)),
         Target::Snat(range) => (target::SNAT, store(lines, &range_params(range)?)),
-        Target::Masquerade(m) => {
-            (target::MASQUERADE, store(lines, &port_params(m.ports, m.random, m.random_fully)))
-        }
+        Target::Masquerade(m) => (target::MASQUERADE, store(lines, &port_params(m.ports, m.random, m.random_fully))),
         Target::Redirect(r) => (target::REDIRECT, store(lines, &port_params(r.ports, r.random, false))),
         Target::Netmap(n) => {
             let (Some(min), Some(max)) = (net_order(n.addr), net_order(n.mask)) else {

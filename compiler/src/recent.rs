@@ -36,11 +36,8 @@ impl Lists {
                             let (max, got) = (u64::from(MAX_HITS), u64::from(r.hitcount));
                             return Err(CompileError::Limit { place, what: "--hitcount", max, got });
                         }
-                        let asked = if r.hitcount == 0 {
-                            DEFAULT_STAMPS
-                        } else {
-                            (r.hitcount as u16).next_power_of_two()
-                        };
+                        let asked =
+                            if r.hitcount == 0 { DEFAULT_STAMPS } else { (r.hitcount as u16).next_power_of_two() };
                         let known = stamps.entry(&r.name).or_insert(asked);
                         *known = asked.max(*known);
                     }

@@ -53,8 +53,7 @@ pub(crate) fn encode(
     left: &mut Leftovers,
 ) -> Result<Record, CompileError> {
     let rule = &chain.chain.rules[index];
-    let unsupported =
-        |reason: &str| CompileError::Unsupported { place: chain.place(index), reason: reason.into() };
+    let unsupported = |reason: &str| CompileError::Unsupported { place: chain.place(index), reason: reason.into() };
     let mut record = base(rule, ifaces).map_err(unsupported)?;
     record.number = index as u32 + 1;
     record.slot = rule.slot.0;
@@ -113,7 +112,9 @@ fn check_match(rule: &Rule, m: &Match) -> Result<(), &'static str> {
         Match::Multiport(_) if !matches!(proto, Some(6 | 17 | 33 | 132 | 136)) => {
             Err("-m multiport needs -p tcp, udp, udplite, sctp or dccp")
         }
-        Match::Limit(l) if limit_overflows(l.average, l.burst) => Err("-m limit overflows: a lower rate or burst is needed"),
+        Match::Limit(l) if limit_overflows(l.average, l.burst) => {
+            Err("-m limit overflows: a lower rate or burst is needed")
+        }
         _ => Ok(()),
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::error::CompileError;
 use crate::image::{Line, StateKind, StateLine};
-use crate::recent::Lists;
 use crate::lines::Lines;
 use crate::nat::net_order;
+use crate::recent::Lists;
 use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, op,
@@ -53,9 +53,7 @@ impl<'a> Encoder<'a> {
             Match::Comment(_) => return Ok(()),
             Match::Conntrack(ct) => return self.conntrack(ct),
             Match::Addrtype(a) => addrtype(a),
-            Match::Connmark(m) => {
-                Op { op: op::CONNMARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO }
-            }
+            Match::Connmark(m) => Op { op: op::CONNMARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
             Match::Mark(m) => Op { op: op::MARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
             Match::Icmp(i) => icmp(i),
             Match::State(s) => {
@@ -206,8 +204,7 @@ fn tcp(t: &Tcp) -> Op {
 }
 
 fn udp(u: &Udp) -> Op {
-    let flags = inv(false)
-        | if u.invert_sport { INVERT_SPORT } else { 0 }
-        | if u.invert_dport { INVERT_DPORT } else { 0 };
+    let flags =
+        inv(false) | if u.invert_sport { INVERT_SPORT } else { 0 } | if u.invert_dport { INVERT_DPORT } else { 0 };
     Op { op: op::UDP, flags, b: ports(u.sport), c: ports(u.dport), ..ZERO }
 }

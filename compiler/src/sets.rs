@@ -133,8 +133,7 @@ mod tests {
             lines.reserve(3);
             let mut set = RuleSet::new(size);
             // A hole in the middle leaves empty blocks and empty summary words.
-            let want: Vec<u32> =
-                (1..size as u32).step_by(step).filter(|r| !(30_000..70_000).contains(r)).collect();
+            let want: Vec<u32> = (1..size as u32).step_by(step).filter(|r| !(30_000..70_000).contains(r)).collect();
             want.iter().for_each(|rule| set.insert(*rule));
             let at = set.vecref(&mut lines);
             set.insert(0);

@@ -39,8 +39,7 @@ pub(crate) fn choose(
         return Ok(());
     }
     let mut table = RangeTable::default();
-    let facts: Vec<Facts> =
-        rules.iter().zip(records).map(|(rule, record)| read(rule, record, &mut table)).collect();
+    let facts: Vec<Facts> = rules.iter().zip(records).map(|(rule, record)| read(rule, record, &mut table)).collect();
     if options.hash && dispatch(&facts, &table, lines, chain)? {
         return Ok(());
     }
@@ -48,12 +47,7 @@ pub(crate) fn choose(
 }
 
 /// Exact dispatch, if all rules but a few name one address, protocol and port.
-fn dispatch(
-    facts: &[Facts],
-    table: &RangeTable,
-    lines: &mut Lines,
-    chain: &mut Chain,
-) -> Result<bool, CompileError> {
+fn dispatch(facts: &[Facts], table: &RangeTable, lines: &mut Lines, chain: &mut Chain) -> Result<bool, CompileError> {
     let mut residual = Vec::new();
     let mut order: Vec<u64> = Vec::new();
     let mut groups: FxHashMap<u64, Vec<u32>> = FxHashMap::default();

@@ -102,7 +102,15 @@ fn what_the_kernel_refuses_is_refused_by_name() {
 
 #[test]
 fn an_interface_matches_the_patterns_that_netfilter_would_match() {
-    let patterns = [("eth", true), ("eth", false), ("eth1", true), ("eth1", false), ("eth10", false), ("", true), ("wlan0", false)];
+    let patterns = [
+        ("eth", true),
+        ("eth", false),
+        ("eth1", true),
+        ("eth1", false),
+        ("eth10", false),
+        ("", true),
+        ("wlan0", false),
+    ];
     let rules = patterns.iter().map(|(name, wildcard)| {
         let iif = Some(IfacePattern { name: (*name).into(), wildcard: *wildcard, invert: false });
         Rule { ip: IpMatch { iif, ..IpMatch::default() }, ..plain(Target::None) }
@@ -116,7 +124,8 @@ fn an_interface_matches_the_patterns_that_netfilter_would_match() {
             .filter(|(_, (p, wildcard))| if *wildcard { name.starts_with(p) } else { *p == name })
             .map(|(index, _)| index)
             .collect();
-        let packet = Packet { data: vec![0x45; 20], iif: Some(name.into()), oif: None, local: false, mark: 0, ct: Ct::None };
+        let packet =
+            Packet { data: vec![0x45; 20], iif: Some(name.into()), oif: None, local: false, mark: 0, ct: Ct::None };
         assert_eq!(candidates(&image, &chain, &packet, Pick::Strict).unwrap(), want, "{name}");
     }
 }
@@ -204,14 +213,19 @@ fn tables_of_hostile_rules_stay_within_their_budget() {
     });
     let ranges = measure(port_ranges.collect());
     let prefixes = (0..5_000).map(|_| {
-        let (src, dst) = (addr(next(), 1 + next() % 32, next() % 2 == 0), addr(next(), 1 + next() % 32, next() % 2 == 0));
+        let (src, dst) =
+            (addr(next(), 1 + next() % 32, next() % 2 == 0), addr(next(), 1 + next() % 32, next() % 2 == 0));
         Rule { ip: IpMatch { src, dst, ..IpMatch::default() }, ..plain(Target::None) }
     });
     let prefixes = measure(prefixes.collect());
     // Half of the rules know the source alone, half the destination alone: every class holds half of the rules.
     let halves = (0..20_000).map(|i| {
         let fact = addr(next(), 32, false);
-        let ip = if i % 2 == 0 { IpMatch { src: fact, ..IpMatch::default() } } else { IpMatch { dst: fact, ..IpMatch::default() } };
+        let ip = if i % 2 == 0 {
+            IpMatch { src: fact, ..IpMatch::default() }
+        } else {
+            IpMatch { dst: fact, ..IpMatch::default() }
+        };
         Rule { ip, ..plain(Target::None) }
     });
     let halves = measure(halves.collect());
@@ -254,7 +268,17 @@ fn a_rule_that_drops_in_its_tcp_options_is_not_hidden_by_what_it_asks_later() {
     // Two words of options are announced, one is there.
     let (options, cut) = (vec![1; 8], 24);
     let header = Header {
-        proto: 6, src, dst: src, sport: 1, dport: 80, flags: 2, options, ip_options: 0, fragment: 0, cut, ttl: 9,
+        proto: 6,
+        src,
+        dst: src,
+        sport: 1,
+        dport: 80,
+        flags: 2,
+        options,
+        ip_options: 0,
+        fragment: 0,
+        cut,
+        ttl: 9,
     };
     let data = testgen::packet_bytes(&header);
     let mut packet = Packet { data, iif: None, oif: None, local: false, mark: 0, ct: Ct::None };

@@ -32,12 +32,7 @@ fn as_in_packet(addr: Ipv4Addr) -> u32 {
 }
 
 /// Whether the rule matches.
-pub(super) fn rule(
-    image: &Image,
-    r: &Record,
-    packet: &Packet,
-    env: &mut dyn Environment,
-) -> Result<Answer, Fault> {
+pub(super) fn rule(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
     if !base(image, r, packet) {
         return Ok(Answer::No);
     }
@@ -50,9 +45,7 @@ pub(super) fn rule(
 fn base(image: &Image, r: &Record, packet: &Packet) -> bool {
     let on = |flag: u32| r.flags & flag != 0;
     let holds = |asked: u32, inverted: u32, is: bool| !on(asked) || is != on(inverted);
-    let class = |lo: u16, hi: u16, name: &Option<Box<str>>| {
-        (lo..=hi).contains(&iface_class(image, name.as_deref()))
-    };
+    let class = |lo: u16, hi: u16, name: &Option<Box<str>>| (lo..=hi).contains(&iface_class(image, name.as_deref()));
     let fragment = packet.fragment_offset() != 0;
     !on(f::NEVER)
         && holds(f::SADDR, f::INV_SADDR, as_in_packet(packet.saddr()) & r.smask == r.saddr)
@@ -220,9 +213,9 @@ fn multiport(image: &Image, o: &Op, packet: &Packet) -> Result<Answer, Fault> {
         Err(answer) => return Ok(answer),
     };
     let words = line(image, o.c)?;
-    let is = (0..usize::from(o.a)).map(|index| words.word(index)).any(|range| {
-        (o.b != 1 && in_word(h.word(0), range)) || (o.b != 0 && in_word(h.word(2), range))
-    });
+    let is = (0..usize::from(o.a))
+        .map(|index| words.word(index))
+        .any(|range| (o.b != 1 && in_word(h.word(0), range)) || (o.b != 0 && in_word(h.word(2), range)));
     Ok((is != (o.flags & INVERT != 0)).into())
 }
 

@@ -141,8 +141,7 @@ fn vector(image: &Image, at: u32) -> Result<Vec<u32>, Fault> {
         let bits = (u64::from(summary(pair)?) | u64::from(summary(pair + 1)?) << 32) & mask;
         let before = word(image, at, 16 + block / 64 / 2)? >> (16 * (block / 64 % 2)) & 0xffff;
         let rank = before + bits.count_ones();
-        let block_line =
-            if rank < 12 { word(image, at, 20 + rank)? } else { word(image, at + 2, rank - 12)? };
+        let block_line = if rank < 12 { word(image, at, 20 + rank)? } else { word(image, at + 2, rank - 12)? };
         let block_line = line(image, block_line)?;
         for index in 0..16 {
             let mut bits = block_line.word(index as usize);

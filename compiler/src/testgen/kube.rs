@@ -2,9 +2,7 @@
 
 use bpftables_ruleset::matches::{Addrtype, Comment, Mark, Match, Statistic, StatisticMode, Tcp};
 use bpftables_ruleset::targets::{MarkSet, Masquerade, NatRange};
-use bpftables_ruleset::{
-    AddrMatch, Chain, Family, IpMatch, PortRange, Rule, Ruleset, Slot, TableKind, Target,
-};
+use bpftables_ruleset::{AddrMatch, Chain, Family, IpMatch, PortRange, Rule, Ruleset, Slot, TableKind, Target};
 use std::net::{IpAddr, Ipv4Addr};
 
 fn host(bits: u32) -> Option<AddrMatch> {
@@ -62,7 +60,14 @@ pub fn kube_proxy(services: u32) -> Ruleset {
         let cluster = IpMatch { dst: host(0x0a60_0001 + service), proto: is_tcp, ..IpMatch::default() };
         dispatch.push(on(cluster.clone(), vec![comment(service), tcp(Some(80))], Target::Jump(svc.as_str().into())));
         let mut rules = vec![on(
-            IpMatch { src: host(0x0ac8_0000).map(|m| AddrMatch { mask: IpAddr::V4(Ipv4Addr::new(255, 255, 0, 0)), invert: true, ..m }), ..cluster },
+            IpMatch {
+                src: host(0x0ac8_0000).map(|m| AddrMatch {
+                    mask: IpAddr::V4(Ipv4Addr::new(255, 255, 0, 0)),
+                    invert: true,
+                    ..m
+                }),
+                ..cluster
+            },
             vec![comment(service), tcp(Some(80))],
             Target::Jump("KUBE-MARK-MASQ".into()),
         )];
@@ -72,7 +77,8 @@ pub fn kube_proxy(services: u32) -> Ruleset {
             let mut matches = vec![comment(service)];
             if endpoint < 2 {
                 let probability = 0x8000_0000 / (3 - endpoint);
-                matches.push(Match::Statistic(Statistic { mode: StatisticMode::Random { probability }, invert: false }));
+                matches
+                    .push(Match::Statistic(Statistic { mode: StatisticMode::Random { probability }, invert: false }));
             }
             rules.push(on(IpMatch::default(), matches, Target::Jump(sep.as_str().into())));
             let address = IpAddr::V4(Ipv4Addr::from_bits(bits));
@@ -94,7 +100,8 @@ pub fn kube_proxy(services: u32) -> Ruleset {
         }
         add(table, &svc, rules);
     }
-    let local = Addrtype { src: 0, invert_src: false, dst: 1 << 2, invert_dst: false, limit_in: false, limit_out: false };
+    let local =
+        Addrtype { src: 0, invert_src: false, dst: 1 << 2, invert_dst: false, limit_in: false, limit_out: false };
     add(table, "KUBE-NODEPORTS", vec![]);
     dispatch.push(on(IpMatch::default(), vec![Match::Addrtype(local)], Target::Jump("KUBE-NODEPORTS".into())));
     add(table, "KUBE-SERVICES", dispatch);

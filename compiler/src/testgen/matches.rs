@@ -89,7 +89,8 @@ fn multiport() -> impl Strategy<Value = Match> {
         MultiportEntry { range: PortRange { lo: a.min(hi), hi }, is_range }
     });
     let side = select(&[MultiportSide::Source, MultiportSide::Destination, MultiportSide::Either][..]);
-    (side, vec(entry, 1..6), invert()).prop_map(|(side, ports, invert)| Match::Multiport(Multiport { side, ports, invert }))
+    (side, vec(entry, 1..6), invert())
+        .prop_map(|(side, ports, invert)| Match::Multiport(Multiport { side, ports, invert }))
 }
 
 fn conntrack() -> impl Strategy<Value = Match> {
@@ -183,13 +184,11 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
         (1, statistic(profile.chance).boxed()),
     ];
     if profile.memory {
-        let limit = (1u32..4, 1u32..4)
-            .prop_map(|(a, burst)| Match::Limit(Limit { average: a * 10_000, burst }));
+        let limit = (1u32..4, 1u32..4).prop_map(|(a, burst)| Match::Limit(Limit { average: a * 10_000, burst }));
         choices.extend([(1, nth().boxed()), (1, limit.boxed()), (1, recent().boxed())]);
     }
     if profile.conntrack {
-        let state =
-            (1u16..32, invert()).prop_map(|(s, invert)| Match::State(State { states: CtStates(s), invert }));
+        let state = (1u16..32, invert()).prop_map(|(s, invert)| Match::State(State { states: CtStates(s), invert }));
         let connmark = (mark(), mark(), invert())
             .prop_map(|(v, mask, invert)| Match::Connmark(Connmark { value: v & mask, mask, invert }));
         choices.extend([(3, state.boxed()), (3, conntrack().boxed()), (1, connmark.boxed())]);

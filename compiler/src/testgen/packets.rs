@@ -93,7 +93,10 @@ fn header() -> impl Strategy<Value = Header> {
     let fragment = prop_oneof![12 => Just(0u16), 1 => Just(1), 1 => Just(2), 1 => Just(100)];
     let cut = prop_oneof![10 => Just(100usize), 1 => 0usize..20, 1 => 20usize..32];
     let icmp = (select(&[0u8, 3, 8, 11, 255][..]), 0u8..6);
-    ((proto, addr(), addr(), port(), port(), flags), (options, select(&[0u8, 0, 0, 4, 40][..]), fragment, cut, icmp, 1u8..255))
+    (
+        (proto, addr(), addr(), port(), port(), flags),
+        (options, select(&[0u8, 0, 0, 4, 40][..]), fragment, cut, icmp, 1u8..255),
+    )
         .prop_map(|((proto, src, dst, sport, dport, flags), (options, ip_options, fragment, cut, icmp, ttl))| {
             let sport = if proto == 1 { u16::from(icmp.0) << 8 | u16::from(icmp.1) } else { sport };
             Header { proto, src, dst, sport, dport, flags, options, ip_options, fragment, cut, ttl }
@@ -106,12 +109,11 @@ fn tuple() -> impl Strategy<Value = CtTuple> {
 
 fn ct() -> impl Strategy<Value = Ct> {
     let state = select(&[ConnectionState::New, ConnectionState::Established, ConnectionState::Related][..]);
-    let connection = (state, any::<bool>(), mark(), any::<u8>(), select(&[6u8, 17][..]), tuple(), tuple(), 0u32..9).prop_map(
-        |(state, reply, mark, status, proto, original, answer, expires)| {
+    let connection = (state, any::<bool>(), mark(), any::<u8>(), select(&[6u8, 17][..]), tuple(), tuple(), 0u32..9)
+        .prop_map(|(state, reply, mark, status, proto, original, answer, expires)| {
             let status = u32::from(status & 0x3f);
             Ct::Connection(Box::new(Connection { state, reply, mark, status, proto, original, answer, expires }))
-        },
-    );
+        });
     prop_oneof![1 => Just(Ct::None), 1 => Just(Ct::Untracked), 6 => connection]
 }
 

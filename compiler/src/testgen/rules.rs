@@ -87,15 +87,15 @@ fn nat() -> impl Strategy<Value = Target> {
     let ports = || option::of((port(), port()).prop_map(|(a, b)| PortRange { lo: a.min(b), hi: a.max(b) }));
     let range = || {
         (option::of((addr(), addr())), ports(), option::weighted(0.1, port()), any::<bool>(), any::<bool>()).prop_map(
-        |(addrs, ports, base_port, random, persistent)| NatRange {
-            addrs: addrs.map(|(a, b)| (IpAddr::V4(a.min(b)), IpAddr::V4(a.max(b)))),
-            ports,
-            base_port,
-            random,
-            random_fully: false,
-            persistent,
-        },
-    )
+            |(addrs, ports, base_port, random, persistent)| NatRange {
+                addrs: addrs.map(|(a, b)| (IpAddr::V4(a.min(b)), IpAddr::V4(a.max(b)))),
+                ports,
+                base_port,
+                random,
+                random_fully: false,
+                persistent,
+            },
+        )
     };
     let mask = Ipv4Addr::new(255, 255, 255, 0);
     prop_oneof![
@@ -113,15 +113,17 @@ fn nat() -> impl Strategy<Value = Target> {
 }
 
 fn rule(profile: Profile) -> impl Strategy<Value = (IpMatch, Vec<Match>, Draft)> {
-    (ip(), vec(any_match(profile), 0..4), target(profile), any::<u8>()).prop_map(|(mut ip, mut matches, target, pick)| {
-        // The first L4 match decides the protocol; others that do not fit it go.
-        if let Some(allowed) = matches.iter().map(protocols).find(|p| !p.is_empty()) {
-            let proto = allowed[usize::from(pick) % allowed.len()];
-            ip.proto = Some((proto, false));
-            matches.retain(|m| protocols(m).is_empty() || protocols(m).contains(&proto));
-        }
-        (ip, matches, target)
-    })
+    (ip(), vec(any_match(profile), 0..4), target(profile), any::<u8>()).prop_map(
+        |(mut ip, mut matches, target, pick)| {
+            // The first L4 match decides the protocol; others that do not fit it go.
+            if let Some(allowed) = matches.iter().map(protocols).find(|p| !p.is_empty()) {
+                let proto = allowed[usize::from(pick) % allowed.len()];
+                ip.proto = Some((proto, false));
+                matches.retain(|m| protocols(m).is_empty() || protocols(m).contains(&proto));
+            }
+            (ip, matches, target)
+        },
+    )
 }
 
 type DraftChain = Vec<(IpMatch, Vec<Match>, Draft)>;

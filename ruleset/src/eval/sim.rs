@@ -71,8 +71,7 @@ impl Environment for Simulated {
         let addr = Ipv4Addr::from_bits(addr.to_bits() & mask.to_bits());
         let list = self.lists.entry(m.name.clone()).or_default();
         let want = if m.ttl { ttl } else { 0 };
-        let found =
-            list.iter().position(|e| e.addr == addr && (want == 0 || e.ttl == 0 || want == e.ttl));
+        let found = list.iter().position(|e| e.addr == addr && (want == 0 || e.ttl == 0 || want == e.ttl));
         self.touches += 1;
         let keep = (m.hitcount as usize).next_power_of_two().max(STAMPS);
         let Some(at) = found else {
@@ -112,7 +111,9 @@ impl Environment for Simulated {
                 }
             }
         }
-        if refresh && let Some(entry) = list.iter_mut().find(|e| e.addr == addr && (want == 0 || e.ttl == 0 || want == e.ttl)) {
+        if refresh
+            && let Some(entry) = list.iter_mut().find(|e| e.addr == addr && (want == 0 || e.ttl == 0 || want == e.ttl))
+        {
             entry.stamps.push(self.now);
             let extra = entry.stamps.len().saturating_sub(keep);
             entry.stamps.drain(..extra);
