@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Connection tracking: what a packet belongs to, as netfilter's nf_conntrack_in, confirm, and ICMP errors.
  *
- * Differs from legacy: SCTP is tracked by ports without its state machine and without its checksum; connection helpers (ftp, sip, ...)
+ * Differs from legacy: SCTP is tracked by ports: no states after the first packet, no check of its CRC; connection helpers (ftp, sip, ...)
  * and zones do not exist. DCCP is generic, as from Linux 6.16 on. */
 #pragma once
 
@@ -93,6 +93,9 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 	p->ctdir = hit & 1;
 }
 
+#define SCTP_BEGIN (1u << 1 | 1u << 2 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 10)
+#define SCTP_BEGIN_TAGGED (1u << 4 | 1u << 5 | 1u << 8)
+
 /* A new connection for the tuple in scratch. Number + 1; 0: such a packet may not begin one; or -stat. Finding that another CPU
  * was faster returns number + 1 of that CPU's. */
 __noinline int bt_ct_new(struct __sk_buff *skb)
@@ -113,6 +116,11 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	} else if (x->t.proto == IPPROTO_TCP) {
 		kind = tcp_kind(x->tflags);
 		if (kind != TCPI_SYN && (kind != TCPI_ACK || !ctl->tcp_loose))
+			return 0;
+	} else if (x->t.proto == IPPROTO_SCTP) {
+		/* First chunks that begin an association, as legacy was seen to take them. */
+		kind = x->seq ? SCTP_BEGIN_TAGGED : SCTP_BEGIN;
+		if (x->tflags > 31 || !(kind >> x->tflags & 1))
 			return 0;
 	}
 	bt_ct_scan(0);

@@ -175,8 +175,10 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 			__builtin_memcpy(&x->t.dport, h + 6, 2);
 		return 0;
 	case IPPROTO_SCTP:
-		if (len < 12 || bpf_skb_load_bytes(skb, x->l4off, h, 4))
+		if (len < 16 || bpf_skb_load_bytes(skb, x->l4off, h, 16))
 			return -1;
+		x->seq = get_be32(h + 4); /* verification tag */
+		x->tflags = h[12];        /* first chunk */
 		break;
 	case IPPROTO_ICMP:
 		if (len < 8 || bpf_skb_load_bytes(skb, x->l4off, h, 8))
