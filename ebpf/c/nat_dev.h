@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Addresses of devices, read where the kernel keeps them, so that no mirror of them can be stale. */
+#pragma once
+
+#include "ct_table.h"
+
+struct in_ifaddr___ct {
+	struct in_ifaddr___ct *ifa_next;
+	__u32 ifa_local, ifa_mask, ifa_flags;
+	__u8 ifa_scope;
+} __attribute__((preserve_access_index));
+struct in_device___ct {
+	struct in_ifaddr___ct *ifa_list;
+} __attribute__((preserve_access_index));
+struct hlist_node___ct {
+	struct hlist_node___ct *next;
+} __attribute__((preserve_access_index));
+struct hlist_head___ct {
+	struct hlist_node___ct *first;
+} __attribute__((preserve_access_index));
+struct net___ct {
+	struct hlist_head___ct *dev_index_head;
+} __attribute__((preserve_access_index));
+typedef struct {
+	struct net___ct *net;
+} __attribute__((preserve_access_index)) possible_net_t___ct;
+struct net_device___ct {
+	int ifindex;
+	possible_net_t___ct nd_net;
+	struct hlist_node___ct index_hlist;
+	struct in_device___ct *ip_ptr;
+} __attribute__((preserve_access_index));
+struct dst_entry___ct {
+	struct net_device___ct *dev;
+	__u16 flags;
+} __attribute__((preserve_access_index));
+struct rtable___ct {
+	struct dst_entry___ct dst;
+	__u8 rt_gw_family;
+	__u32 rt_gw4;
+} __attribute__((preserve_access_index));
+struct sk_buff___nat {
+	struct net_device___ct *dev;
+	unsigned long _skb_refdst;
+} __attribute__((preserve_access_index));
+
+#define IFA_SECONDARY 1
+#define DST_METADATA_FLAG 0x80
+#define MAX_DEV_ADDRS 64
+#define DEV_BUCKETS 256 /* of the kernel's table of devices by index */
+#define MAX_DEV_BUCKET 512
+
+/* The first address of the skb's device, 0 if it has none: REDIRECT's. */
+__noinline __u32 bt_nat_dev_first(struct __sk_buff *skb)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct in_ifaddr___ct *ifa = BPF_CORE_READ(k, dev, ip_ptr, ifa_list);
+
+	return ifa ? BPF_CORE_READ(ifa, ifa_local) : 0;
+}
+
+/* The device with this index in the skb's namespace: its own, or another that the packet is about to be sent to. */
+static __always_inline struct net_device___ct *dev_of(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct net_device___ct *dev = BPF_CORE_READ(k, dev);
+	struct hlist_head___ct *heads;
+	struct hlist_node___ct *n;
+	__u32 i;
+
+	if (BPF_CORE_READ(dev, ifindex) == ifindex)
+		return dev;
+	heads = BPF_CORE_READ(dev, nd_net.net, dev_index_head);
+	n = BPF_CORE_READ(&heads[ifindex & (DEV_BUCKETS - 1)], first);
+	for (i = 0; i < MAX_DEV_BUCKET && n; i++) {
+		dev = (void *)n - bpf_core_field_offset(struct net_device___ct, index_hlist);
+		if (BPF_CORE_READ(dev, ifindex) == ifindex)
+			return dev;
+		n = BPF_CORE_READ(n, next);
+	}
+	return NULL;
+}
+
+/* MASQUERADE's address: of the out device, a primary one of global scope, one whose network holds the next hop if there is one. */
+__noinline __u32 bt_nat_masq(struct __sk_buff *skb)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct net_device___ct *dev;
+	struct bpf_fib_lookup fib = {};
+	struct in_ifaddr___ct *ifa;
+	struct rtable___ct *rt;
+	struct bt_pkt *p = pkt();
+	__u32 hop, addr = 0, local, i;
+
+	if (!p)
+		return 0;
+	dev = dev_of(skb, p->ifout);
+	if (!dev)
+		return 0;
+	hop = p->daddr;
+	rt = (void *)(BPF_CORE_READ(k, _skb_refdst) & ~1UL);
+	if (rt && BPF_CORE_READ(rt, dst.dev) == dev && !(BPF_CORE_READ(rt, dst.flags) & DST_METADATA_FLAG)) {
+		if (BPF_CORE_READ(rt, rt_gw_family) == 2)
+			hop = BPF_CORE_READ(rt, rt_gw4);
+	} else {
+		fib.family = 2;
+		fib.ipv4_dst = p->daddr;
+		fib.ifindex = p->ifout;
+		i = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH);
+		if (i == BPF_FIB_LKUP_RET_SUCCESS && fib.ifindex == p->ifout)
+			hop = fib.ipv4_dst;
+	}
+	ifa = BPF_CORE_READ(dev, ip_ptr, ifa_list);
+	for (i = 0; i < MAX_DEV_ADDRS && ifa; i++) {
+		if (!(BPF_CORE_READ(ifa, ifa_flags) & IFA_SECONDARY) && BPF_CORE_READ(ifa, ifa_scope) == 0) {
+			local = BPF_CORE_READ(ifa, ifa_local);
+			if (!((local ^ hop) & BPF_CORE_READ(ifa, ifa_mask)))
+				return local;
+			if (!addr)
+				addr = local;
+		}
+		ifa = BPF_CORE_READ(ifa, ifa_next);
+	}
+	if (addr)
+		return addr;
+	/* A device without an address borrows one, as the kernel's source selection does. */
+	__builtin_memset(&fib, 0, sizeof(fib));
+	fib.family = 2;
+	fib.ipv4_dst = p->daddr;
+	fib.ifindex = p->ifout;
+	i = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
+	return i == BPF_FIB_LKUP_RET_SUCCESS ? fib.ipv4_src : 0;
+}
