@@ -262,6 +262,48 @@ const WORDS: &[&str] = &[
     "LOCAL",
 ];
 
+/// How long to fuzz, in ms: 3 s, or `BPFTABLES_FUZZ_SECONDS`.
+fn budget() -> u64 {
+    let seconds = std::env::var("BPFTABLES_FUZZ_SECONDS").ok().and_then(|text| text.parse::<u64>().ok());
+    seconds.unwrap_or(3) * 1000
+}
+
+#[test]
+fn damaged_fixtures_never_panic() {
+    let cases: serde_json::Value = serde_json::from_str(include_str!("fixtures/restore.json")).expect("json");
+    let inputs = cases.as_array().expect("a list").iter().map(|case| case["input"].as_str().expect("text").to_owned());
+    let commands = [
+        include_str!("fixtures/rules.txt"),
+        include_str!("fixtures/several_matches.txt"),
+        include_str!("fixtures/match_conntrack.txt"),
+        include_str!("fixtures/match_recent.txt"),
+        include_str!("fixtures/match_tcp.txt"),
+        include_str!("fixtures/target_dnat.txt"),
+    ];
+    let commands = commands.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("$ "));
+    let seeds: Vec<String> = inputs.chain(commands.map(|line| format!("*filter\n{line}\nCOMMIT\n"))).collect();
+    arbtest::arbtest(|u| {
+        let mut input = u.choose(&seeds)?.clone().into_bytes();
+        for _ in 0..u.int_in_range(0..=6)? {
+            let at = u.int_in_range(0..=input.len().saturating_sub(1))?;
+            match u.int_in_range(0..=3)? {
+                0 if at < input.len() => input[at] = u.arbitrary()?,
+                1 if at < input.len() => {
+                    input.remove(at);
+                }
+                2 => input.insert(at, u.arbitrary()?),
+                _ => {
+                    let word = u.choose(WORDS)?;
+                    input.splice(at..at, word.bytes());
+                }
+            }
+        }
+        restore(&mut Ruleset::new(Family::V4), &input, u.arbitrary()?, u.arbitrary()?);
+        Ok(())
+    })
+    .budget_ms(budget());
+}
+
 #[test]
 fn arbitrary_command_lines_never_panic() {
     arbtest::arbtest(|u| {
@@ -272,7 +314,7 @@ fn arbitrary_command_lines_never_panic() {
         run(&mut Ruleset::new(Family::V4), &args);
         Ok(())
     })
-    .budget_ms(3000);
+    .budget_ms(budget());
 }
 
 #[test]
@@ -290,7 +332,7 @@ fn arbitrary_bytes_never_panic_in_a_restore() {
         restore(&mut Ruleset::new(Family::V4), &input, u.arbitrary()?, u.arbitrary()?);
         Ok(())
     })
-    .budget_ms(3000);
+    .budget_ms(budget());
 }
 
 #[test]
