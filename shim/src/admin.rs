@@ -1,5 +1,6 @@
 //! `bpftables`: what iptables has no command for.
 
+use crate::conntrack::Connection;
 use crate::context::Context;
 use crate::dry::Dry;
 use crate::engine::Kernel;
@@ -7,8 +8,9 @@ use crate::lock::{DEFAULT_PATH, Wait, XtablesLock};
 use crate::multicall::Program;
 use crate::names::SystemNames;
 use bpftables_ruleset::Family;
+use bpftables_runtime::{Coverage, Framing, Hooked};
 use clap::{Parser, Subcommand};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,12 +24,34 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what is loaded and attached in this network namespace.
+    Status,
+    /// The connections that our programs keep.
+    Conntrack {
+        #[command(subcommand)]
+        command: ConntrackCommand,
+    },
+    /// Write the bytes of the live image that programs read, for debugging.
+    DumpImage {
+        /// Where to.
+        file: PathBuf,
+    },
     /// Detach everything of ours from the devices of this network namespace and forget rules, counters and connections.
     UninstallHooks,
     /// Say whether iptables-restore could load a file; nothing is changed.
     Check {
         /// A file as iptables-save writes it.
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConntrackCommand {
+    /// List them as conntrack(8) does.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -66,6 +90,9 @@ pub fn run(words: &[String]) -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
+        Command::Status => status(),
+        Command::Conntrack { command: ConntrackCommand::List { json } } => conntrack(json),
+        Command::DumpImage { file } => dump_image(&file),
         Command::UninstallHooks => uninstall(),
         Command::Check { file } => check(&file),
     }
@@ -78,6 +105,77 @@ pub fn lock_path() -> PathBuf {
         Some(path) if !path.is_empty() => path.into(),
         _ => DEFAULT_PATH.into(),
     }
+}
+
+fn status() -> Result<ExitCode, AdminError> {
+    let mut kernel = Kernel::default();
+    let engine = kernel.engine()?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let Some(status) = engine.status()? else {
+        writeln!(out, "nothing is loaded in this network namespace")?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let connections = engine.conntrack_list()?.len();
+    let (object, ours) = &status.object;
+    writeln!(out, "state        {}", status.location)?;
+    let whose = if *ours { "of this version" } else { "of another version" };
+    writeln!(out, "programs     {object}, layouts {}, {whose}", status.abi)?;
+    writeln!(out, "generation   {} in slot {}", status.generation, status.slot)?;
+    writeln!(out, "image        {} lines for the programs, {} bytes in all", status.lines, status.bytes)?;
+    for (name, chains, rules) in &status.tables {
+        writeln!(out, "table        {name}: {rules} rules, {chains} user chains")?;
+    }
+    writeln!(out, "connections  {connections} of at most {}", status.max_connections)?;
+    for device in &status.devices {
+        let note = match device.coverage {
+            Coverage::Attached(Framing::Ethernet | Framing::Raw) => String::new(),
+            Coverage::Lower => ", owned by another device".to_owned(),
+            Coverage::Unknown(kind) => format!(", link header of unknown kind {kind}: its packets meet no rules"),
+        };
+        let (ingress, egress) = (hooked(device.ingress), hooked(device.egress));
+        writeln!(out, "device       {} ({}): ingress {ingress}, egress {egress}{note}", device.name, device.ifindex)?;
+    }
+    for (name, old, ours) in &status.settings {
+        writeln!(out, "setting      {name}: {ours}, was {old}")?;
+    }
+    for stat in engine.stats()?.iter().filter(|stat| stat.count > 0) {
+        writeln!(out, "statistic    {} {}: {}", stat.name, stat.count, stat.meaning)?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const fn hooked(hooked: Hooked) -> &'static str {
+    match hooked {
+        Hooked::No => "not ours",
+        Hooked::First => "ours",
+        Hooked::Behind => "ours, behind another program",
+    }
+}
+
+fn conntrack(json: bool) -> Result<ExitCode, AdminError> {
+    let found = Kernel::default().engine()?.conntrack_list()?;
+    let connections: Vec<Connection> = found.iter().map(|c| Connection::new(&c.conn, c.remaining)).collect();
+    let mut out = BufWriter::new(io::stdout().lock());
+    if json {
+        serde_json::to_writer_pretty(&mut out, &connections).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        for connection in &connections {
+            writeln!(out, "{}", connection.line())?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dump_image(file: &std::path::Path) -> Result<ExitCode, AdminError> {
+    let Some(bytes) = Kernel::default().engine()?.dump_image()? else {
+        writeln!(io::stderr(), "nothing is loaded in this network namespace")?;
+        return Ok(ExitCode::FAILURE);
+    };
+    std::fs::write(file, bytes)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn uninstall() -> Result<ExitCode, AdminError> {

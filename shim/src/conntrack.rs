@@ -87,9 +87,9 @@ impl Direction {
 }
 
 impl Connection {
-    /// Describes `conn` as of `now` (nanoseconds of the clock that the programs read).
+    /// Describes `conn`, which ends in `remaining` nanoseconds.
     #[must_use]
-    pub fn new(conn: &Conn, now: u64) -> Self {
+    pub fn new(conn: &Conn, remaining: u64) -> Self {
         let number = conn.orig.proto;
         let protocol = match number {
             ICMP => "icmp",
@@ -105,7 +105,7 @@ impl Connection {
         Self {
             protocol,
             protocol_number: number,
-            timeout: conn.expires.saturating_sub(now) / 1_000_000_000,
+            timeout: remaining / 1_000_000_000,
             state: (number == TCP).then(|| TCP_STATES.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE")),
             original: Direction::new(&conn.orig),
             reply: Direction::new(&conn.reply),
@@ -161,11 +161,10 @@ mod tests {
             reply: tuple([10, 244, 1, 5], [10, 0, 0, 1], 8080, 40000, 6),
             status: status::SEEN_REPLY | status::ASSURED | status::DST_NAT | status::LIVE,
             mark: 5,
-            expires: 432_000_500_000_000,
             tcp_state: 3,
             ..Conn::default()
         };
-        let connection = Connection::new(&conn, 1_000_000_000);
+        let connection = Connection::new(&conn, 431_999_500_000_000);
         assert_eq!(
             connection.line(),
             "tcp      6 431999 ESTABLISHED src=10.0.0.1 dst=10.96.0.10 sport=40000 dport=80 src=10.244.1.5 dst=10.0.0.1 \
@@ -181,7 +180,7 @@ mod tests {
     fn icmp_and_unreplied_connections_read_as_conntrack_prints_them() {
         let mut orig = tuple([10, 0, 0, 1], [10, 0, 0, 2], 77, 0, 1);
         orig.dport = 8 << 8;
-        let conn = Conn { orig, reply: tuple([10, 0, 0, 2], [10, 0, 0, 1], 77, 0, 1), expires: 5, ..Conn::default() };
+        let conn = Conn { orig, reply: tuple([10, 0, 0, 2], [10, 0, 0, 1], 77, 0, 1), ..Conn::default() };
         assert_eq!(
             Connection::new(&conn, 10).line(),
             "icmp     1 0 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=77 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 \
