@@ -2,6 +2,16 @@
 //!
 //! Architecture Invariant: no IO; names of services, hosts and so on come through [`Names`].
 //! Architecture Invariant: one match or target is one file under `ext`, registered in `registry`.
+//!
+//! What legacy 1.8.11 answers is kept in `tests/fixtures`. Where this crate deliberately differs from it, it refuses by name
+//! ([`ParseError::UnsupportedExtension`], [`ParseError::UnsupportedOption`], [`ParseError::NotUtf8`]):
+//! - matches and targets that are not supported yet, and the target QUEUE, also as the name of a chain in `-j`;
+//! - `CT` with anything but `--notrack`, `CONNMARK` with a shift, shifted port ranges of SNAT and MASQUERADE (legacy takes these last
+//!   and shifts from port 0);
+//! - bytes that are not UTF-8; a comment longer than 255 bytes is cut before the character that does not fit.
+//!
+//! Also: `-j standard` is a missing target here (legacy leaves the refusal to the kernel), and hexadecimal fractions are no
+//! probabilities.
 
 mod command;
 mod error;
