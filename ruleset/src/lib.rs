@@ -1,7 +1,7 @@
 //! The pure model of an iptables ruleset: tables, chains, rules, matches and targets, and what can be done to them.
 //!
 //! Architecture Invariant: no IO and no clock in this crate; everything is a value or a function of values.
-//! Architecture Invariant: one match or one target is one file, registered in [`matches`] or [`targets`].
+//! Architecture Invariant: one match or one target is one file, registered in [`mod@matches`] or [`targets`].
 
 pub mod addr;
 pub mod chain;
