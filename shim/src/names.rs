@@ -143,6 +143,10 @@ impl Names for SystemNames {
         (name != addr.to_string()).then_some(name)
     }
 
+    fn network_name(&self, addr: Ipv4Addr) -> Option<String> {
+        self.networks().iter().find(|(_, known)| *known == addr).map(|(name, _)| name.clone())
+    }
+
     fn network_address(&self, name: &str) -> Option<Ipv4Addr> {
         self.networks().iter().find(|(known, _)| known == name).map(|(_, network)| *network)
     }
@@ -183,6 +187,7 @@ mod tests {
         assert_eq!(names.service_name(80, Some("udp")).as_deref(), Some("http"));
         assert_eq!(names.network_address("alias"), Some(Ipv4Addr::new(169, 254, 0, 0)));
         assert_eq!(names.network_address("loopback"), Some(Ipv4Addr::new(127, 0, 0, 0)));
+        assert_eq!(names.network_name(Ipv4Addr::new(127, 0, 0, 0)).as_deref(), Some("loopback"));
     }
 
     #[test]
