@@ -188,7 +188,6 @@ fn uninstall() -> Result<ExitCode, AdminError> {
 
 fn check(file: &std::path::Path) -> Result<ExitCode, AdminError> {
     let mut dry = Dry::default();
-    let lock_path = std::env::temp_dir().join(format!("bpftables-check-{}.lock", std::process::id()));
     let program = Program::Restore(Family::V4);
     let code = {
         let mut context = Context {
@@ -197,13 +196,12 @@ fn check(file: &std::path::Path) -> Result<ExitCode, AdminError> {
             stdin: &mut io::empty(),
             stdout: &mut io::stdout(),
             stderr: &mut io::stderr(),
-            lock_path: lock_path.clone(),
+            lock_path: None,
             now: crate::clock::ctime,
             argv0: program.name().to_owned(),
         };
         crate::run(program, &["--".to_owned(), file.display().to_string()], &mut context)
     };
-    let _ = std::fs::remove_file(lock_path);
     if code == 0 {
         let tables = &dry.ruleset().tables;
         let chains: usize = tables.iter().map(|table| table.chains().count()).sum();

@@ -19,8 +19,8 @@ pub struct Context<'a> {
     pub stdout: &'a mut dyn Write,
     /// Standard error.
     pub stderr: &'a mut dyn Write,
-    /// The xtables lock file.
-    pub lock_path: PathBuf,
+    /// The xtables lock file; none where the backend is nobody else's.
+    pub lock_path: Option<PathBuf>,
     /// The date for `iptables-save`, as ctime(3) writes it.
     pub now: fn() -> String,
     /// The name by which the program was called, for getopt's messages.
@@ -29,8 +29,9 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Takes the xtables lock.
-    pub fn lock(&self, wait: Wait) -> Result<XtablesLock, Failure> {
-        Ok(XtablesLock::acquire(&self.lock_path, wait)?)
+    pub fn lock(&self, wait: Wait) -> Result<Option<XtablesLock>, Failure> {
+        let acquire = |path: &PathBuf| XtablesLock::acquire(path, wait);
+        Ok(self.lock_path.as_ref().map(acquire).transpose()?)
     }
 
     /// A line on standard error; that it cannot be written is nobody's to know.

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         stdin: &mut io::stdin().lock(),
         stdout: &mut BufWriter::with_capacity(1 << 16, io::stdout().lock()),
         stderr: &mut io::stderr(),
-        lock_path: admin::lock_path(),
+        lock_path: Some(admin::lock_path()),
         now: clock::ctime,
         argv0: words.first().cloned().unwrap_or_default(),
     };

@@ -82,3 +82,22 @@ fn a_restore_in_one_namespace_is_not_seen_in_another() {
     );
     assert_eq!(text, "2\n*filter\n*nat\n");
 }
+
+#[test]
+fn a_file_is_checked_without_touching_anything() {
+    let names = Names::new("check");
+    let text = names.script(
+        "printf '*filter\\n:A - [0:0]\\n-A INPUT -j A\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
+         bpftables check $XTABLES_LOCKFILE.rules | cut -d: -f1
+         printf '*filter\\n-A INPUT -j LOG\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
+         bpftables check $XTABLES_LOCKFILE.rules | sed -n 1p; echo ${PIPESTATUS[0]}
+         iptables-save; bpftables status",
+    );
+    assert_eq!(
+        text,
+        "1 tables, 4 chains, 1 rules\n\
+         iptables-restore v1.8.11 (bpf): target `LOG' is known to iptables but not supported by this version of bpftables\n\
+         \nError occurred at line: 2\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n2\n\
+         nothing is loaded in this network namespace\n"
+    );
+}

@@ -137,7 +137,7 @@ impl Host {
             stdin: &mut stdin,
             stdout: &mut stdout,
             stderr: &mut stderr,
-            lock_path: self.lock_path.clone(),
+            lock_path: Some(self.lock_path.clone()),
             now: || "Sat Nov 21 23:27:09 2026".to_owned(),
             argv0: words[0].clone(),
         };
