@@ -8,6 +8,25 @@ use std::process::{Command, ExitCode};
 
 const SOURCE: &str = "bpftables.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
+/// Structs of `c/abi.h` that mirror one of the crate `abi`.
+const MIRRORED: [&str; 16] = [
+    "bt_header",
+    "bt_chain",
+    "bt_field",
+    "bt_bucket",
+    "bt_rule",
+    "bt_op",
+    "bt_recent_params",
+    "bt_nat_params",
+    "bt_control",
+    "bt_counter",
+    "bt_addr_key",
+    "bt_addr_info",
+    "bt_dev_info",
+    "bt_tuple",
+    "bt_tcp_side",
+    "bt_conn",
+];
 
 fn main() -> ExitCode {
     match build() {
@@ -29,7 +48,16 @@ fn build() -> Result<(), String> {
 
     let clang = env::var_os("BPF_CLANG").unwrap_or_else(|| OsString::from(DEFAULT_CLANG));
     let object = out.join("bpftables.bpf.o");
-    compile(&clang, &sources, &object, &manifest)?;
+    compile(&clang, &sources, &sources.join(SOURCE), &object, &manifest)?;
+
+    // Clang describes only types that programs and maps name; those that programs reach by casts are named here.
+    let layout = out.join("layout.c");
+    let variables: String = MIRRORED.iter().map(|name| format!("struct {name} layout_of_{name};\n")).collect();
+    fs::write(&layout, format!("#include <linux/types.h>\n#include \"abi.h\"\n{variables}"))
+        .map_err(|e| format!("cannot write {}: {e}", layout.display()))?;
+    let layout_object = out.join("layout.o");
+    compile(&clang, &sources, &layout, &layout_object, &manifest)?;
+    println!("cargo::rustc-env=BPFTABLES_LAYOUT_OBJECT={}", layout_object.display());
 
     let bytes = fs::read(&object).map_err(|e| format!("cannot read {}: {e}", object.display()))?;
     println!("cargo::rustc-env=BPFTABLES_OBJECT={}", object.display());
@@ -37,7 +65,7 @@ fn build() -> Result<(), String> {
     Ok(())
 }
 
-fn compile(clang: &OsString, sources: &Path, object: &Path, manifest: &Path) -> Result<(), String> {
+fn compile(clang: &OsString, sources: &Path, source: &Path, object: &Path, manifest: &Path) -> Result<(), String> {
     let name = clang.to_string_lossy();
     let mut command = Command::new(clang);
     command
@@ -49,7 +77,7 @@ fn compile(clang: &OsString, sources: &Path, object: &Path, manifest: &Path) -> 
         // No path of the machine that compiles reaches the object's debug information.
         .arg(format!("-ffile-prefix-map={}=ebpf", manifest.display()))
         .arg("-c")
-        .arg(sources.join(SOURCE))
+        .arg(source)
         .arg("-o")
         .arg(object);
     let output = command.output().map_err(|e| {
@@ -62,7 +90,7 @@ fn compile(clang: &OsString, sources: &Path, object: &Path, manifest: &Path) -> 
     if text.contains("bpf_helpers.h' file not found") || text.contains("asm/types.h' file not found") {
         return Err(format!("{name} misses the BPF headers; `cargo xtask setup` installs them (libbpf-dev)\n{text}"));
     }
-    Err(format!("{name} failed on {SOURCE} ({})\n{text}", output.status))
+    Err(format!("{name} failed on {} ({})\n{text}", source.display(), output.status))
 }
 
 /// 64-bit FNV-1a: tells one object from another, nothing more.
