@@ -153,7 +153,9 @@ impl Way {
             let mut context = context(packet.mark, ingress, own);
             let run = bpf::test_run(program.as_fd(), &frame, &mut context, 1).unwrap();
 
-            let told = format!("{packet:?}\ncounted {counted:?}, verdict {verdict:?}");
+            let stats = engine.stats().unwrap().into_iter().filter(|stat| stat.count > 0);
+            let stats: Vec<_> = stats.map(|stat| (stat.name, stat.count)).collect();
+            let told = format!("{packet:?}\ncounted {counted:?}, verdict {verdict:?}, statistics {stats:?}");
             match verdict {
                 Verdict::Accept => {
                     prop_assert_eq!(run.retval, NEXT, "{}", told);
@@ -181,7 +183,7 @@ impl Way {
         let config = ProptestConfig {
             cases,
             failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/kernel.regressions"))),
-            max_shrink_iters: 1000,
+            max_shrink_iters: 150,
             ..ProptestConfig::default()
         };
         in_namespace(|| {
