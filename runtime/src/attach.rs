@@ -19,7 +19,10 @@ const DIRECTIONS: [(&str, u32, [&str; 2]); 2] =
 pub(crate) fn needed(devices: &[Device]) -> Vec<&'static str> {
     let raw = [Framing::Ethernet, Framing::Raw].map(|framing| {
         let one = devices.iter().any(|device| device.coverage == Coverage::Attached(framing));
-        DIRECTIONS.into_iter().filter(move |_| one).map(move |(_, _, names)| names[usize::from(framing == Framing::Raw)])
+        DIRECTIONS
+            .into_iter()
+            .filter(move |_| one)
+            .map(move |(_, _, names)| names[usize::from(framing == Framing::Raw)])
     });
     raw.into_iter().flatten().collect()
 }

@@ -1,7 +1,7 @@
 //! The engine: reads the live ruleset and commits a new one, all or nothing.
 
-use crate::attach;
 use crate::addrs;
+use crate::attach;
 use crate::counters::{self, KernelCounters};
 use crate::devices::{self, Coverage, Device};
 use crate::error::{Doing, EngineError, Result};
@@ -16,7 +16,7 @@ use crate::upgrade;
 use bpftables_abi::maps;
 use bpftables_compiler::{CompileError, Options, StateKind, compile};
 use bpftables_ebpf::OBJECT_HASH;
-use bpftables_ruleset::{Counters, CounterView, Family, Ruleset, Slot, TableKind};
+use bpftables_ruleset::{CounterView, Counters, Family, Ruleset, Slot, TableKind};
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -109,9 +109,10 @@ impl Engine {
         if ruleset.family == Family::V6 {
             let idle = |table: &bpftables_ruleset::Table| {
                 table.user.is_empty()
-                    && table.builtin.iter().all(|chain| {
-                        chain.rules.is_empty() && chain.policy == Some(bpftables_ruleset::Policy::Accept)
-                    })
+                    && table
+                        .builtin
+                        .iter()
+                        .all(|chain| chain.rules.is_empty() && chain.policy == Some(bpftables_ruleset::Policy::Accept))
             };
             // Nothing to run is nothing to refuse.
             return if ruleset.tables.iter().all(idle) {

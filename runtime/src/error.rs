@@ -14,13 +14,17 @@ pub enum EngineError {
         what: String,
     },
     /// There is no BPF file system and none could be mounted.
-    #[error("no BPF file system at /sys/fs/bpf, and mounting one failed: {source} (expected CONFIG_BPF_SYSCALL and a mounted /sys)")]
+    #[error(
+        "no BPF file system at /sys/fs/bpf, and mounting one failed: {source} (expected CONFIG_BPF_SYSCALL and a mounted /sys)"
+    )]
     NoBpffs {
         /// What the kernel said.
         source: io::Error,
     },
     /// The kernel misses something that the programs need.
-    #[error("this kernel is too old: {what} failed ({source}); expected Linux 6.6 or later with BTF (CONFIG_DEBUG_INFO_BTF)")]
+    #[error(
+        "this kernel is too old: {what} failed ({source}); expected Linux 6.6 or later with BTF (CONFIG_DEBUG_INFO_BTF)"
+    )]
     OldKernel {
         /// What needs a newer one.
         what: String,

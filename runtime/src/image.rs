@@ -46,7 +46,8 @@ pub(crate) fn upload(
 ) -> Result<Uploaded> {
     let (_, blob) = state::encode(family, tables, used, retired, &image.states)?;
     let lines = image.lines.len();
-    let limit = |got: usize| EngineError::Limit { what: "lines in the image", got: got as u64, max: u64::from(u32::MAX) };
+    let limit =
+        |got: usize| EngineError::Limit { what: "lines in the image", got: got as u64, max: u64::from(u32::MAX) };
     let total = lines + blob.len().div_ceil(LINE);
     let count = u32::try_from(total).map_err(|_| limit(total))?;
     let header = Header { generation, blob_line: lines as u32, blob_len: blob.len() as u32, ..image.header() };

@@ -55,8 +55,15 @@ impl Installed {
         }
         let object = object.to_owned();
         let control = open_map(&dir, maps::CONTROL)?;
-        let control = Mapping::new(control.as_fd(), size_of::<Control>(), true).doing(|| "map bt_control".to_owned())?;
-        Ok(Some(Self { images: typed(&dir, maps::IMAGES)?, counters: typed(&dir, maps::COUNTERS)?, dir, object, control }))
+        let control =
+            Mapping::new(control.as_fd(), size_of::<Control>(), true).doing(|| "map bt_control".to_owned())?;
+        Ok(Some(Self {
+            images: typed(&dir, maps::IMAGES)?,
+            counters: typed(&dir, maps::COUNTERS)?,
+            dir,
+            object,
+            control,
+        }))
     }
 
     /// A pinned map of known sizes.

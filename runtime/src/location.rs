@@ -31,10 +31,8 @@ pub(crate) struct Home {
 impl Home {
     /// Finds the BPF file system; none if it is not mounted and `mount` is false.
     pub(crate) fn find(mount: bool) -> Result<Option<Self>> {
-        let cookie = ns::netns_cookie().map_err(|source| EngineError::OldKernel {
-            what: "getsockopt(SO_NETNS_COOKIE)".to_owned(),
-            source,
-        })?;
+        let cookie = ns::netns_cookie()
+            .map_err(|source| EngineError::OldKernel { what: "getsockopt(SO_NETNS_COOKIE)".to_owned(), source })?;
         let root = match base_mount_namespace() {
             None => open_root(mount)?,
             Some(namespace) => std::thread::scope(|scope| {
@@ -124,7 +122,9 @@ fn open_path(path: &str) -> io::Result<File> {
 /// In the mount namespace that the calling thread is in.
 fn open_root(mount: bool) -> Result<Option<File>> {
     let no_bpffs = |source: io::Error| match source.kind() {
-        io::ErrorKind::PermissionDenied => EngineError::Permission { what: format!("mount a BPF file system at {BPFFS}") },
+        io::ErrorKind::PermissionDenied => {
+            EngineError::Permission { what: format!("mount a BPF file system at {BPFFS}") }
+        }
         _ => EngineError::NoBpffs { source },
     };
     let root = match open_path(BPFFS) {

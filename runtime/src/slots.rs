@@ -159,7 +159,7 @@ pub(crate) fn assign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bpftables_ruleset::{Family, NoCounters, CounterView, TableKind};
+    use bpftables_ruleset::{CounterView, Family, NoCounters, TableKind};
 
     #[test]
     fn ranges_and_sets_are_the_same_thing() {

@@ -82,7 +82,8 @@ pub(crate) fn set_lo(dir: &Path) -> Result<()> {
         let old = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
         let old = old.trim();
         // The stricter of `all` and `lo` counts, by number; only strict (1) is in the way.
-        let lenient = || name == "rp_filter" && number("ipv4/conf/all/rp_filter").unwrap_or(0).max(old.parse().unwrap_or(0)) != 1;
+        let lenient =
+            || name == "rp_filter" && number("ipv4/conf/all/rp_filter").unwrap_or(0).max(old.parse().unwrap_or(0)) != 1;
         if old == wanted || lenient() {
             continue;
         }

@@ -149,9 +149,8 @@ fn listing_a_table_initialises_it_once_there_are_rules() {
 fn the_nat_table_sets_lo_and_uninstalling_puts_it_back() {
     in_namespace(|| {
         let settings = || {
-            ["accept_local", "route_localnet", "forwarding"].map(|name| {
-                std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/lo/{name}")).unwrap()
-            })
+            ["accept_local", "route_localnet", "forwarding"]
+                .map(|name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/lo/{name}")).unwrap())
         };
         let before = settings();
         let mut engine = Engine::open().unwrap();

@@ -147,7 +147,11 @@ fn expect_sizes(map: BorrowedFd<'_>, key: Option<usize>, value: Option<usize>) -
     if let Some(expected) = key.filter(|k| *k != info.key_size as usize) {
         return Err(wrong("keys", info.key_size, expected));
     }
-    let size = if per_cpu { (info.value_size as usize).next_multiple_of(8) * possible_cpus()? } else { info.value_size as usize };
+    let size = if per_cpu {
+        (info.value_size as usize).next_multiple_of(8) * possible_cpus()?
+    } else {
+        info.value_size as usize
+    };
     if let Some(expected) = value.filter(|v| *v != size) {
         return Err(wrong("values", info.value_size, expected));
     }
@@ -236,8 +240,13 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
     /// # Errors
     /// What the kernel says, but for ENOENT.
     pub fn remove(&self, key: &K) -> io::Result<bool> {
-        let mut attr =
-            ElemAttr { map_fd: raw(self.fd.as_fd()), pad: 0, key: pointer(std::ptr::from_ref(key)), value: 0, flags: 0 };
+        let mut attr = ElemAttr {
+            map_fd: raw(self.fd.as_fd()),
+            pad: 0,
+            key: pointer(std::ptr::from_ref(key)),
+            value: 0,
+            flags: 0,
+        };
         found(bpf(Cmd::MapDeleteElem, &mut attr))
     }
 

@@ -118,7 +118,9 @@ impl Mapping {
         #[expect(unsafe_code, reason = "shared with the kernel")]
         // SAFETY: in bounds (checked). By the image's protocol only its state lines are written after it was filled, and callers
         // name ranges without such lines.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.end - range.start) }
+        unsafe {
+            std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.end - range.start)
+        }
     }
 
     /// All bytes of a map that no program sees yet.
@@ -129,7 +131,9 @@ impl Mapping {
         assert!(self.writable);
         #[expect(unsafe_code, reason = "shared with the kernel")]
         // SAFETY: in bounds, exclusive by `&mut self`; the caller has not handed the map to any program yet.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len)
+        }
     }
 }
 
