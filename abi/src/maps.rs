@@ -20,9 +20,11 @@ pub const ADDRS: &str = "bt_addrs";
 pub const DEVS: &str = "bt_devs";
 /// ARRAY of `struct bt_conn`, see [`crate::conn`].
 pub const CONNS: &str = "bt_conns";
-/// HASH of canonical tuples to connection numbers.
+/// ARRAY of one [`ConnTable`].
+pub const CONN_TABLE: &str = "bt_ct_globals";
+/// HASH of directed tuples to connection number << 1 | direction.
 pub const TUPLES: &str = "bt_tuples";
-/// STACK of free connection numbers.
+/// QUEUE of connection numbers that ended and rest.
 pub const FREE_CONNS: &str = "bt_free_conns";
 /// PERCPU_ARRAY of u64 by [`stat`].
 pub const STATS: &str = "bt_stats";
@@ -89,6 +91,20 @@ pub struct Counter {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+/// How far the connection table is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConnTable {
+    /// Numbers below this were used at some time.
+    pub bump: u32,
+    /// Where the next scan for ended connections begins.
+    pub cursor: u32,
+    /// Connections that live.
+    pub live: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Key of [`ADDRS`].

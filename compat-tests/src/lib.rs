@@ -8,7 +8,7 @@
 //!
 //! `COMPAT_ONLY=TEXT` runs the scenarios and sessions whose name has TEXT, `COMPAT_SHOW=1` prints what legacy
 //! did, `COMPAT_FRESH=1` gives every scenario namespaces of its own (otherwise rules and connections are
-//! flushed between them, for which bpftables needs `bpftables conntrack --flush`).
+//! flushed between them, for which bpftables needs `bpftables conntrack flush`).
 //!
 //! A difference counts only if it is also seen in new namespaces, slowly; one that is not is noted on stderr.
 //!

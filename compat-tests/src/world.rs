@@ -320,7 +320,7 @@ impl World {
                 },
                 b"",
             )?,
-            Kind::Ours => self.tool("bpftables", &["conntrack", "--flush"], "")?,
+            Kind::Ours => self.tool("bpftables", &["conntrack", "flush"], "")?,
         };
         if !out.status.success() {
             return Err(format!("cannot forget connections: {}", String::from_utf8_lossy(&out.stderr)).into());

@@ -2,6 +2,7 @@
 
 use crate::addrs;
 use crate::attach;
+use crate::connections;
 use crate::counters::{self, KernelCounters};
 use crate::devices::{self, Coverage, Device};
 use crate::error::{Doing, EngineError, Result};
@@ -320,6 +321,10 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     installed.set_slot4(slot);
 
     // It is done; what follows only clears up.
+    match connections::end_orphans(installed, &retired) {
+        Ok(ended) => tracing::debug!(ended, "UDP connections of rules that are gone"),
+        Err(error) => tracing::warn!(%error, "UDP connections of rules that are gone live on"),
+    }
     if let Err(error) = attach::prune(&installed.links(), &devices) {
         tracing::warn!(%error, "links of devices that are gone stay pinned");
     }

@@ -252,9 +252,10 @@ fn open_object(max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(&btf))
-        .map_max_entries(maps::CONNS, max_conns)
+        // Numbers rest a while before they are used again.
+        .map_max_entries(maps::CONNS, max_conns + max_conns / 4)
         .map_max_entries(maps::TUPLES, max_conns.saturating_mul(3))
-        .map_max_entries(maps::FREE_CONNS, max_conns);
+        .map_max_entries(maps::FREE_CONNS, max_conns + max_conns / 4);
     for (name, path) in reuse {
         loader.map_pin_path(name, path);
     }

@@ -6,6 +6,7 @@
 
 mod addrs;
 mod attach;
+mod connections;
 mod counters;
 mod devices;
 mod engine;

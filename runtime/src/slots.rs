@@ -32,6 +32,11 @@ impl SlotSet {
         self.words.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
+    /// Whether no slot is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
     /// Adds all of `other`.
     pub(crate) fn extend(&mut self, other: &Self) {
         if other.words.len() > self.words.len() {

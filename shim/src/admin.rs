@@ -47,6 +47,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConntrackCommand {
+    /// End all of them, as `conntrack -F`.
+    Flush,
     /// List them as conntrack(8) does.
     List {
         /// As JSON.
@@ -92,6 +94,11 @@ fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
         Command::Status => status(),
         Command::Conntrack { command: ConntrackCommand::List { json } } => conntrack(json),
+        Command::Conntrack { command: ConntrackCommand::Flush } => {
+            let ended = Kernel::default().engine()?.conntrack_flush()?;
+            writeln!(io::stdout(), "{ended} connections ended")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::DumpImage { file } => dump_image(&file),
         Command::UninstallHooks => uninstall(),
         Command::Check { file } => check(&file),

@@ -96,6 +96,18 @@ impl Mapping {
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }.store(value, Ordering::SeqCst);
     }
 
+    /// Sets bits of one aligned 32-bit word, atomically.
+    ///
+    /// # Panics
+    /// Out of bounds, unaligned, or mapped for reading only: a bug.
+    pub fn or_u32(&self, offset: usize, bits: u32) {
+        self.check(offset, 4);
+        assert!(self.writable);
+        #[expect(unsafe_code, reason = "shared with the kernel")]
+        // SAFETY: as in `store_u32`.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }.fetch_or(bits, Ordering::SeqCst);
+    }
+
     /// Stores one aligned 64-bit word.
     ///
     /// # Panics
