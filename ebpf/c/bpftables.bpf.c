@@ -376,7 +376,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;
 	if (p->img_flags & IMG_CONNTRACK) {
-		if (answer)
+		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made. */
+		if (answer || (p->flags & P_LOCAL && p->ctinfo == CI_RELATED))
 			bt_ct_abandon(skb);
 		else if ((r = bt_ct_confirm(skb)))
 			return drop_for(skb, p, r);

@@ -69,6 +69,8 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 	return 0;
 }
 
+__noinline int bt_ct_search(__u32 unused);
+
 /* An ICMP error: RELATED to the connection that the inner packet belongs to, if the error goes where that packet came from. */
 static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *p, struct bt_ctx *x)
 {
@@ -78,6 +80,17 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 
 	if (bt_ct_inner(skb))
 		return;
+	if (p->hook == H_OUT) {
+		/* This host made it about a packet that it holds: one that may be translated already, of a connection that may not be
+		 * confirmed yet. Netfilter hands the connection over from that packet. */
+		hit = bt_ct_search(0);
+		if (!hit)
+			return;
+		p->ct = hit >> 1;
+		p->ctinfo = CI_RELATED;
+		p->ctdir = !(hit & 1);
+		return;
+	}
 	tuple_invert(&inv, &x->t);
 	x->t = inv;
 	hit = bt_ct_lookup(0);
@@ -312,7 +325,8 @@ __noinline int bt_ct_confirm(struct __sk_buff *skb)
 	return 0;
 }
 
-/* The packet was dropped: an unconfirmed connection that no other packet shares goes with it. */
+/* The packet was dropped: an unconfirmed connection that no other packet shares goes with it. An error or answer of this host
+ * stands for the packet that it is about. */
 __noinline int bt_ct_abandon(struct __sk_buff *skb)
 {
 	struct bt_pkt *p = pkt();
@@ -320,7 +334,7 @@ __noinline int bt_ct_abandon(struct __sk_buff *skb)
 	__u32 i;
 
 	ARG_USED(skb);
-	if (!p || !p->ct || p->ctinfo == CI_RELATED)
+	if (!p || !p->ct || (p->ctinfo == CI_RELATED && !(p->flags & P_LOCAL)))
 		return 0;
 	i = p->ct - 1;
 	c = bt_conn_at(i);

@@ -7,7 +7,7 @@
 
 /* Types that are answered with an error: echo, timestamp, information and address mask, and their replies. */
 #define ICMP_QUERIES (1u << 0 | 1u << 8 | 0x3fu << 13)
-#define ICMP_TRIES 16
+#define ICMP_TRIES 4
 #define ICMP_BURST 6 /* XRLIM_BURST_FACTOR */
 
 /* Per destination: tokens (ms) << 32 | when (ms, wrapping). Beside the kernel's own, which sees no error of ours. */

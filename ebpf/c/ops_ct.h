@@ -41,7 +41,8 @@ __noinline int bt_op_ct(struct __sk_buff *skb, __u32 what, __u32 how, __u32 b, _
 	case OP_CT_EXPIRES: {
 		__u64 now = bpf_ktime_get_ns(), left = 0;
 		if ((ct->status & ST_CONFIRMED) && ct->expires > now)
-			left = (ct->expires - now) / 1000000000ULL;
+			/* The kernel counts in ticks: what was set in this one is whole. */
+			left = (ct->expires - now + 4000000) / 1000000000ULL;
 		holds = left >= b && left <= c;
 		break;
 	}
