@@ -28,6 +28,8 @@ pub const TUPLES: &str = "bt_tuples";
 pub const FREE_CONNS: &str = "bt_free_conns";
 /// PERCPU_ARRAY of u64 by [`stat`].
 pub const STATS: &str = "bt_stats";
+/// ARRAY of one [`IcmpConf`].
+pub const ICMP_CONF: &str = "bt_icmp_conf";
 /// The programs: ingress and egress, for devices with and without an Ethernet header.
 pub const PROGRAMS: [&str; 4] = ["bt_ingress_l2", "bt_egress_l2", "bt_ingress_l3", "bt_egress_l3"];
 
@@ -81,6 +83,24 @@ pub mod timeout {
     pub const GENERIC: usize = 15;
     /// SCTP by state is folded to one: established.
     pub const SCTP: usize = 16;
+}
+
+/// What answers of the programs (REJECT, too large a packet) obey: sysctls of the network namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IcmpConf {
+    /// 1: the rest is filled in; 0: the programs take the kernel's defaults.
+    pub known: u32,
+    /// `icmp_ratelimit`, milliseconds between errors to one destination; 0: no limit.
+    pub ratelimit_ms: u32,
+    /// `icmp_ratemask`: bits of the ICMP types that are limited.
+    pub ratemask: u32,
+    /// `icmp_msgs_per_sec`, errors of the whole namespace.
+    pub msgs_per_sec: u32,
+    /// `icmp_msgs_burst`.
+    pub msgs_burst: u32,
+    /// `ip_default_ttl`.
+    pub ttl: u32,
 }
 
 /// One counter.

@@ -130,6 +130,10 @@ struct bt_control {
 	__u32 tcp_loose, tcp_be_liberal, tcp_max_retrans, tcp_ignore_invalid_rst, checksum, local_ports;
 };
 
+struct bt_icmp_conf {
+	__u32 known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl;
+};
+
 struct bt_counter {
 	__u64 packets, bytes;
 };

@@ -38,14 +38,6 @@ struct {
 } bt_answer SEC(".maps");
 
 /* Sysctls of the namespace that answers obey; zero `known`: the kernel's defaults. User space fills it at commit. */
-struct bt_icmp_conf {
-	__u32 known;
-	__u32 ratelimit_ms; /* icmp_ratelimit, 0: none */
-	__u32 ratemask;     /* icmp_ratemask */
-	__u32 msgs_per_sec, msgs_burst;
-	__u32 ttl;          /* ip_default_ttl */
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -43,6 +43,7 @@ fn expected() -> Vec<(&'static str, Layout)> {
             slot4, slot6, lo_ifindex, max_conns, magic, seed, timeouts, tcp_loose, tcp_be_liberal, tcp_max_retrans,
             tcp_ignore_invalid_rst, checksum, local_ports,
         }
+        "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }
         "bt_addr_key" = maps::AddrKey { len, addr }
         "bt_addr_info" = maps::AddrInfo { kind, ifindex }
@@ -133,7 +134,7 @@ fn every_struct_that_the_programs_name_has_the_size_and_offsets_of_the_abi() {
     let found = structs(section(bpftables_ebpf::OBJECT, ".BTF"));
     let named: Vec<_> = expected().into_iter().filter(|(name, _)| found.contains_key(*name)).collect();
     // What maps hold is always named.
-    for name in ["bt_control", "bt_addr_key", "bt_addr_info", "bt_tuple", "bt_conn", "bt_nat_params"] {
+    for name in ["bt_control", "bt_icmp_conf", "bt_addr_key", "bt_addr_info", "bt_tuple", "bt_conn", "bt_nat_params"] {
         assert!(named.iter().any(|(n, _)| *n == name), "the object's BTF has no struct {name}");
     }
     for (name, layout) in named {

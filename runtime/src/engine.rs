@@ -310,7 +310,7 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     if ruleset.table(TableKind::Nat).is_some() {
         sysctl::set_lo(&installed.dir)?;
     }
-    installed.refresh_settings();
+    installed.refresh_settings()?;
     addrs::mirror(&installed.map(maps::ADDRS)?)?;
     devices::name(&installed.map(maps::DEVS)?, &devices)?;
     let attached = attach::cover(installed, &devices)?;

@@ -13,7 +13,7 @@ use aya::maps::ProgramArray;
 use aya::programs::{Program, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 use bpftables_abi::ABI_VERSION;
-use bpftables_abi::maps::{self, Control};
+use bpftables_abi::maps::{self, Control, IcmpConf};
 use bpftables_ebpf::{OBJECT, OBJECT_HASH};
 use std::fs;
 use std::io;
@@ -129,8 +129,8 @@ impl Installed {
         control
     }
 
-    /// Writes the settings that differ, each by one store; never the slots.
-    pub(crate) fn refresh_settings(&self) {
+    /// Writes the settings that differ, those of `bt_control` each by one store; never the slots.
+    pub(crate) fn refresh_settings(&self) -> Result<()> {
         let now = self.control();
         let mut wanted = now;
         sysctl::follow(&mut wanted);
@@ -143,6 +143,12 @@ impl Installed {
                 self.control.store_u32(index * 4, u32::from_ne_bytes(word));
             }
         }
+        let doing = || "fill bt_icmp_conf".to_owned();
+        let (map, wanted) = (self.map::<u32, IcmpConf>(maps::ICMP_CONF)?, sysctl::icmp());
+        if map.get(&0).doing(doing)? != Some(wanted) {
+            map.set(&0, &wanted).doing(doing)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings of the network namespace: what the programs follow, and those of `lo` that they need.
 
 use crate::error::{Doing, Result};
-use bpftables_abi::maps::{Control, timeout};
+use bpftables_abi::maps::{Control, IcmpConf, timeout};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -59,6 +59,20 @@ pub(crate) fn follow(control: &mut Control) {
     let mut ports = range.split_whitespace().filter_map(|word| word.parse::<u16>().ok());
     let (lo, hi) = (ports.next().unwrap_or(32768), ports.next().unwrap_or(60999));
     control.local_ports = u32::from(lo) | u32::from(hi) << 16;
+}
+
+/// What answers of the programs obey; the kernel's defaults where there is no such sysctl here (the limits of the whole namespace
+/// are those of the first namespace on older kernels).
+pub(crate) fn icmp() -> IcmpConf {
+    let setting = |name: &str, default| number(&format!("ipv4/{name}")).unwrap_or(default);
+    IcmpConf {
+        known: 1,
+        ratelimit_ms: setting("icmp_ratelimit", 1000),
+        ratemask: setting("icmp_ratemask", 6168),
+        msgs_per_sec: setting("icmp_msgs_per_sec", 1000),
+        msgs_burst: setting("icmp_msgs_burst", 50),
+        ttl: setting("ip_default_ttl", 64),
+    }
 }
 
 /// Settings of `lo` that the nat table needs. Answers rewritten for a local socket come in by `lo` with a foreign source, and packets
