@@ -4,9 +4,17 @@ use crate::command::Command;
 use crate::error::ParseError;
 use crate::parse::{Invocation, parse_command};
 use crate::registry::MAX_NAME;
-use crate::value::scan_u64;
+use crate::value::{self, Read, complete, must};
 use bpftables_ruleset::names::Names;
 use bpftables_ruleset::{Counters, Family};
+use nom::Parser;
+use nom::branch::alt;
+use nom::bytes::complete::{is_not, tag, take, take_till, take_while, take_while1};
+use nom::character::complete::char;
+use nom::combinator::{opt, peek, rest};
+use nom::multi::{fold_many0, many0_count};
+use nom::sequence::{preceded, separated_pair, terminated};
+use std::borrow::Cow;
 
 /// The longest piece of a line that legacy reads at once; what is left over is taken for the next line.
 const MAX_LINE: usize = 10_239;
@@ -223,26 +231,22 @@ impl<'a> Reader<'a> {
     fn rule_counters<'l>(&self, line: &'l [u8], args: &mut Vec<String>) -> Result<&'l [u8], ParseError> {
         let Some(body) = line.strip_prefix(b"[") else { return Ok(line) };
         let need = |what| ParseError::Parameter(format!("Bad line {}: need {what}", self.line));
-        let close = body.iter().position(|byte| *byte == b']').ok_or_else(|| need("]"))?;
-        // Legacy cuts with strtok: separators before a piece are skipped, and a piece may go on to the end of the line.
-        let pieces = &body[body.iter().take_while(|byte| **byte == b':').count()..];
-        if pieces.is_empty() {
-            return Err(need(":"));
-        }
-        let colon = pieces.iter().position(|byte| *byte == b':').unwrap_or(pieces.len());
-        let (packets, after) = pieces.split_at(colon);
-        let after = after.get(1..).unwrap_or_default();
-        let bytes = &after[after.iter().take_while(|byte| **byte == b']').count()..];
-        if bytes.is_empty() {
-            return Err(need("]"));
-        }
-        let bytes = bytes.split(|byte| *byte == b']').next().unwrap_or_default();
+        // Legacy looks for the bracket first, and cuts with strtok: separators before a piece are skipped, and a piece may go on to the
+        // end of the line.
+        let until = |end: u8| take_while1(move |byte| byte != end);
+        let pieces = (
+            must(peek(terminated(take_till(|byte| byte == b']'), tag("]"))), |_| need("]")),
+            must(preceded(many0_count(tag(":")), until(b':')), |_| need(":")),
+            must(preceded((opt(tag(":")), many0_count(tag("]"))), until(b']')), |_| need("]")),
+            rest,
+        );
+        let (head, packets, bytes, _) = complete(pieces, body, || need("]"))?;
         if self.options.counters {
             args.push("--set-counters".to_owned());
             args.push(text(packets)?);
             args.push(text(bytes)?);
         }
-        Ok(&body[close + 1..])
+        Ok(&body[head.len() + 1..])
     }
 }
 
@@ -282,72 +286,51 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// `[packets:bytes]` after a policy; the closing bracket is not looked for.
 fn chain_counters(word: &str) -> Option<Counters> {
-    let (packets, bytes) = word.strip_prefix('[')?.split_once(':')?;
-    let digits = packets.trim_start_matches(['-', '+']);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(Counters { packets: scan_u64(packets)?, bytes: scan_u64(bytes)? })
+    let bytes = preceded(value::blanks, value::signed);
+    let counters = preceded(char('['), separated_pair(value::signed, char(':'), bytes));
+    let mut both = counters.map(|(packets, bytes)| (value::wrapped(packets), value::wrapped(bytes)));
+    both.parse(word).ok().map(|(_, (packets, bytes))| Counters { packets, bytes })
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n')
+}
+
+/// The rest of a quoted word. A backslash takes the next byte as it is. Also says whether the closing quote is there.
+fn quoted(line: &[u8]) -> Read<&[u8], (Vec<u8>, bool)> {
+    let escaped = preceded(tag("\\"), take(1usize));
+    let body = fold_many0(alt((is_not("\\\""), escaped)), Vec::new, |mut word: Vec<u8>, part: &[u8]| {
+        word.extend_from_slice(part);
+        word
+    });
+    // A backslash at the end of the line stands for nothing.
+    (terminated(body, opt(tag("\\"))), opt(tag("\"")).map(|quote| quote.is_some())).parse(line)
+}
+
+/// A word of a rule, if any is left: up to a space, or to the end of the quotes in it.
+fn word(line: &[u8]) -> Read<&[u8], Option<Cow<'_, [u8]>>> {
+    let (line, plain) = preceded(take_while(is_space), take_till(|byte| is_space(byte) || byte == b'"')).parse(line)?;
+    let (line, body) = opt(preceded(tag("\""), quoted)).parse(line)?;
+    let (word, closed) = match body {
+        None => (Cow::Borrowed(plain), false),
+        Some((body, closed)) => (Cow::Owned([plain, &body].concat()), closed),
+    };
+    Ok((line, (closed || !word.is_empty()).then_some(word)))
 }
 
 /// Splits a rule into words at spaces and tabs. Double quotes hold spaces, a backslash in them the next character; where they close, the
 /// word ends. Single quotes mean nothing.
-fn split(line: &[u8], args: &mut Vec<String>) -> Result<(), ParseError> {
-    let mut word: Vec<u8> = Vec::new();
-    let (mut quoted, mut escaped) = (false, false);
-    for &byte in line {
-        let ends = if quoted {
-            match byte {
-                _ if escaped => {
-                    escaped = false;
-                    word.push(byte);
-                    false
-                }
-                b'\\' => {
-                    escaped = true;
-                    false
-                }
-                b'"' => {
-                    quoted = false;
-                    true
-                }
-                _ => {
-                    word.push(byte);
-                    false
-                }
-            }
-        } else {
-            match byte {
-                b'"' => {
-                    quoted = true;
-                    false
-                }
-                b' ' | b'\t' | b'\n' => !word.is_empty(),
-                _ => {
-                    word.push(byte);
-                    false
-                }
-            }
-        };
+fn split(mut line: &[u8], args: &mut Vec<String>) -> Result<(), ParseError> {
+    while let Ok((rest, Some(word))) = word(line) {
         if word.len() > MAX_WORD {
             return Err(ParseError::parameter("Parameter too long!"));
         }
-        if ends {
-            push(&mut word, args)?;
+        // Legacy's list has the program's name too.
+        if args.len() + 1 >= MAX_WORDS {
+            return Err(ParseError::parameter("Parser cannot handle more arguments"));
         }
+        args.push(text(&word)?);
+        line = rest;
     }
-    if !word.is_empty() {
-        push(&mut word, args)?;
-    }
-    Ok(())
-}
-
-fn push(word: &mut Vec<u8>, args: &mut Vec<String>) -> Result<(), ParseError> {
-    // Legacy's list has the program's name too.
-    if args.len() + 1 >= MAX_WORDS {
-        return Err(ParseError::parameter("Parser cannot handle more arguments"));
-    }
-    args.push(text(word)?);
-    word.clear();
     Ok(())
 }

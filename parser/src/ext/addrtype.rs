@@ -2,7 +2,7 @@
 
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
-use crate::value::abbreviates;
+use crate::value::{abbreviates, names_of};
 use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Addrtype;
 use bpftables_ruleset::matches::addrtype::TYPE_NAMES;
@@ -36,24 +36,14 @@ pub(crate) struct AddrtypeBuilder {
 }
 
 fn types(text: &str) -> Result<u16, ParseError> {
-    let mut bits = 0;
-    let mut rest = text;
-    loop {
-        let (item, after) = match rest.split_once(',') {
-            Some((item, after)) => (item, Some(after)),
-            None => (rest, None),
-        };
-        let found = TYPE_NAMES.iter().position(|name| !item.is_empty() && abbreviates(item, name));
-        match (found, after) {
-            (Some(bit), _) => bits |= 1 << bit,
-            (None, Some(_)) => return Err(ParseError::Parameter(format!("addrtype: bad type `{rest}'"))),
-            (None, None) => return Err(ParseError::Parameter(format!("addrtype: bad type \"{rest}\""))),
-        }
-        match after {
-            Some(after) => rest = after,
-            None => return Ok(bits),
-        }
-    }
+    let bit_of = |item: &str| TYPE_NAMES.iter().position(|name| abbreviates(item, name)).map(|bit| 1 << bit);
+    names_of(text, bit_of, |rest| {
+        ParseError::Parameter(if rest.contains(',') {
+            format!("addrtype: bad type `{rest}'")
+        } else {
+            format!("addrtype: bad type \"{rest}\"")
+        })
+    })
 }
 
 impl Extension for AddrtypeBuilder {

@@ -2,9 +2,15 @@
 
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
-use crate::value::{self, abbreviates};
+use crate::value::{self, Read, abbreviates, complete, must, names_of, narrow};
 use bpftables_ruleset::matches::{Conntrack, CtStates, CtStatus, State};
 use bpftables_ruleset::{AddrMatch, Match, PortRange};
+use nom::Parser;
+use nom::branch::alt;
+use nom::bytes::complete::tag;
+use nom::character::complete::char;
+use nom::combinator::{eof, opt, peek, verify};
+use nom::sequence::{preceded, terminated};
 
 const CTSTATE: u8 = 0;
 const CTPROTO: u8 = 1;
@@ -59,22 +65,9 @@ const STATUSES: &[(&str, u16)] = &[
     ("CONFIRMED", CtStatus::CONFIRMED as u16),
 ];
 
-/// A list of words, each abbreviated at will. The error is the rest of the list from the word that is wrong.
-fn words<'t>(text: &'t str, table: &[(&str, u16)]) -> Result<u16, &'t str> {
-    let mut bits = 0;
-    let mut rest = text;
-    loop {
-        let (item, after) = match rest.split_once(',') {
-            Some((item, after)) => (item, Some(after)),
-            None => (rest, None),
-        };
-        let found = table.iter().find(|(word, _)| !item.is_empty() && abbreviates(item, word)).ok_or(rest)?;
-        bits |= found.1;
-        match after {
-            Some(after) => rest = after,
-            None => return Ok(bits),
-        }
-    }
+/// A list of words, each abbreviated at will. `bad` is said of the rest of the list from the word that is wrong.
+fn words(text: &str, table: &[(&str, u16)], bad: impl Fn(&str) -> ParseError) -> Result<u16, ParseError> {
+    names_of(text, |item| table.iter().find(|(word, _)| abbreviates(item, word)).map(|(_, bits)| *bits), bad)
 }
 
 /// Reads `-m conntrack`.
@@ -119,45 +112,37 @@ fn ports(id: u8, arg: &str, invert: bool, cx: &Cx<'_, '_>) -> Result<Option<(Por
     Ok(Some((range, invert)))
 }
 
+/// A part of a range ends where the text does or at a colon.
+fn part_end(text: &str) -> Read<&str, &str> {
+    alt((eof, tag(":"))).parse(text)
+}
+
 /// `LO[:HI]`, where a part left out is the lowest or highest value.
 fn expires(text: &str) -> Result<(u32, u32), ParseError> {
-    let max = u64::from(u32::MAX);
-    let mut values = [0u64; 2];
-    let mut min = 0;
-    let mut rest = text;
-    let mut count = 0;
-    loop {
-        if count == 2 {
-            return Err(ParseError::parameter("conntrack: Too many components for option \"--ctexpire\" (max: 2)\n"));
-        }
-        let after = if rest.is_empty() || rest.starts_with(':') {
-            values[count] = if count == 1 { max } else { min };
-            rest
-        } else {
-            let (number, after) =
-                value::number_prefix(rest, max).filter(|(number, _)| *number >= min).ok_or_else(|| {
-                    ParseError::Parameter(format!(
-                        "conntrack: bad value for option \"--ctexpire\" near \"{rest}\", or out of range ({min}-{max}).\n"
-                    ))
-                })?;
-            if !after.is_empty() && !after.starts_with(':') {
-                return Err(ParseError::Parameter(format!(
-                    "conntrack: Argument to \"--ctexpire\" has unexpected characters near \"{after}\".\n"
-                )));
-            }
-            values[count] = number;
-            min = number;
-            after
-        };
-        count += 1;
-        match after.strip_prefix(':') {
-            Some(after) => rest = after,
-            None => break,
-        }
-    }
-    let hi = if count == 2 { values[1] } else { values[0] };
-    let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Ok((narrow(values[0]), narrow(hi)))
+    let bound = |default: u32, min: u32| {
+        let number = terminated(
+            must(verify(narrow::<u32>, move |number| *number >= min), move |rest| {
+                ParseError::Parameter(format!(
+                    "conntrack: bad value for option \"--ctexpire\" near \"{rest}\", or out of range ({min}-{}).\n",
+                    u32::MAX
+                ))
+            }),
+            must(peek(part_end), |rest| {
+                ParseError::Parameter(format!(
+                    "conntrack: Argument to \"--ctexpire\" has unexpected characters near \"{rest}\".\n"
+                ))
+            }),
+        );
+        alt((peek(part_end).map(move |_| default), number))
+    };
+    let range = |text| {
+        let (text, lo) = bound(0, 0).parse(text)?;
+        let (text, hi) = opt(preceded(char(':'), bound(u32::MAX, lo))).parse(text)?;
+        Ok((text, (lo, hi.unwrap_or(lo))))
+    };
+    complete(range, text, || {
+        ParseError::parameter("conntrack: Too many components for option \"--ctexpire\" (max: 2)\n")
+    })
 }
 
 impl Extension for ConntrackBuilder {
@@ -171,8 +156,7 @@ impl Extension for ConntrackBuilder {
         let info = &mut self.info;
         match id {
             CTSTATE => {
-                let bits =
-                    words(arg, STATES).map_err(|rest| ParseError::Parameter(format!("Bad ctstate \"{rest}\"")))?;
+                let bits = words(arg, STATES, |rest| ParseError::Parameter(format!("Bad ctstate \"{rest}\"")))?;
                 info.state = Some((CtStates(bits), invert));
             }
             CTPROTO => {
@@ -195,8 +179,7 @@ impl Extension for ConntrackBuilder {
             REPLSRCPORT => info.repl_src_port = ports(id, arg, invert, cx)?,
             REPLDSTPORT => info.repl_dst_port = ports(id, arg, invert, cx)?,
             CTSTATUS => {
-                let bits =
-                    words(arg, STATUSES).map_err(|rest| ParseError::Parameter(format!("Bad ctstatus \"{rest}\"")))?;
+                let bits = words(arg, STATUSES, |rest| ParseError::Parameter(format!("Bad ctstatus \"{rest}\"")))?;
                 info.status = Some((CtStatus(u8::try_from(bits).unwrap_or(0)), invert));
             }
             CTEXPIRE => {
@@ -252,7 +235,7 @@ impl Extension for StateBuilder {
     }
 
     fn option(&mut self, _: u8, arg: &str, invert: bool, _: u32, _: &mut Cx<'_, '_>) -> Result<(), ParseError> {
-        self.states = words(arg, &STATES[..5]).map_err(|rest| {
+        self.states = words(arg, &STATES[..5], |rest| {
             if rest.is_empty() {
                 ParseError::parameter("\"--state\" requires a list of states with no spaces, e.g. ESTABLISHED,RELATED")
             } else {

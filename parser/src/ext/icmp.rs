@@ -2,10 +2,14 @@
 
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
-use crate::value::{abbreviates, number_prefix};
+use crate::value::{Read, abbreviates, complete, must, narrow};
 use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Icmp;
 use bpftables_ruleset::matches::icmp::TYPE_NAMES;
+use nom::Parser;
+use nom::character::complete::char;
+use nom::combinator::{cut, eof, opt};
+use nom::sequence::{pair, preceded};
 
 static SPEC: Spec = Spec {
     name: "icmp",
@@ -26,14 +30,9 @@ impl Default for IcmpBuilder {
     }
 }
 
-/// `N[:M]` in bytes, and what follows.
-fn byte_range(text: &str) -> Option<((u8, u8), &str)> {
-    let byte = |text| number_prefix(text, 255).and_then(|(value, rest)| Some((u8::try_from(value).ok()?, rest)));
-    let (lo, rest) = byte(text)?;
-    match rest.strip_prefix(':') {
-        Some(rest) => byte(rest).map(|(hi, rest)| ((lo, hi), rest)),
-        None => Some(((lo, lo), rest)),
-    }
+/// `N[:M]` in bytes.
+fn byte_range(text: &str) -> Read<&str, (u8, u8)> {
+    pair(narrow::<u8>, opt(preceded(char(':'), cut(narrow::<u8>)))).map(|(lo, hi)| (lo, hi.unwrap_or(lo))).parse(text)
 }
 
 fn unknown_character(rest: &str) -> ParseError {
@@ -51,20 +50,11 @@ fn type_and_codes(text: &str) -> Result<(u8, u8, u8), ParseError> {
             None => Ok((first.1, first.2, first.3)),
         };
     }
-    let ((kind, last), rest) =
-        byte_range(text).ok_or_else(|| ParseError::Parameter(format!("Unknown ICMP type `{text}'")))?;
-    let codes = match rest.strip_prefix('/') {
-        None if rest.is_empty() => (0, 255),
-        None => return Err(unknown_character(rest)),
-        Some(codes) => {
-            let (codes, rest) =
-                byte_range(codes).ok_or_else(|| ParseError::Parameter(format!("Unknown ICMP code `{text}'")))?;
-            if !rest.is_empty() {
-                return Err(unknown_character(rest));
-            }
-            codes
-        }
-    };
+    let code = must(byte_range, |_| ParseError::Parameter(format!("Unknown ICMP code `{text}'")));
+    let number = (byte_range, opt(preceded(char('/'), code)), must(eof, unknown_character));
+    let unknown = || ParseError::Parameter(format!("Unknown ICMP type `{text}'"));
+    let ((kind, last), codes, _) = complete(number, text, unknown)?;
+    let codes = codes.unwrap_or((0, 255));
     if last != kind {
         return Err(ParseError::parameter("ICMP type range not supported"));
     }

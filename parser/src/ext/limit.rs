@@ -2,10 +2,14 @@
 
 use super::{Cx, Extension, Opt, Spec, ranged_u32};
 use crate::error::ParseError;
-use crate::value::{abbreviates, atoi};
+use crate::value::{abbreviates, atoi, complete};
 use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Limit;
 use bpftables_ruleset::matches::limit::{DEFAULT_BURST, SCALE};
+use nom::bytes::complete::take_till;
+use nom::character::complete::char;
+use nom::combinator::{map_opt, opt, rest};
+use nom::sequence::preceded;
 
 const LIMIT: u8 = 0;
 const BURST: u8 = 1;
@@ -33,20 +37,15 @@ impl Default for LimitBuilder {
 /// The cost of a packet at a rate such as `5/minute`.
 fn cost(text: &str) -> Result<u32, ParseError> {
     let bad = || ParseError::Parameter(format!("bad rate \"{text}\"'"));
-    let seconds = match text.split_once('/') {
-        None => 1,
-        Some((_, "")) => return Err(bad()),
-        Some((_, unit)) => {
-            [("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400)]
-                .into_iter()
-                .find(|(word, _)| abbreviates(unit, word))
-                .ok_or_else(bad)?
-                .1
-        }
-    };
+    let units = [("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400)];
+    let unit = map_opt(rest, |unit: &str| {
+        units.iter().find(|(word, _)| !unit.is_empty() && abbreviates(unit, word)).map(|(_, seconds)| *seconds)
+    });
+    let rate = (take_till(|c| c == '/'), opt(preceded(char('/'), unit)));
+    let (number, seconds) = complete(rate, text, bad)?;
     #[expect(clippy::cast_sign_loss, reason = "legacy keeps the number as it is in an unsigned one")]
-    let rate = atoi(text) as u32;
-    match (SCALE * seconds).checked_div(rate) {
+    let rate = atoi(number) as u32;
+    match (SCALE * seconds.unwrap_or(1)).checked_div(rate) {
         None => Err(bad()),
         Some(0) => Err(ParseError::Parameter(format!("Rate too fast \"{text}\""))),
         Some(cost) => Ok(cost),

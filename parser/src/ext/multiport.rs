@@ -3,16 +3,13 @@
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
 use crate::value;
-use bpftables_ruleset::matches::{Multiport, MultiportEntry, MultiportSide};
-use bpftables_ruleset::{Match, PortRange};
+use bpftables_ruleset::Match;
+use bpftables_ruleset::matches::{Multiport, MultiportSide};
 
 const SOURCE: u8 = 0;
 const DESTINATION: u8 = 1;
 const EITHER: u8 = 2;
 const ANY: u32 = 1 << SOURCE | 1 << DESTINATION | 1 << EITHER;
-
-/// How many ports a rule can hold; a range takes two.
-const MAX_PORTS: usize = 15;
 
 static SPEC: Spec = Spec {
     name: "multiport",
@@ -56,38 +53,6 @@ fn protocol_name(protocol: (u8, bool)) -> Result<&'static str, ParseError> {
     }
 }
 
-fn ports(text: &str, protocol: &str, cx: &Cx<'_, '_>) -> Result<Vec<MultiportEntry>, ParseError> {
-    let too_many = || ParseError::parameter("too many ports specified");
-    let mut list = Vec::new();
-    let mut used = 0;
-    for item in text.split(',') {
-        if used >= MAX_PORTS {
-            return Err(too_many());
-        }
-        let (first, last) = match item.split_once(':') {
-            Some((first, last)) => (first, Some(last)),
-            None => (item, None),
-        };
-        if last.is_some() && used == MAX_PORTS - 1 {
-            return Err(too_many());
-        }
-        let lo = value::port(first, protocol, cx.names)?;
-        let hi = match last {
-            None => lo,
-            Some(last) => {
-                let hi = value::port(last, protocol, cx.names)?;
-                if lo >= hi {
-                    return Err(ParseError::parameter("invalid portrange specified"));
-                }
-                hi
-            }
-        };
-        used += 1 + usize::from(last.is_some());
-        list.push(MultiportEntry { range: PortRange { lo, hi }, is_range: last.is_some() });
-    }
-    Ok(list)
-}
-
 impl Extension for MultiportBuilder {
     type Out = Match;
 
@@ -104,7 +69,7 @@ impl Extension for MultiportBuilder {
         };
         // Of two options (refused in the end) a `!` stays.
         let invert = invert || self.info.invert;
-        self.info = Multiport { side, ports: ports(arg, protocol, cx)?, invert };
+        self.info = Multiport { side, ports: value::port_list(arg, protocol, cx.names)?, invert };
         Ok(())
     }
 

@@ -2,9 +2,9 @@
 
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
-use crate::value::{self, number_prefix};
+use crate::value;
+use bpftables_ruleset::Target;
 use bpftables_ruleset::targets::{Masquerade, NatRange, Netmap, Redirect};
-use bpftables_ruleset::{PortRange, Target};
 use std::net::{IpAddr, Ipv4Addr};
 
 const TO_DESTINATION: u8 = 0;
@@ -92,40 +92,11 @@ impl NatBuilder {
         if !matches!(cx.protocol.0, 6 | 17 | 132 | 33 | 1) {
             return Err(ParseError::parameter("Need TCP, UDP, SCTP or DCCP with port specification"));
         }
-        let max = u64::from(u16::MAX);
-        let invalid = |text: &str| ParseError::Parameter(format!("Port `{text}' not valid"));
-        let narrow = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
-        let (lo, rest) = match number_prefix(text, max) {
-            Some((port, rest)) => (narrow(port), rest),
-            None => (cx.names.service_port(text, None).ok_or_else(|| invalid(text))?, ""),
-        };
-        if rest.is_empty() {
-            self.range.ports = Some(PortRange { lo, hi: lo });
-            return Ok(());
+        let (ports, base_port) = value::nat_ports(text, cx.names)?;
+        self.range.ports = Some(ports);
+        if base_port.is_some() {
+            self.range.base_port = base_port;
         }
-        if rest.starts_with(':') {
-            return Err(ParseError::parameter("Invalid port:port syntax - use dash"));
-        }
-        let Some(last) = rest.strip_prefix('-') else {
-            return Err(ParseError::Parameter(format!("Garbage after port value: `{rest}'")));
-        };
-        let (hi, rest) = number_prefix(last, max).ok_or_else(|| invalid(last))?;
-        let hi = narrow(hi);
-        if hi < lo {
-            return Err(ParseError::Parameter(format!("Port range `{last}' funky")));
-        }
-        self.range.ports = Some(PortRange { lo, hi });
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let Some(base) = rest.strip_prefix('/') else {
-            return Err(ParseError::Parameter(format!("Garbage after port range: `{rest}'")));
-        };
-        let base = match number_prefix(base, max).filter(|(port, _)| *port >= 1) {
-            Some((port, _)) => narrow(port),
-            None => cx.names.service_port(base, None).ok_or_else(|| invalid(base))?,
-        };
-        self.range.base_port = Some(base);
         Ok(())
     }
 
@@ -134,26 +105,15 @@ impl NatBuilder {
         if text.contains('[') {
             return Err(ParseError::parameter("Invalid address format"));
         }
-        // Two colons and more are left in the address, where they are refused.
-        let colon = text.find(':').filter(|colon| !text[colon + 1..].contains(':'));
-        let addrs = match colon {
-            None => text,
-            Some(colon) => {
-                self.ports(&text[colon + 1..], cx)?;
-                // Legacy also takes any two characters before the colon for none.
-                if colon == 0 || colon == 2 {
-                    return Ok(());
-                }
-                &text[..colon]
+        let (addrs, ports) = value::addresses_and_ports(text);
+        if let Some(ports) = ports {
+            self.ports(ports, cx)?;
+            // Legacy also takes any two characters before the colon for none.
+            if matches!(addrs.len(), 0 | 2) {
+                return Ok(());
             }
-        };
-        let (first, last) = match addrs.split_once('-') {
-            Some((first, last)) => (first, Some(last)),
-            None => (addrs, None),
-        };
-        let first = value::strict_address(first)?;
-        let last = last.map_or(Ok(first), value::strict_address)?;
-        self.range.addrs = Some((first, last));
+        }
+        self.range.addrs = Some(value::address_range(addrs)?);
         Ok(())
     }
 }

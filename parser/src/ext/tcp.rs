@@ -52,32 +52,18 @@ impl Default for TcpBuilder {
     }
 }
 
-fn ports(text: &str, cx: &Cx<'_, '_>) -> Result<PortRange, ParseError> {
-    let port = |text: &str| value::port(text, "tcp", cx.names);
-    let Some((first, last)) = text.split_once(':') else {
-        let port = port(text)?;
-        return Ok(PortRange { lo: port, hi: port });
-    };
-    let lo = if first.is_empty() { 0 } else { port(first)? };
-    let hi = if last.is_empty() { u16::MAX } else { port(last)? };
-    if lo > hi {
-        return Err(ParseError::parameter("invalid portrange (min > max)"));
-    }
-    Ok(PortRange { lo, hi })
-}
-
 fn flags(text: &str) -> Result<u8, ParseError> {
-    let mut bits = 0;
-    for word in text.split(',').filter(|word| !word.is_empty()) {
+    let flag = |word: &str| {
         let named = FLAG_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, bit)| *bit);
-        bits |= match named {
-            Some(bit) => bit,
-            None if word.eq_ignore_ascii_case("ALL") => 0x3f,
-            None if word.eq_ignore_ascii_case("NONE") => 0,
-            None => return Err(ParseError::Parameter(format!("Unknown TCP flag `{word}'"))),
-        };
-    }
-    Ok(bits)
+        match named {
+            Some(bit) => Ok(bit),
+            None if word.eq_ignore_ascii_case("ALL") => Ok(0x3f),
+            None if word.is_empty() || word.eq_ignore_ascii_case("NONE") => Ok(0),
+            None => Err(ParseError::Parameter(format!("Unknown TCP flag `{word}'"))),
+        }
+    };
+    let bad = || ParseError::Parameter(format!("Unknown TCP flag `{text}'"));
+    value::complete(value::bits(value::meaning(value::item, flag)), text, bad)
 }
 
 impl Extension for TcpBuilder {
@@ -95,13 +81,13 @@ impl Extension for TcpBuilder {
                 if given(SPORT) {
                     return Err(ParseError::parameter("Only one `--source-port' allowed"));
                 }
-                (info.sport, info.invert_sport) = (ports(arg, cx)?, invert);
+                (info.sport, info.invert_sport) = (value::tcp_ports(arg, cx.names)?, invert);
             }
             DPORT => {
                 if given(DPORT) {
                     return Err(ParseError::parameter("Only one `--destination-port' allowed"));
                 }
-                (info.dport, info.invert_dport) = (ports(arg, cx)?, invert);
+                (info.dport, info.invert_dport) = (value::tcp_ports(arg, cx.names)?, invert);
             }
             SYN | FLAGS => {
                 if given(SYN) || given(FLAGS) {

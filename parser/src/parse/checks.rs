@@ -16,13 +16,7 @@ pub(super) fn delete_number(text: &str) -> Result<u32, ParseError> {
     if text.contains(':') {
         return Err(ParseError::parameter("Rule ranges are not supported"));
     }
-    let trimmed = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
-    let digits = trimmed.strip_prefix('+').unwrap_or(trimmed);
-    let number = match digits {
-        "" => 0,
-        _ if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse::<i64>().unwrap_or(i64::MAX),
-        _ => 0,
-    };
+    let number = value::decimal(text).unwrap_or(0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -1,0 +1,156 @@
+//! Addresses, masks and hosts.
+
+use super::list::{item, items};
+use super::number::{blanks, narrow, number, unsigned};
+use super::{Read, complete, meaning};
+use crate::error::ParseError;
+use bpftables_ruleset::AddrMatch;
+use bpftables_ruleset::names::Names;
+use nom::Parser;
+use nom::bytes::complete::take_till;
+use nom::character::complete::{char, satisfy};
+use nom::combinator::{all_consuming, opt, peek, rest};
+use nom::multi::{fold_many_m_n, separated_list1};
+use nom::sequence::preceded;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// `a.b.c.d` with each part in any base; one with fewer parts than four, but at least `least`, ends in zeros.
+fn dotted(text: &str, least: usize) -> Option<Ipv4Addr> {
+    // Legacy copies 19 characters.
+    let text = text.get(..19).unwrap_or(text);
+    let (rest, first) = narrow::<u8>(text).ok()?;
+    let more = preceded(char('.'), narrow::<u8>);
+    let octets = fold_many_m_n(
+        least - 1,
+        3,
+        more,
+        || (u32::from(first) << 24, 16u32),
+        |(address, shift), octet| (address | u32::from(octet) << shift, shift.saturating_sub(8u32)),
+    );
+    let (_, (address, _)) = all_consuming(octets).parse(rest).ok()?;
+    Some(Ipv4Addr::from(address))
+}
+
+/// A mask by its number of bits.
+fn cidr(text: &str) -> Option<Ipv4Addr> {
+    let bits = u32::try_from(number(text, 0, 32)?).ok()?;
+    Some(Ipv4Addr::from(u32::MAX.checked_shl(32 - bits).unwrap_or(0)))
+}
+
+fn mask(text: Option<&str>) -> Result<Ipv4Addr, ParseError> {
+    let Some(text) = text else { return Ok(Ipv4Addr::BROADCAST) };
+    dotted(text, 4)
+        .or_else(|| cidr(text))
+        .ok_or_else(|| ParseError::Parameter(format!("invalid mask `{text}' specified")))
+}
+
+fn host_or_network(text: &str, names: &dyn Names) -> Result<Vec<Ipv4Addr>, ParseError> {
+    if let Some(addr) = dotted(text, 1).or_else(|| names.network_address(text)) {
+        return Ok(vec![addr]);
+    }
+    let addrs = names.host_addresses(text);
+    if addrs.is_empty() {
+        return Err(ParseError::Parameter(format!("host/network `{text}' not found")));
+    }
+    Ok(addrs)
+}
+
+/// An address and its mask.
+type Masked = (Ipv4Addr, Ipv4Addr);
+
+/// One item of a list of addresses; by name it may be several. What stands before the last slash is the host.
+fn addresses(text: &str, names: &dyn Names) -> Result<Vec<Masked>, ParseError> {
+    if text.len() > 255 {
+        return Err(ParseError::parameter("Hostname too long"));
+    }
+    let (host, mask_text) = match text.rsplit_once('/') {
+        Some((host, mask)) => (host, Some(mask)),
+        None => (text, None),
+    };
+    let mask = mask(mask_text)?;
+    let host = if mask.is_unspecified() { "0.0.0.0" } else { host };
+    Ok(host_or_network(host, names)?.into_iter().map(|addr| (addr & mask, mask)).collect())
+}
+
+/// `ADDR[/MASK][,...]` of `-s` and `-d`, hosts and networks by name too. Addresses come masked.
+pub(crate) fn address_list(text: &str, names: &dyn Names) -> Result<Vec<Masked>, ParseError> {
+    let one = preceded(blanks, meaning(item, |item| addresses(item, names)));
+    let lists = complete(items(one), text, || ParseError::Parameter(format!("host/network `{text}' not found")))?;
+    Ok(lists.concat())
+}
+
+/// A host without a mask as `getaddrinfo` takes it.
+pub(crate) fn host(text: &str, names: &dyn Names) -> Result<Ipv4Addr, ParseError> {
+    if let Some(addr) = inet_aton(text) {
+        return Ok(addr);
+    }
+    let addrs = names.host_addresses(text);
+    let first = *addrs.first().ok_or_else(|| ParseError::parameter("getaddrinfo: Name or service not known\n"))?;
+    if addrs.iter().any(|addr| *addr != first) {
+        return Err(ParseError::Parameter(format!("{text} resolves to more than one address\n")));
+    }
+    Ok(first)
+}
+
+/// The classic `inet_aton`: one to four parts, the last one filling what is left.
+fn inet_aton(text: &str) -> Option<Ipv4Addr> {
+    let part = preceded(peek(satisfy(|c| c.is_ascii_digit())), unsigned);
+    let (_, parts) = all_consuming(separated_list1(char('.'), part)).parse(text).ok()?;
+    let (last, octets) = parts.split_last()?;
+    if octets.len() > 3 || octets.iter().any(|octet| *octet > 255) || *last > u64::from(u32::MAX) >> (8 * octets.len())
+    {
+        return None;
+    }
+    let high = octets.iter().zip([24, 16, 8]).fold(0, |high, (octet, shift)| high | octet << shift);
+    u32::try_from(high | last).ok().map(Ipv4Addr::from)
+}
+
+/// All up to a slash and, if there is one, all behind it.
+fn before_and_behind_slash(text: &str) -> Read<&str, (&str, Option<&str>)> {
+    (take_till(|c| c == '/'), opt(preceded(char('/'), rest))).parse(text)
+}
+
+/// `HOST[/MASK]` of extensions; the address is not masked.
+pub(crate) fn host_mask(text: &str, extension: &str, option: &str, names: &dyn Names) -> Result<Masked, ParseError> {
+    let bad = || {
+        ParseError::Parameter(format!(
+            "{extension}: bad value for option \"--{option}\", neither a valid network mask nor valid CIDR (0-32).\n"
+        ))
+    };
+    let parts = meaning(before_and_behind_slash, |(host_text, mask_text)| {
+        let addr = host(host_text, names)?;
+        let mask = mask_text.map_or(Some(Ipv4Addr::BROADCAST), |text| cidr(text).or_else(|| inet_aton(text)));
+        Ok((addr, mask.ok_or_else(bad)?))
+    });
+    complete(parts, text, bad)
+}
+
+/// An address range bound: strictly dotted decimal (`inet_pton`).
+pub(super) fn strict_address(text: &str) -> Result<IpAddr, ParseError> {
+    text.parse::<Ipv4Addr>().map(IpAddr::V4).map_err(|_| ParseError::Parameter(format!("Bad IP address \"{text}\"")))
+}
+
+/// The address match of `-s` and `-d`; nothing when every address matches.
+pub(crate) fn address_match((addr, mask): Masked, invert: bool) -> Option<AddrMatch> {
+    let everything = mask.is_unspecified() && addr.is_unspecified() && !invert;
+    (!everything).then_some(AddrMatch { addr: addr.into(), mask: mask.into(), invert })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_addresses_are_filled_with_zeros() {
+        assert_eq!(dotted("10.1", 1), Some(Ipv4Addr::new(10, 1, 0, 0)));
+        assert_eq!(dotted("010.1.2.3", 1), Some(Ipv4Addr::new(8, 1, 2, 3)));
+        assert_eq!(dotted("10.1.2.3.4", 1), None);
+        assert_eq!(dotted("10.", 1), None);
+        assert_eq!(dotted("255.255", 4), None);
+        assert_eq!(dotted("255.255.0.0", 4), Some(Ipv4Addr::new(255, 255, 0, 0)));
+        assert_eq!(inet_aton("10.1"), Some(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(inet_aton("0x0a.0.258"), Some(Ipv4Addr::new(10, 0, 1, 2)));
+        assert_eq!(inet_aton("10.1.65536"), None);
+        assert_eq!(inet_aton("1.2.3.4.5"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! Numbers as the functions of C's library read them that legacy calls.
+
+use super::{Read, Refusal};
+use nom::branch::alt;
+use nom::bytes::complete::{tag_no_case, take_while, take_while1};
+use nom::character::complete::{char, digit1, satisfy};
+use nom::combinator::{all_consuming, map_opt, opt, peek, success, value, verify};
+use nom::sequence::{pair, preceded, terminated};
+use nom::{IResult, Parser};
+
+/// What `isspace` holds for.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
+}
+
+/// White space, if there is any.
+pub(crate) fn blanks(text: &str) -> Read<&str, &str> {
+    take_while(is_blank).parse(text)
+}
+
+/// Digits after the sign: `0x` and hexadecimal ones, octal ones from a zero on, or decimal ones.
+fn magnitude(text: &str) -> Read<&str, u64> {
+    let (text, radix) = alt((
+        value(16, terminated(tag_no_case("0x"), peek(satisfy(|c| c.is_ascii_hexdigit())))),
+        value(8, peek(char('0'))),
+        success(10),
+    ))
+    .parse(text)?;
+    let digits = take_while1(|c: char| c.is_digit(radix));
+    map_opt(digits, |digits: &str| u64::from_str_radix(digits, radix).ok()).parse(text)
+}
+
+/// `strtoull` with base 0 and without its wrapping minus: white space, a plus, digits in any base; at most 64 bits.
+pub(super) fn unsigned(text: &str) -> Read<&str, u64> {
+    preceded((blanks, opt(char('+'))), magnitude).parse(text)
+}
+
+/// As [`unsigned`], if the type can hold it.
+pub(crate) fn narrow<T: TryFrom<u64>>(text: &str) -> Read<&str, T> {
+    map_opt(unsigned, |value| T::try_from(value).ok()).parse(text)
+}
+
+/// The value of a grammar that takes the whole text.
+fn whole<'t, T>(grammar: impl Parser<&'t str, Output = T, Error = Refusal>, text: &'t str) -> Option<T> {
+    all_consuming(grammar).parse(text).ok().map(|(_, value)| value)
+}
+
+/// The whole text as a number in `min..=max`.
+pub(crate) fn number(text: &str, min: u64, max: u64) -> Option<u64> {
+    whole(verify(unsigned, |value| (min..=max).contains(value)), text)
+}
+
+/// The whole text as a number of 16 bits.
+pub(super) fn number_u16(text: &str) -> Option<u16> {
+    whole(narrow, text)
+}
+
+/// The whole text as a number of 8 bits.
+pub(crate) fn number_u8(text: &str) -> Option<u8> {
+    whole(narrow, text)
+}
+
+/// Decimal digits after a sign, and whether that is a minus.
+pub(crate) fn signed(text: &str) -> Read<&str, (bool, &str)> {
+    let minus = opt(alt((char('-'), char('+')))).map(|sign| sign == Some('-'));
+    pair(minus, digit1).parse(text)
+}
+
+/// The value of [`signed`] as `strtoull` and `sscanf("%llu")` give it: a minus wraps, what is too large is the largest.
+pub(crate) fn wrapped((negative, digits): (bool, &str)) -> u64 {
+    let value = digits.parse::<u64>().unwrap_or(u64::MAX);
+    if negative && value != u64::MAX { value.wrapping_neg() } else { value }
+}
+
+/// `sscanf("%llu")`: digits after white space, whatever follows; a minus wraps.
+pub(crate) fn scan_u64(text: &str) -> Option<u64> {
+    preceded(blanks, signed).map(wrapped).parse(text).ok().map(|(_, value)| value)
+}
+
+/// `sscanf("%i")`.
+pub(crate) fn scan_i32(text: &str) -> Option<i32> {
+    let minus = alt((value(true, char('-')), value(false, opt(char('+')))));
+    let found: IResult<_, _, Refusal> = preceded(blanks, pair(minus, magnitude)).parse(text);
+    let (_, (negative, value)) = found.ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "as C stores a long in an int")]
+    let value = value as i32;
+    Some(if negative { value.wrapping_neg() } else { value })
+}
+
+/// The whole text as decimal digits after white space and a plus, at most the largest `i64`; `None`: something else.
+pub(crate) fn decimal(text: &str) -> Option<i64> {
+    let digits = whole(preceded((blanks, opt(char('+'))), digit1), text)?;
+    Some(digits.parse().unwrap_or(i64::MAX))
+}
+
+/// C's `atoi`.
+pub(crate) fn atoi(text: &str) -> i32 {
+    let Ok((_, (negative, digits))) = preceded(blanks, signed).parse(text) else { return 0 };
+    let value = digits.parse::<i64>().unwrap_or(if negative { i64::MIN } else { i64::MAX });
+    #[expect(clippy::cast_possible_truncation, reason = "as C stores a long in an int")]
+    let value = if negative { value.wrapping_neg() as i32 } else { value as i32 };
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_follow_the_c_library() {
+        let leading = |text| unsigned(text).ok().map(|(rest, value)| (value, rest));
+        assert_eq!(leading("0x1f/3"), Some((31, "/3")));
+        assert_eq!(leading("010."), Some((8, ".")));
+        assert_eq!(leading("0xg"), Some((0, "xg")));
+        assert_eq!(leading("08"), Some((0, "8")));
+        assert_eq!(leading("-1"), None);
+        assert_eq!(leading(" +7"), Some((7, "")));
+        assert_eq!(leading("18446744073709551616"), None);
+        assert_eq!(leading("0x10000000000000000"), None, "not 0 before an x");
+        assert_eq!(leading(""), None);
+        assert_eq!(scan_u64("-1x"), Some(u64::MAX));
+        assert_eq!(scan_i32("0x10"), Some(16));
+        assert_eq!(scan_i32("-+1"), None);
+        assert_eq!(scan_i32("-010"), Some(-8));
+        assert_eq!(atoi("5/sec"), 5);
+        assert_eq!(atoi("-99999999999999999999"), 0);
+        assert_eq!(decimal(" +08"), Some(8));
+        assert_eq!(decimal("8a"), None);
+    }
+}
