@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 const SOURCE: &str = "bpftables.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 16] = [
+const MIRRORED: [&str; 17] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -19,6 +19,7 @@ const MIRRORED: [&str; 16] = [
     "bt_recent_params",
     "bt_nat_params",
     "bt_control",
+    "bt_icmp_conf",
     "bt_counter",
     "bt_addr_key",
     "bt_addr_info",
