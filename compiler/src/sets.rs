@@ -5,9 +5,8 @@
 use crate::image::Line;
 use crate::lines::{Lines, lines_of};
 use bpftables_abi::image::{BLOCK, vecref};
+use roaring::RoaringBitmap;
 
-/// Words of 64 rules in a block.
-const BLOCK_WORDS: usize = BLOCK / 64;
 /// Block lines that stand in the second line of a vector.
 const NEAR_BLOCKS: usize = 12;
 
@@ -34,86 +33,88 @@ pub(crate) fn list(rules: &[u32], lines: &mut Lines) -> u32 {
     }
 }
 
+/// A block of [`BLOCK`] rules.
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    /// Line as last stored; 0: changed since.
+    line: u32,
+    /// How many of its rules are in the set.
+    count: u32,
+}
+
 /// A set of rules of a chain of `size`.
+///
+/// The rules are a roaring bitmap, which stays small where a class has few rules or nearly all of them. The blocks are kept beside it,
+/// one by one: a vector could be made of the bitmap alone, but then each of a sweep's many classes would cost the whole chain.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
-    words: Vec<u64>,
-    /// Line of each block as last stored; 0: changed since.
-    stored: Vec<u32>,
-    count: usize,
+    rules: RoaringBitmap,
+    blocks: Vec<Block>,
     size: usize,
 }
 
 impl RuleSet {
     pub(crate) fn new(size: usize) -> Self {
-        let blocks = size.div_ceil(BLOCK);
-        Self { words: vec![0; blocks * BLOCK_WORDS], stored: vec![0; blocks], count: 0, size }
+        Self { rules: RoaringBitmap::new(), blocks: vec![Block::default(); size.div_ceil(BLOCK)], size }
     }
 
     pub(crate) fn insert(&mut self, rule: u32) {
-        let (word, bit) = (rule as usize / 64, 1u64 << (rule % 64));
-        if self.words[word] & bit == 0 {
-            self.words[word] |= bit;
-            self.count += 1;
-            self.stored[rule as usize / BLOCK] = 0;
+        if self.rules.insert(rule) {
+            let block = &mut self.blocks[rule as usize / BLOCK];
+            *block = Block { line: 0, count: block.count + 1 };
         }
     }
 
     pub(crate) fn remove(&mut self, rule: u32) {
-        let (word, bit) = (rule as usize / 64, 1u64 << (rule % 64));
-        if self.words[word] & bit != 0 {
-            self.words[word] &= !bit;
-            self.count -= 1;
-            self.stored[rule as usize / BLOCK] = 0;
+        if self.rules.remove(rule) {
+            let block = &mut self.blocks[rule as usize / BLOCK];
+            *block = Block { line: 0, count: block.count - 1 };
         }
     }
 
-    fn rules(&self) -> Vec<u32> {
-        let mut rules = Vec::with_capacity(self.count);
-        for (at, word) in self.words.iter().enumerate() {
-            let mut rest = *word;
-            while rest != 0 {
-                rules.push((at * 64) as u32 + rest.trailing_zeros());
-                rest &= rest - 1;
-            }
+    /// The bits of one block.
+    fn bits(&self, block: usize) -> Line {
+        let first = (block * BLOCK) as u32;
+        let mut line = [0; 64];
+        for rule in self.rules.range(first..first + BLOCK as u32) {
+            let bit = rule - first;
+            line[bit as usize / 8] |= 1 << (bit % 8);
         }
-        rules
+        Line(line)
     }
 
     /// Stores the set as it is now.
     pub(crate) fn vecref(&mut self, lines: &mut Lines) -> u32 {
-        if self.count == self.size {
+        let count = self.rules.len() as usize;
+        if count == self.size {
             return ALL;
         }
-        if self.count <= vecref::LIST_MAX as usize {
-            return list(&self.rules(), lines);
+        if count <= vecref::LIST_MAX as usize {
+            return list(&self.rules.iter().collect::<Vec<u32>>(), lines);
         }
         let mut head = [0u32; 32];
-        let mut blocks = Vec::with_capacity(self.stored.len());
-        for block in 0..self.stored.len() {
-            let words = &self.words[block * BLOCK_WORDS..(block + 1) * BLOCK_WORDS];
-            if words.iter().all(|word| *word == 0) {
+        let mut stored = Vec::with_capacity(self.blocks.len());
+        for at in 0..self.blocks.len() {
+            let Block { mut line, count } = self.blocks[at];
+            if count == 0 {
                 continue;
             }
-            if self.stored[block] == 0 {
-                let mut line = [0; 64];
-                for (place, word) in line.chunks_exact_mut(8).zip(words) {
-                    place.copy_from_slice(&word.to_le_bytes());
-                }
-                self.stored[block] = lines.intern(&[Line(line)]);
+            if line == 0 {
+                line = lines.intern(&[self.bits(at)]);
+                self.blocks[at].line = line;
             }
-            blocks.push(self.stored[block]);
-            head[block / 32] |= 1 << (block % 32);
+            stored.push(line);
+            head[at / 32] |= 1 << (at % 32);
         }
         let mut before = 0u32;
         for word in 0..8 {
             head[16 + word / 2] |= before << (16 * (word % 2));
             before += head[word * 2].count_ones() + head[word * 2 + 1].count_ones();
         }
-        let near = blocks.len().min(NEAR_BLOCKS);
-        head[20..20 + near].copy_from_slice(&blocks[..near]);
+        let near = stored.len().min(NEAR_BLOCKS);
+        head[20..20 + near].copy_from_slice(&stored[..near]);
         let mut content = lines_of(&head);
-        content.extend(lines_of(&blocks[near..]));
+        content.extend(lines_of(&stored[near..]));
         tagged(vecref::VEC, lines.intern(&content))
     }
 }
