@@ -137,9 +137,17 @@ fn service_chains_are_dispatched_and_the_image_is_the_same_each_time() {
     assert_eq!(image.lines, compile(&ruleset, &Options::default()).unwrap().lines);
     let text = explain::text(&ruleset, &Options::default()).unwrap();
     assert!(text.contains("nat KUBE-SERVICES: line 7, 301 rules, hash of 128 buckets, 1 residual\n"), "{text}");
-    assert!(text.contains("nat KUBE-MARK-MASQ: "));
     let dot = explain::dot(&ruleset).unwrap();
     assert_eq!(dot.matches(" -> ").count(), 2 + 1 + 300 * 5 + 300 * 3 + 1);
+}
+
+#[test]
+fn a_small_ruleset_of_kube_proxy_is_explained_as_it_always_was() {
+    let ruleset = testgen::kube_proxy(9);
+    let vectors = Options { hash: false, ..Options::default() };
+    insta::assert_snapshot!("kube_proxy_hash", explain::text(&ruleset, &Options::default()).unwrap());
+    insta::assert_snapshot!("kube_proxy_vectors", explain::text(&ruleset, &vectors).unwrap());
+    insta::assert_snapshot!("kube_proxy_graph", explain::dot(&testgen::kube_proxy(2)).unwrap());
 }
 
 /// Average candidates of `packets` random packets, the ruleset's own values in most of them.
