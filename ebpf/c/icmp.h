@@ -44,7 +44,6 @@ static __always_inline bool icmp_has_sum(struct __sk_buff *skb, struct bt_pkt *p
 	case 51: /* AH */
 	case IPPROTO_SCTP:
 	case IPPROTO_UDPLITE:
-	case IPPROTO_DCCP:
 		return false;
 	}
 	return true;

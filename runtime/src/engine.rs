@@ -17,7 +17,7 @@ use crate::upgrade;
 use bpftables_abi::maps;
 use bpftables_compiler::{CompileError, Options, StateKind, compile};
 use bpftables_ebpf::OBJECT_HASH;
-use bpftables_ruleset::{CounterView, Counters, Family, Ruleset, Slot, TableKind};
+use bpftables_ruleset::{CounterView, Counters, Family, Ruleset, Slot, TableKind, Target};
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -307,7 +307,7 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     let (lines, bytes) = (uploaded.header.lines, uploaded.mapping.len() as u64);
 
     // What the new ruleset stands on. Packets still meet the old one.
-    if ruleset.table(TableKind::Nat).is_some() {
+    if sends_by_lo(ruleset) {
         sysctl::set_lo(&installed.dir)?;
     }
     installed.refresh_settings()?;
@@ -332,6 +332,15 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
         devices.iter().filter(|d| matches!(d.coverage, Coverage::Unknown(_))).map(|d| d.name.clone()).collect();
     tracing::debug!(generation, slot, lines, bytes, ?attached, "committed");
     Ok(Committed { generation, lines, bytes, attached, uncovered, warnings })
+}
+
+/// Whether programs may send packets in by `lo`: rewritten ones of the nat table, answers of REJECT to senders on this host.
+fn sends_by_lo(ruleset: &Ruleset) -> bool {
+    let rejects = || {
+        let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
+        rules.any(|rule| matches!(rule.target, Target::Reject(_)))
+    };
+    ruleset.table(TableKind::Nat).is_some() || rejects()
 }
 
 fn lo_ifindex(devices: &[Device]) -> Result<u32> {
