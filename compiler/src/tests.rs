@@ -32,17 +32,7 @@ fn addr(bits: u32, len: u32, invert: bool) -> Option<AddrMatch> {
 }
 
 fn tcp(sport: PortRange, dport: PortRange, invert_dport: bool) -> Match {
-    Match::Tcp(Tcp {
-        sport,
-        invert_sport: false,
-        dport,
-        invert_dport,
-        flags_mask: 0,
-        flags_cmp: 0,
-        invert_flags: false,
-        option: 0,
-        invert_option: false,
-    })
+    Match::Tcp(Tcp { sport, dport, invert_dport, ..Tcp::default() })
 }
 
 /// Numbers that look random and never change.

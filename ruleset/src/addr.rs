@@ -44,6 +44,12 @@ pub struct PortRange {
     pub hi: u16,
 }
 
+impl Default for PortRange {
+    fn default() -> Self {
+        Self::ANY
+    }
+}
+
 impl PortRange {
     /// Every port.
     pub const ANY: Self = Self { lo: 0, hi: u16::MAX };

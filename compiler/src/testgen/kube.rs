@@ -15,17 +15,8 @@ fn comment(service: u32) -> Match {
 }
 
 fn tcp(dport: Option<u16>) -> Match {
-    Match::Tcp(Tcp {
-        sport: PortRange::ANY,
-        invert_sport: false,
-        dport: dport.map_or(PortRange::ANY, |p| PortRange { lo: p, hi: p }),
-        invert_dport: false,
-        flags_mask: 0,
-        flags_cmp: 0,
-        invert_flags: false,
-        option: 0,
-        invert_option: false,
-    })
+    let dport = dport.map_or(PortRange::ANY, |p| PortRange { lo: p, hi: p });
+    Match::Tcp(Tcp { dport, ..Tcp::default() })
 }
 
 fn add(table: &mut bpftables_ruleset::Table, name: &str, rules: Vec<Rule>) {

@@ -177,19 +177,9 @@ fn services(profile: Profile) -> impl Strategy<Value = DraftChain> {
         let dst = AddrMatch { addr: dst.into(), mask: Ipv4Addr::BROADCAST.into(), invert: false };
         let ports = PortRange { lo: dport, hi: dport };
         let m = if proto == 6 {
-            Match::Tcp(Tcp {
-                sport: PortRange::ANY,
-                invert_sport: false,
-                dport: ports,
-                invert_dport: false,
-                flags_mask: 0,
-                flags_cmp: 0,
-                invert_flags: false,
-                option: 0,
-                invert_option: false,
-            })
+            Match::Tcp(Tcp { dport: ports, ..Tcp::default() })
         } else {
-            Match::Udp(Udp { sport: PortRange::ANY, invert_sport: false, dport: ports, invert_dport: false })
+            Match::Udp(Udp { dport: ports, ..Udp::default() })
         };
         (IpMatch { dst: Some(dst), proto: Some((proto, false)), ..IpMatch::default() }, vec![m], target)
     });

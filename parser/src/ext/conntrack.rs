@@ -71,31 +71,9 @@ fn words(text: &str, table: &[(&str, u16)], bad: impl Fn(&str) -> ParseError) ->
 }
 
 /// Reads `-m conntrack`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ConntrackBuilder {
     info: Conntrack,
-}
-
-impl Default for ConntrackBuilder {
-    fn default() -> Self {
-        Self {
-            info: Conntrack {
-                state: None,
-                proto: None,
-                orig_src: None,
-                orig_dst: None,
-                repl_src: None,
-                repl_dst: None,
-                orig_src_port: None,
-                orig_dst_port: None,
-                repl_src_port: None,
-                repl_dst_port: None,
-                status: None,
-                expires: None,
-                direction_original: None,
-            },
-        }
-    }
 }
 
 fn option_name(id: u8) -> &'static str {

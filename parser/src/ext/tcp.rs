@@ -3,9 +3,9 @@
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
 use crate::value;
+use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Tcp;
 use bpftables_ruleset::matches::tcp::FLAG_NAMES;
-use bpftables_ruleset::{Match, PortRange};
 
 const SPORT: u8 = 0;
 const DPORT: u8 = 1;
@@ -29,27 +29,9 @@ static SPEC: Spec = Spec {
 };
 
 /// Reads `-m tcp`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TcpBuilder {
     info: Tcp,
-}
-
-impl Default for TcpBuilder {
-    fn default() -> Self {
-        Self {
-            info: Tcp {
-                sport: PortRange::ANY,
-                invert_sport: false,
-                dport: PortRange::ANY,
-                invert_dport: false,
-                flags_mask: 0,
-                flags_cmp: 0,
-                invert_flags: false,
-                option: 0,
-                invert_option: false,
-            },
-        }
-    }
 }
 
 fn flags(text: &str) -> Result<u8, ParseError> {

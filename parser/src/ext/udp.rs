@@ -3,8 +3,8 @@
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
 use crate::value::resolver_port_range;
+use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Udp;
-use bpftables_ruleset::{Match, PortRange};
 
 const SPORT: u8 = 0;
 const DPORT: u8 = 1;
@@ -22,16 +22,9 @@ static SPEC: Spec = Spec {
 };
 
 /// Reads `-m udp`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct UdpBuilder {
     info: Udp,
-}
-
-impl Default for UdpBuilder {
-    fn default() -> Self {
-        let info = Udp { sport: PortRange::ANY, invert_sport: false, dport: PortRange::ANY, invert_dport: false };
-        Self { info }
-    }
 }
 
 impl Extension for UdpBuilder {

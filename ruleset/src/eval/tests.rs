@@ -34,21 +34,6 @@ fn go(ruleset: &Ruleset, packet: &mut Packet) -> (Verdict, Vec<u32>) {
     (out.verdict, out.counted.iter().map(|slot| slot.0).collect())
 }
 
-fn any_tcp() -> crate::matches::Tcp {
-    use crate::addr::PortRange;
-    crate::matches::Tcp {
-        sport: PortRange::ANY,
-        invert_sport: false,
-        dport: PortRange::ANY,
-        invert_dport: false,
-        flags_mask: 0,
-        flags_cmp: 0,
-        invert_flags: false,
-        option: 0,
-        invert_option: false,
-    }
-}
-
 #[test]
 fn a_goto_from_a_called_chain_returns_to_the_caller_of_the_caller() {
     let ruleset = filter(
@@ -82,8 +67,8 @@ fn a_truncated_tcp_header_is_dropped_inside_the_match_but_not_before_it_is_asked
     let mark = Match::Mark(crate::matches::Mark { value: 1, mask: 1, invert: false });
     let ruleset = filter(
         vec![
-            rule(1, vec![mark, Match::Tcp(any_tcp())], Target::Accept),
-            rule(2, vec![Match::Tcp(any_tcp())], Target::Accept),
+            rule(1, vec![mark, Match::Tcp(crate::matches::Tcp::default())], Target::Accept),
+            rule(2, vec![Match::Tcp(crate::matches::Tcp::default())], Target::Accept),
         ],
         vec![],
     );
@@ -97,23 +82,7 @@ fn a_truncated_tcp_header_is_dropped_inside_the_match_but_not_before_it_is_asked
 #[test]
 fn conntrack_without_a_connection_asks_the_state_alone() {
     use crate::matches::{Conntrack, CtStates, CtStatus};
-    let ct = |state, status| {
-        Match::Conntrack(Box::new(Conntrack {
-            state,
-            proto: None,
-            orig_src: None,
-            orig_dst: None,
-            repl_src: None,
-            repl_dst: None,
-            orig_src_port: None,
-            orig_dst_port: None,
-            repl_src_port: None,
-            repl_dst_port: None,
-            status,
-            expires: None,
-            direction_original: None,
-        }))
-    };
+    let ct = |state, status| Match::Conntrack(Box::new(Conntrack { state, status, ..Conntrack::default() }));
     let invalid = Some((CtStates(CtStates::INVALID), false));
     let confirmed = Some((CtStatus(CtStatus::CONFIRMED), false));
     let ruleset = filter(

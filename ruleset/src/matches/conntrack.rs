@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// `-m conntrack` (xt_conntrack.c, struct xt_conntrack_mtinfo3). A field that is `None` is not asked. The flag in each pair is `!`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Conntrack {
     /// `--ctstate`: bits of [`super::CtStates`].
     pub state: Option<(CtStates, bool)>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// `-m tcp` (xt_tcpudp.c, struct xt_tcp).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tcp {
     /// `[!] --sport`; `!` with every port is kept.
     pub sport: PortRange,

@@ -18,17 +18,8 @@ pub struct Masquerade {
 
 impl Masquerade {
     fn write(&self, option: &str, flag: &str, out: &mut dyn fmt::Write) -> fmt::Result {
-        if let Some(ports) = self.ports {
-            write!(out, " {option}")?;
-            super::nat::write_ports(ports, out)?;
-        }
-        if self.random {
-            write!(out, " {flag}random")?;
-        }
-        if self.random_fully {
-            write!(out, " {flag}random-fully")?;
-        }
-        Ok(())
+        let flags = [(self.random, "random"), (self.random_fully, "random-fully")];
+        super::nat::write_redirection(self.ports, &flags, option, flag, out)
     }
 }
 

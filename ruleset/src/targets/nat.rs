@@ -48,15 +48,31 @@ impl NatRange {
             self.write_range(out)?;
         }
         let flags = [(self.random, "random"), (self.random_fully, "random-fully"), (self.persistent, "persistent")];
-        for (_, name) in flags.into_iter().filter(|(given, _)| *given) {
-            write!(out, " {flag}{name}")?;
-        }
-        Ok(())
+        write_flags(&flags, flag, out)
     }
 }
 
+fn write_flags(flags: &[(bool, &str)], before: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+    flags.iter().filter(|(given, _)| *given).try_for_each(|(_, name)| write!(out, " {before}{name}"))
+}
+
+/// What REDIRECT and MASQUERADE say: the ports after the option's name, then the flags, each after `flag`.
+pub(crate) fn write_redirection(
+    ports: Option<PortRange>,
+    flags: &[(bool, &str)],
+    option: &str,
+    flag: &str,
+    out: &mut dyn fmt::Write,
+) -> fmt::Result {
+    if let Some(ports) = ports {
+        write!(out, " {option}")?;
+        write_ports(ports, out)?;
+    }
+    write_flags(flags, flag, out)
+}
+
 /// `PORT[-PORT]`.
-pub(crate) fn write_ports(ports: PortRange, out: &mut dyn fmt::Write) -> fmt::Result {
+fn write_ports(ports: PortRange, out: &mut dyn fmt::Write) -> fmt::Result {
     write!(out, "{}", ports.lo)?;
     if ports.hi != ports.lo {
         write!(out, "-{}", ports.hi)?;

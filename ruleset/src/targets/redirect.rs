@@ -16,14 +16,8 @@ pub struct Redirect {
 
 impl Redirect {
     fn write(&self, option: &str, flag: &str, out: &mut dyn fmt::Write) -> fmt::Result {
-        if let Some(ports) = self.ports {
-            write!(out, " {option}")?;
-            super::nat::write_ports(ports, out)?;
-        }
-        if self.random {
-            write!(out, " {flag}random")?;
-        }
-        Ok(())
+        let flags = [(self.random, "random")];
+        super::nat::write_redirection(self.ports, &flags, option, flag, out)
     }
 }
 
