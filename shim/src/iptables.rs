@@ -6,14 +6,18 @@ use crate::execute::{Effect, Voice, execute};
 use crate::failure::{Failure, PROGRAM_VERSION, cannot_initialize};
 use crate::lock::Wait;
 use crate::multicall::Program;
-use bpftables_parser::{Command, Invocation, Verb, parse_command};
+use bpftables_parser::{Command, Invocation, Verb, parse_command_noticing};
 use bpftables_ruleset::{Editor, Family, NoCounters, Ruleset, TableKind, check};
 
 /// Runs one command line.
 pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> Result<(), Failure> {
     let program = Program::Tables(family).name();
     let invocation = Invocation { family, restore: false, program };
-    let command = match (parse_command(arguments, invocation, context.names), family) {
+    let (before_error, command) = parse_command_noticing(arguments, invocation, context.names);
+    for notice in &before_error {
+        context.notice(notice);
+    }
+    let command = match (command, family) {
         (Ok(command), _) => command,
         (Err(error), Family::V4) => return Err(error.into()),
         // What IPv6 rules may say is not known yet, so neither is what is wrong with them.

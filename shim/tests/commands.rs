@@ -235,6 +235,9 @@ fn a_deprecated_option_is_said_to_be_ignored() {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, "Ignoring deprecated --wait-interval option.\n"));
     let outcome = host.run("iptables -w 5 -W 100000 -C INPUT -j foo");
     assert_eq!(outcome.stderr, format!("Ignoring deprecated --wait-interval option.\n{NO_CHAIN}"));
+    let (code, stderr) = host.fails("iptables -w 5 -W 100000 -A INPUT --nope");
+    let refused = format!("iptables v1.8.11 (bpf): unknown option \"--nope\"\n{TRY}");
+    assert_eq!((code, stderr), (2, format!("Ignoring deprecated --wait-interval option.\n{refused}")));
 }
 
 #[test]
