@@ -1,16 +1,17 @@
 //! The command line.
 
 mod checks;
+mod extensions;
 mod finish;
 mod once;
 
 use crate::command::{Command, Verb};
-use crate::error::{ExtensionKind, ParseError};
-use crate::ext::{Cx, Instance, MatchBuilder, TargetBuilder};
+use crate::error::ParseError;
+use crate::ext::{Instance, MatchBuilder, TargetBuilder};
 use crate::getopt::{Code, Found, Getopt, LongOptions};
-use crate::registry::{self, FoundTarget};
+use crate::registry;
 use crate::value;
-use bpftables_ruleset::names::{Names, builtin_protocol_name};
+use bpftables_ruleset::names::Names;
 use bpftables_ruleset::{Counters, Family, IfacePattern, IpMatch};
 use checks::{check_chain_name, check_target_name, delete_number, rule_number, wait_interval};
 use once::{Once, cmd};
@@ -46,8 +47,6 @@ pub fn parse_command_noticing(
 ) -> (Vec<String>, Result<Command, ParseError>) {
     Parser::new(args, invocation, names).run()
 }
-
-const EXTENSION_TARGET: usize = 0;
 
 struct Parser<'a> {
     getopt: Getopt<'a>,
@@ -444,86 +443,6 @@ impl<'a> Parser<'a> {
             None => (name, false),
         };
         Ok(IfacePattern { name: name.into(), wildcard, invert: self.invert })
-    }
-
-    fn match_option(&mut self, name: &str) -> Result<(), ParseError> {
-        if self.invert {
-            return Err(ParseError::parameter("unexpected ! flag before --match"));
-        }
-        let builder = registry::find_match(name)?.ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
-        self.push_match(builder);
-        Ok(())
-    }
-
-    fn push_match(&mut self, builder: Box<MatchBuilder>) {
-        let spec = builder.spec();
-        for earlier in self.matches.iter_mut().filter(|earlier| earlier.builder.spec().name == spec.name) {
-            earlier.completed = true;
-        }
-        if !self.groups.contains(&spec.name) {
-            self.groups.push(spec.name);
-            let options = spec.options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
-            self.options.add_group(self.groups.len() - 1, options);
-        }
-        self.matches.push(Instance::new(builder));
-    }
-
-    fn jump_option(&mut self, name: String) -> Result<(), ParseError> {
-        check_target_name(&name)?;
-        match registry::find_target(&name) {
-            FoundTarget::Verdict(verdict) => self.verdict = Some(verdict),
-            FoundTarget::Extension(builder) => {
-                let options = builder.spec().options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
-                self.options.add_group(EXTENSION_TARGET, options);
-                self.target = Some(Instance::new(builder));
-            }
-            FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, &name)),
-            FoundTarget::Reserved | FoundTarget::Unknown => {}
-        }
-        self.jump = Some(name);
-        Ok(())
-    }
-
-    /// An option of a target or match: the target's, or the last match of that name.
-    fn extension(&mut self, group: usize, index: usize, arg: Option<&str>) -> Result<(), ParseError> {
-        let mut cx =
-            Cx { names: self.names, protocol: self.proto, getopt: &mut self.getopt, notices: &mut self.notices };
-        if group == EXTENSION_TARGET {
-            if let Some(target) = &mut self.target {
-                return target.option(index, arg, self.invert, &mut cx);
-            }
-        } else {
-            let name = self.groups[group];
-            let open = self.matches.iter_mut().find(|m| !m.completed && m.builder.spec().name == name);
-            if let Some(open) = open {
-                return open.option(index, arg, self.invert, &mut cx);
-            }
-        }
-        Err(ParseError::Other("Extension option without an extension".to_owned()))
-    }
-
-    /// Loads the match of `-p PROTO` once, when an option is not known yet. True: read the option again.
-    fn load_protocol_match(&mut self) -> Result<bool, ParseError> {
-        let Some(protocol) = self.protocol.clone() else { return Ok(false) };
-        if self.protocol_loaded {
-            return Ok(false);
-        }
-        self.protocol_loaded = true;
-        let name = match value::number_u8(&protocol) {
-            Some(number) => match builtin_protocol_name(number) {
-                Some(name) => name.to_owned(),
-                None if self.given.contains(&Once::Numeric) || number == 0 => return Ok(false),
-                None => match self.names.protocol_name(number) {
-                    Some(name) => name,
-                    None => return Ok(false),
-                },
-            },
-            None => protocol,
-        };
-        let Some(builder) = registry::find_match(&name)? else { return Ok(false) };
-        self.push_match(builder);
-        self.getopt.again();
-        Ok(true)
     }
 }
 

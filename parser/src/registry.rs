@@ -150,3 +150,17 @@ pub(crate) fn no_extension(kind: ExtensionKind, name: &str) -> ParseError {
     let name = name.to_owned();
     if known { ParseError::UnsupportedExtension { kind, name } } else { ParseError::MissingExtension { kind, name } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_refused_by_its_name() {
+        assert!(matches!(find_target("QUEUE"), FoundTarget::Unsupported));
+        assert_eq!(
+            no_extension(ExtensionKind::Target, "QUEUE").to_string(),
+            "target `QUEUE' is known to iptables but not supported by this version of bpftables\n"
+        );
+    }
+}
