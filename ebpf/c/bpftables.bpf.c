@@ -220,7 +220,9 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 	__u32 saddr = p->saddr, sport = p->sport;
 	if ((a = run_nat(skb, p, H_IN, MANIP_SRC)) != BT_NEXT)
 		return a;
-	if ((r = bt_ct_confirm(skb)))
+	if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED)
+		bt_ct_abandon(skb);
+	else if ((r = bt_ct_confirm(skb)))
 		return drop_for(skb, p, r);
 	/* netfilter changes the source after the route was found. Here the route is still to be found, and would call the new source a
 	 * martian or fail the reverse-path check: lo's checks are off. */
@@ -252,6 +254,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		p->class_in = bt_dev_class(skb, p->ifin);
 	bool known = (kind & 0xff) == INJ_LO;
 	if (known) {
+		p->flags |= P_LOCAL;
 		p->ct = ct;
 		p->ctinfo = kind >> 8;
 		p->ctdir = kind >> 16;
@@ -376,10 +379,12 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;
 	if (p->img_flags & IMG_CONNTRACK) {
-		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made. */
-		if (answer || (p->flags & P_LOCAL && p->ctinfo == CI_RELATED))
-			bt_ct_abandon(skb);
-		else if ((r = bt_ct_confirm(skb)))
+		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made: here, or at INPUT
+		 * when it goes to this host. */
+		if (answer || (p->flags & P_LOCAL && p->ctinfo == CI_RELATED)) {
+			if (p->ifout != ctl->lo_ifindex)
+				bt_ct_abandon(skb);
+		} else if ((r = bt_ct_confirm(skb)))
 			return drop_for(skb, p, r);
 	}
 	store_mark(skb, p);
