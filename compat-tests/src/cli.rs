@@ -145,7 +145,7 @@ impl Drop for Place {
     }
 }
 
-/// Takes out what may differ: versions, dates, and (for legacy 1.8.9) numbers where 1.8.11 has names.
+/// Takes out what may differ: versions, dates, and (for legacy 1.8.9) numbers where 1.8.11 has names or the other way round.
 pub fn normalise(text: &str, listing: bool) -> String {
     let mut out = String::new();
     for line in text.split_inclusive('\n') {
@@ -156,9 +156,19 @@ pub fn normalise(text: &str, listing: bool) -> String {
         for v in ["v1.8.9 (legacy)", "v1.8.11 (legacy)", "v1.8.11 (bpf)"] {
             l = l.replace(v, "vX");
         }
-        out += &if listing { protocol_names(&l) } else { l };
+        out += &if listing { protocol_names(&l) } else { protocol_numbers(&l) };
     }
     out
+}
+
+/// 1.8.9 saves protocol 47 by its name in the C library's list; 1.8.11 saves only the names that it knows itself.
+pub fn protocol_numbers(rule: &str) -> String {
+    if rule.starts_with("-A ") || rule.starts_with('[') { rule.replace(" -p gre", " -p 47") } else { rule.to_owned() }
+}
+
+/// Whether a command lists with numbers.
+pub fn is_numeric(argv: &[String]) -> bool {
+    argv.iter().any(|w| w == "--numeric" || (w.starts_with('-') && !w.starts_with("--") && w.contains('n')))
 }
 
 /// `-nL` of 1.8.9 prints protocol numbers in a column of four; 1.8.11 prints names it knows without a lookup.
@@ -203,7 +213,7 @@ pub fn transcript(s: &Session, kind: Kind) -> Result<String> {
             out += &format!("$ {}\n{stated}", c.argv.join(" "));
             continue;
         }
-        let listing = c.argv.iter().any(|w| w.starts_with('-') && !w.starts_with("--") && w.contains('n'));
+        let listing = is_numeric(&c.argv);
         out += &format!("$ {}\n", c.argv.join(" "));
         out += &normalise(&a.stdout, listing);
         for l in normalise(&a.stderr, false).lines() {

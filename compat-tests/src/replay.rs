@@ -3,7 +3,7 @@
 //! What belongs to a later issue (IPv6, other matches and targets) is left out line by line, and every such
 //! line is counted under the name of what it needs: nothing is skipped silently.
 
-use crate::cli::{Answer, Call, Place, normalise, words};
+use crate::cli::{Answer, Call, Place, is_numeric, normalise, words};
 use crate::world::Kind;
 use crate::{Result, diff};
 use flate2::read::GzDecoder;
@@ -34,7 +34,7 @@ pub fn later(rule: &[String]) -> Option<String> {
             "-m" | "--match" if !MATCHES.contains(&pair[1].as_str()) => return Some(format!("match {}", pair[1])),
             "-j" | "--jump" if LATER_TARGETS.contains(&pair[1].as_str()) => return Some(format!("target {}", pair[1])),
             "-p" | "--protocol" if matches!(pair[1].as_str(), "sctp" | "dccp" | "esp" | "ah" | "132" | "33" | "50" | "51")
-                && rule.iter().any(|w| w.ends_with("port") || w.ends_with("spi")) =>
+                && rule.iter().any(|w| w.starts_with("--") && (w.ends_with("port") || w.ends_with("spi"))) =>
             {
                 return Some(format!("match {}", pair[1]));
             }
@@ -174,7 +174,7 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             continue;
         }
         let stdin = filter_rules(&text(&v, "stdin"), &mut report, "restore line");
-        let listing = argv.iter().any(|w| w.starts_with('-') && !w.starts_with("--") && w.contains('n'));
+        let listing = is_numeric(&argv);
         let got = place.call(&Call { argv, stdin })?;
         report.compared += 1;
         let partial = report.left_out.keys().any(|k| k.starts_with("restore line"));

@@ -10,6 +10,7 @@
 //! (their stack drops silently what arrives for them), and so is .100, a service address of nobody. All neighbours are permanent, IPv6 is off, ICMP
 //! rate limits are off: no packet moves that a scenario did not ask for.
 
+use crate::cli::protocol_numbers;
 use crate::netns::Netns;
 use crate::sys::{PacketSocket, RawSocket, Tun};
 use crate::{Result, sockets};
@@ -290,7 +291,7 @@ impl World {
             return Err(format!("iptables-save ({:?}) said {}: {err}", self.tools.kind, out.status).into());
         }
         let text = String::from_utf8_lossy(&out.stdout);
-        Ok(text.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect())
+        Ok(text.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{}\n", protocol_numbers(l))).collect())
     }
 
     /// Empties all tables in use, sets their policies to ACCEPT and forgets all connections.

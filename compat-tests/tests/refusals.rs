@@ -17,6 +17,7 @@ const LATER: &[(&str, &str, &str)] = &[
     ("raw", "TRACE", "-A PREROUTING -j TRACE"),
     ("mangle", "TOS", "-A FORWARD -j TOS --set-tos 0x10"),
     ("mangle", "CLASSIFY", "-A POSTROUTING -j CLASSIFY --set-class 1:1"),
+    ("filter", "QUEUE", "-A INPUT -j QUEUE"),
     ("filter", "owner", "-A OUTPUT -m owner --uid-owner 0 -j ACCEPT"),
     ("filter", "set", "-A INPUT -m set --match-set x src -j ACCEPT"),
     ("filter", "hashlimit", "-A INPUT -m hashlimit --hashlimit-upto 1/sec --hashlimit-name x -j ACCEPT"),
