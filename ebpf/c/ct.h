@@ -326,7 +326,7 @@ __noinline int bt_ct_confirm(struct __sk_buff *skb)
 }
 
 /* The packet was dropped: an unconfirmed connection that no other packet shares goes with it. An error or answer of this host
- * stands for the packet that it is about. */
+ * stands for the packet that it is about; not so a redirect, whose packet goes on. */
 __noinline int bt_ct_abandon(struct __sk_buff *skb)
 {
 	struct bt_pkt *p = pkt();
@@ -334,7 +334,9 @@ __noinline int bt_ct_abandon(struct __sk_buff *skb)
 	__u32 i;
 
 	ARG_USED(skb);
-	if (!p || !p->ct || (p->ctinfo == CI_RELATED && !(p->flags & P_LOCAL)))
+	if (!p || !p->ct)
+		return 0;
+	if (p->ctinfo == CI_RELATED && (!(p->flags & P_LOCAL) || (p->proto == IPPROTO_ICMP && p->icmp_type == 5)))
 		return 0;
 	i = p->ct - 1;
 	c = bt_conn_at(i);
