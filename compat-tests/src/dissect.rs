@@ -144,7 +144,12 @@ fn one(p: &[u8], partial: Checksum, masks: &Masks, inner: bool) -> String {
                 }
                 let _ = write!(out, " [{}]", one(&l4[8..], Checksum::Full, masks, true));
             } else {
-                let _ = write!(out, " id={} seq={}", u16::from_be_bytes([l4[4], l4[5]]), u16::from_be_bytes([l4[6], l4[7]]));
+                let _ = write!(
+                    out,
+                    " id={} seq={}",
+                    u16::from_be_bytes([l4[4], l4[5]]),
+                    u16::from_be_bytes([l4[6], l4[7]])
+                );
                 payload(&mut out, &l4[8..]);
             }
         }
@@ -211,7 +216,8 @@ fn payload(out: &mut String, data: &[u8]) {
         (false, 0..=24) => write!(out, " data={}", hex(data)),
         // FNV-1a: enough to see that two payloads differ.
         (false, n) => {
-            let h = data.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+            let h =
+                data.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
             write!(out, " data={n}#{h:016x}")
         }
     };
@@ -233,7 +239,10 @@ mod tests {
     fn a_packet_is_described_with_what_both_worlds_must_agree_on() {
         let show = |l: &str| describe(&build(l).unwrap(), Checksum::Full, &Masks::default());
         assert_eq!(show("udp 1.2.3.4:5 6.7.8.9:10 len=3 df"), "1.2.3.4:5 > 6.7.8.9:10 udp 3 data=3 ttl=64 df");
-        assert_eq!(show("udp 1.2.3.4:5 6.7.8.9:10 len=3 badsum"), "1.2.3.4:5 > 6.7.8.9:10 udp 3 data=3 ttl=64 BAD-CHECKSUM");
+        assert_eq!(
+            show("udp 1.2.3.4:5 6.7.8.9:10 len=3 badsum"),
+            "1.2.3.4:5 > 6.7.8.9:10 udp 3 data=3 ttl=64 BAD-CHECKSUM"
+        );
         assert_eq!(
             show("icmperr 1.2.3.4 5.6.7.8 3/4 mtu=9 : udp 5.6.7.8:1 1.2.3.4:2"),
             "1.2.3.4 > 5.6.7.8 icmp 3/4 rest=00000009 [5.6.7.8:1 > 1.2.3.4:2 udp 0 ttl=64] ttl=64"

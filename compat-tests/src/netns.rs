@@ -64,8 +64,7 @@ impl Netns {
         let input = stdin.to_vec();
         let what = format!("{cmd:?}");
         self.run(move || -> std::io::Result<Output> {
-            let mut child =
-                cmd.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            let mut child = cmd.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
             let mut pipe = child.stdin.take().expect("stdin is piped");
             let writer = std::thread::spawn(move || drop(pipe.write_all(&input)));
             let out = child.wait_with_output();

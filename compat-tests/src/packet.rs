@@ -298,11 +298,9 @@ mod tests {
             let h = ip.header().to_header();
             assert_eq!(h.calc_header_checksum(), h.header_checksum, "{line}");
             match p.transport.unwrap() {
-                TransportSlice::Udp(u) => assert_eq!(
-                    u.to_header().calc_checksum_ipv4(&h, u.payload()).unwrap(),
-                    u.checksum(),
-                    "{line}"
-                ),
+                TransportSlice::Udp(u) => {
+                    assert_eq!(u.to_header().calc_checksum_ipv4(&h, u.payload()).unwrap(), u.checksum(), "{line}")
+                }
                 TransportSlice::Tcp(t) => {
                     assert_eq!(t.calc_checksum_ipv4(h.source, h.destination).unwrap(), t.checksum(), "{line}");
                 }

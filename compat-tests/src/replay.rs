@@ -14,14 +14,50 @@ use std::path::Path;
 
 /// Matches that are in use.
 const MATCHES: &[&str] = &[
-    "tcp", "udp", "icmp", "comment", "conntrack", "state", "mark", "connmark", "addrtype", "statistic", "multiport", "limit",
+    "tcp",
+    "udp",
+    "icmp",
+    "comment",
+    "conntrack",
+    "state",
+    "mark",
+    "connmark",
+    "addrtype",
+    "statistic",
+    "multiport",
+    "limit",
     "recent",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.
 const LATER_TARGETS: &[&str] = &[
-    "AUDIT", "CHECKSUM", "CLASSIFY", "CLUSTERIP", "CONNSECMARK", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER", "LED", "LOG", "NFLOG",
-    "NFQUEUE", "QUEUE", "RATEEST", "SECMARK", "SET", "SYNPROXY", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TPROXY", "TRACE", "TTL", "ULOG",
+    "AUDIT",
+    "CHECKSUM",
+    "CLASSIFY",
+    "CLUSTERIP",
+    "CONNSECMARK",
+    "DSCP",
+    "ECN",
+    "HL",
+    "HMARK",
+    "IDLETIMER",
+    "LED",
+    "LOG",
+    "NFLOG",
+    "NFQUEUE",
+    "QUEUE",
+    "RATEEST",
+    "SECMARK",
+    "SET",
+    "SYNPROXY",
+    "TCPMSS",
+    "TCPOPTSTRIP",
+    "TEE",
+    "TOS",
+    "TPROXY",
+    "TRACE",
+    "TTL",
+    "ULOG",
 ];
 
 /// How `-L` shows rules of later issues.
@@ -33,12 +69,15 @@ pub fn later(rule: &[String]) -> Option<String> {
         match pair[0].as_str() {
             "-m" | "--match" if !MATCHES.contains(&pair[1].as_str()) => return Some(format!("match {}", pair[1])),
             "-j" | "--jump" if LATER_TARGETS.contains(&pair[1].as_str()) => return Some(format!("target {}", pair[1])),
-            "-p" | "--protocol" if matches!(pair[1].as_str(), "sctp" | "dccp" | "esp" | "ah" | "132" | "33" | "50" | "51")
-                && rule.iter().any(|w| w.starts_with("--") && (w.ends_with("port") || w.ends_with("spi"))) =>
+            "-p" | "--protocol"
+                if matches!(pair[1].as_str(), "sctp" | "dccp" | "esp" | "ah" | "132" | "33" | "50" | "51")
+                    && rule.iter().any(|w| w.starts_with("--") && (w.ends_with("port") || w.ends_with("spi"))) =>
             {
                 return Some(format!("match {}", pair[1]));
             }
-            "-j" | "--jump" if pair[1] == "CT" && !rule.iter().any(|w| w == "--notrack") => return Some("target CT with a helper or zone".into()),
+            "-j" | "--jump" if pair[1] == "CT" && !rule.iter().any(|w| w == "--notrack") => {
+                return Some("target CT with a helper or zone".into());
+            }
             _ => {}
         }
     }
@@ -109,7 +148,8 @@ fn mask_counters(text: &str) -> String {
             && numbers.len() == 2
             && numbers.iter().all(|n| n.trim_end_matches(['K', 'M', 'G', 'T']).chars().all(|c| c.is_ascii_digit()))
         {
-            let rest = l.trim_start().split_once(' ').map_or("", |x| x.1).trim_start().split_once(' ').map_or("", |x| x.1);
+            let rest =
+                l.trim_start().split_once(' ').map_or("", |x| x.1).trim_start().split_once(' ').map_or("", |x| x.1);
             l = format!(" p b {rest}");
         }
         out += &l;
@@ -142,11 +182,21 @@ fn expected(text: &str, listing: bool, kind: Kind, rules_left_out: bool) -> Stri
     mask_counters(&text)
 }
 
+/// The table that an `iptables` call makes the kernel have.
+fn named_table(argv: &[String]) -> Option<&str> {
+    let asks = |w: &String| matches!(w.as_str(), "-V" | "--version" | "-h" | "--help");
+    if argv.first()? != "iptables" || argv.iter().any(asks) {
+        return None;
+    }
+    let at = argv.iter().position(|w| w == "-t" || w == "--table");
+    at.map_or(Some("filter"), |i| argv.get(i + 1).map(String::as_str))
+}
+
 /// Replays one recorded session in a fresh namespace.
 pub fn session(file: &Path, kind: Kind) -> Result<Report> {
     let mut report = Report::default();
     let place = Place::new(kind)?;
-    let mut netns = None;
+    let (mut netns, mut begun) = (None, false);
     let text = |v: &serde_json::Value, key: &str| v[key].as_str().unwrap_or_default().to_owned();
     for line in BufReader::new(GzDecoder::new(File::open(file)?)).lines() {
         let v: serde_json::Value = serde_json::from_str(&line?)?;
@@ -155,8 +205,12 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             report.leave_out("call in another namespace");
             continue;
         }
-        let mut argv: Vec<String> =
-            v["argv"].as_array().ok_or("argv expected")?.iter().map(|a| a.as_str().unwrap_or_default().to_owned()).collect();
+        let mut argv: Vec<String> = v["argv"]
+            .as_array()
+            .ok_or("argv expected")?
+            .iter()
+            .map(|a| a.as_str().unwrap_or_default().to_owned())
+            .collect();
         argv[0] = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
         if argv[0].starts_with("ip6") {
             report.leave_out(&format!("{} (IPv6)", argv[0]));
@@ -168,13 +222,19 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             if kind == Kind::Ours && v["rc"] == 0 && !argv.iter().any(|a| a == "-D" || a == "-C") {
                 let a = place.call(&Call { argv, stdin: String::new() })?;
                 if a.code == Some(0) {
-                    report.different.push(format!("{place_name}\n  needs {why}, was expected to be refused by name, and exited 0"));
+                    report
+                        .different
+                        .push(format!("{place_name}\n  needs {why}, was expected to be refused by name, and exited 0"));
                 }
             }
             continue;
         }
         let stdin = filter_rules(&text(&v, "stdin"), &mut report, "restore line");
         let listing = is_numeric(&argv);
+        if !begun && let Some(table) = named_table(&argv) {
+            place.begin(table)?;
+            begun = true;
+        }
         let got = place.call(&Call { argv, stdin })?;
         report.compared += 1;
         let partial = report.left_out.keys().any(|k| k.starts_with("restore line"));
@@ -190,7 +250,9 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
         };
         if want != got {
             let show = |a: &Answer| format!("exit {:?}\n{}{}", a.code, a.stdout, a.stderr);
-            report.different.push(format!("{place_name}\n{}", diff::lines(&show(&want), &show(&got), "recorded", "subject")));
+            report
+                .different
+                .push(format!("{place_name}\n{}", diff::lines(&show(&want), &show(&got), "recorded", "subject")));
         }
     }
     Ok(report)
@@ -227,6 +289,7 @@ pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
         report.compared += 1;
         let both = [Kind::Legacy, kind].map(|k| -> Result<String> {
             let place = Place::new(k)?;
+            place.begin("security")?;
             let call = |argv: &[&str], stdin: &str| {
                 place.call(&Call { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.to_owned() })
             };

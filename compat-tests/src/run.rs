@@ -131,10 +131,7 @@ impl Runner<'_> {
 
     /// Segments of a TCP stack other than those that open or end a connection: their number varies.
     fn boring(&self, p: &[u8]) -> bool {
-        self.tcp_by_stack
-            && p.len() >= 40
-            && p[9] == 6
-            && p[usize::from(p[0] & 15) * 4 + 13] & 7 == 0
+        self.tcp_by_stack && p.len() >= 40 && p[9] == 6 && p[usize::from(p[0] & 15) * 4 + 13] & 7 == 0
     }
 
     fn frame(&mut self, node: Node, f: &sys::Frame) -> Option<String> {
@@ -171,7 +168,14 @@ impl Runner<'_> {
         self.send_as(node, packet, 0, None, None)
     }
 
-    fn send_as(&self, node: Node, packet: &[u8], mark: u32, dev: Option<String>, vlan: Option<u16>) -> Result<Vec<String>> {
+    fn send_as(
+        &self,
+        node: Node,
+        packet: &[u8],
+        mark: u32,
+        dev: Option<String>,
+        vlan: Option<u16>,
+    ) -> Result<Vec<String>> {
         if let Some(i) = Node::ENDS.iter().position(|n| *n == node) {
             let mut frame = node.router_mac().to_vec();
             frame.extend(node.mac());

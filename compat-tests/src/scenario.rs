@@ -11,7 +11,8 @@
 //! ```
 //! Before the rules: `@fresh` (own namespaces), `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
 //! `@counters nat|none` (compare only those), `@needs TYPE` (a device type of ip(8); not run, and said so, without it),
-//! `@differs REASON` (a deliberate difference: bpftables must not be equal here), `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
+//! `@differs REASON` (a deliberate difference: bpftables must not be equal here), `@ours LINE` (with it: a line that its report must have),
+//! `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
 //!
 //! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
 //! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame
@@ -67,6 +68,8 @@ pub struct Scenario {
     pub fresh: bool,
     /// Why bpftables differs here on purpose; the scenario fails once it does not.
     pub differs: Option<String>,
+    /// Lines that bpftables must report where it differs.
+    pub ours: Vec<String>,
     /// A device type (of ip(8)) that a kernel may not have.
     pub needs: Option<String>,
     /// Ports are random: those that no step names are shown as `*`, or as the range here when they lie in it.
@@ -144,6 +147,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
                 "counters nat" => s.counters = Counters::Nat,
                 "counters none" => s.counters = Counters::None,
                 other if other.starts_with("differs ") => s.differs = Some(other[8..].to_owned()),
+                other if other.starts_with("ours ") => s.ours.push(other[5..].to_owned()),
                 other if other.starts_with("needs ") => s.needs = Some(other[6..].to_owned()),
                 other if other.starts_with("mask-ports ") => {
                     let (a, b) = other[11..].split_once('-').ok_or("mask-ports FROM-TO")?;
@@ -155,6 +159,9 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
             s.rules.push_str(line);
             s.rules.push('\n');
         }
+    }
+    if let Some(s) = all.iter().find(|s| s.differs.is_none() && !s.ours.is_empty()) {
+        return Err(format!("scenario {:?} has @ours without @differs", s.name).into());
     }
     match all.iter().find(|s| s.steps.is_empty()) {
         Some(s) => Err(format!("scenario {:?} has no steps", s.name).into()),

@@ -144,8 +144,8 @@ fn head(a: &Ask) -> Vec<u8> {
 
 fn verify(answer: &[u8], a: &Ask) -> String {
     let who = String::from_utf8_lossy(&answer[..NAME.min(answer.len())]).trim_end().to_owned();
-    let good = answer.len() == NAME + a.response as usize
-        && answer[NAME..].iter().enumerate().all(|(i, b)| *b == i as u8);
+    let good =
+        answer.len() == NAME + a.response as usize && answer[NAME..].iter().enumerate().all(|(i, b)| *b == i as u8);
     if good {
         format!("answered, server saw {who}")
     } else {

@@ -133,11 +133,7 @@ impl PacketSocket {
         let sa = Self::address(index);
         // SAFETY: `sa` is a valid sockaddr_ll for its stated size.
         check(unsafe {
-            libc::bind(
-                fd.as_raw_fd(),
-                (&raw const sa).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
+            libc::bind(fd.as_raw_fd(), (&raw const sa).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t)
         })?;
         Ok(Self { fd, ifindex: index })
     }
@@ -301,6 +297,11 @@ pub fn tcp_connect(from: SocketAddrV4, to: SocketAddrV4, mark: u32, timeout: Dur
 /// Sets the packet mark of a socket.
 pub fn set_mark(fd: &impl AsRawFd, mark: u32) -> io::Result<()> {
     setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, &mark)
+}
+
+/// Makes a socket's receive buffer `bytes` long, whatever the limit of the namespace.
+pub fn set_receive_buffer(fd: &impl AsRawFd, bytes: i32) -> io::Result<()> {
+    setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
 }
 
 /// The far end of a tun device: a link without Ethernet header.

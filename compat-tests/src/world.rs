@@ -141,7 +141,9 @@ impl Tools {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("bpftables-compat-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
-        for name in ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"] {
+        for name in
+            ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"]
+        {
             std::os::unix::fs::symlink(&binary, dir.join(name))?;
         }
         if kind == Kind::Ours {
@@ -257,7 +259,8 @@ impl World {
         for n in Node::ENDS {
             taps.push(nets[n.index()].run(|| PacketSocket::open("eth0"))?);
         }
-        let delivered = r.run(|| DELIVERED.into_iter().map(RawSocket::receiver).collect::<std::io::Result<Vec<_>>>())?;
+        let delivered =
+            r.run(|| DELIVERED.into_iter().map(RawSocket::receiver).collect::<std::io::Result<Vec<_>>>())?;
         Ok(Self { servers: Vec::new(), tools, taps, tun, delivered, nets })
     }
 

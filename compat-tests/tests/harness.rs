@@ -25,7 +25,10 @@ fn two_legacy_worlds_are_equal() {
 fn a_verdict_a_counter_and_a_rewrite_that_differ_are_seen() {
     let base = outcome("*filter\n-A FORWARD -p udp -j ACCEPT\nCOMMIT\n", STEPS);
     let verdict = outcome("*filter\n-A FORWARD -p udp -j DROP\nCOMMIT\n", STEPS);
-    assert!(base.contains("    s: 10.1.0.10:1000 > 10.2.0.10:53") && !verdict.contains("    s: 10.1.0.10:1000"), "{base}{verdict}");
+    assert!(
+        base.contains("    s: 10.1.0.10:1000 > 10.2.0.10:53") && !verdict.contains("    s: 10.1.0.10:1000"),
+        "{base}{verdict}"
+    );
     let counter = outcome("*filter\n-A FORWARD -p udp -m udp --dport 54 -j ACCEPT\nCOMMIT\n", STEPS);
     assert!(base.contains("[1:36] -A FORWARD") && counter.contains("[0:0] -A FORWARD"), "{counter}");
     let rewrite = outcome("*nat\n-A POSTROUTING -o eth1 -j SNAT --to-source 10.2.0.99\nCOMMIT\n", STEPS);

@@ -39,7 +39,10 @@ fn services(dump: &str) -> Vec<Service> {
 }
 
 fn node_ports(dump: &str, chain: &str) -> Vec<u16> {
-    dump.lines().filter(|l| l.starts_with(&format!("-A {chain} "))).filter_map(|l| word(l, "--dport")?.parse().ok()).collect()
+    dump.lines()
+        .filter(|l| l.starts_with(&format!("-A {chain} ")))
+        .filter_map(|l| word(l, "--dport")?.parse().ok())
+        .collect()
 }
 
 fn node(dump: &str, kind: Kind) -> Result<World> {
@@ -167,11 +170,19 @@ fn every_backend_of_a_service_gets_its_share_and_reaches_itself() {
             assert_eq!(said, "answered, server saw 10.2.0.1", "{kind:?}");
         }
         let saved = w.save().expect("iptables-save");
-        let seps: Vec<&str> = saved.lines().filter(|l| l.contains(&format!("-A {chain} "))).filter_map(|l| word(l, "-j")).filter(|t| t.starts_with("KUBE-SEP-")).collect();
+        let seps: Vec<&str> = saved
+            .lines()
+            .filter(|l| l.contains(&format!("-A {chain} ")))
+            .filter_map(|l| word(l, "-j"))
+            .filter(|t| t.starts_with("KUBE-SEP-"))
+            .collect();
         assert_eq!(seps.len(), 3);
         let mut endpoints = Vec::new();
         for sep in seps {
-            let rule = saved.lines().find(|l| l.contains(&format!("-A {sep} ")) && l.contains("-j DNAT")).expect("a DNAT rule");
+            let rule = saved
+                .lines()
+                .find(|l| l.contains(&format!("-A {sep} ")) && l.contains("-j DNAT"))
+                .expect("a DNAT rule");
             let hits: u64 = rule[1..].split(':').next().and_then(|n| n.parse().ok()).expect("a counter");
             // 90 draws of 1/3: 30 expected, deviation 4.5.
             assert!((4..=56).contains(&hits), "{kind:?}: {sep} got {hits} of 90");

@@ -17,7 +17,12 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 }
 
 fn hold(place: &Place) -> File {
-    let file = File::options().create(true).truncate(false).write(true).open(place.tools().lock_file()).expect("the lock file");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(place.tools().lock_file())
+        .expect("the lock file");
     file.lock().expect("the lock is free");
     file
 }

@@ -19,7 +19,8 @@ fn both(rules: &str, steps: &str) -> [(Kind, String); 2] {
 
 /// Packets that a rule counted.
 fn counted(text: &str, rule: &str) -> u64 {
-    let line = text.lines().find(|l| l.starts_with('[') && l.contains(rule)).unwrap_or_else(|| panic!("{rule}:\n{text}"));
+    let line =
+        text.lines().find(|l| l.starts_with('[') && l.contains(rule)).unwrap_or_else(|| panic!("{rule}:\n{text}"));
     line[1..].split(':').next().and_then(|n| n.parse().ok()).expect("a counter")
 }
 
@@ -91,7 +92,8 @@ fn fully_random_masquerading_spreads_its_ports() {
 #[test]
 fn a_range_of_destinations_is_used_whole_and_one_client_stays_with_one() {
     let rules = "*nat\n-A PREROUTING -d 10.9.9.9/32 -j DNAT --to-destination 10.2.0.10-10.2.0.13\nCOMMIT\n";
-    let steps = "repeat 80 c> udp 10.1.1.{i}:1000 10.9.9.9:53 len=1\nrepeat 80 c> udp 10.1.1.{i}:1001 10.9.9.9:53 len=1\n";
+    let steps =
+        "repeat 80 c> udp 10.1.1.{i}:1000 10.9.9.9:53 len=1\nrepeat 80 c> udp 10.1.1.{i}:1001 10.9.9.9:53 len=1\n";
     for (kind, text) in both(rules, steps) {
         let mut of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut used = BTreeSet::new();
@@ -101,7 +103,11 @@ fn a_range_of_destinations_is_used_whole_and_one_client_stays_with_one() {
             of.entry(host(&s)).or_default().insert(host(&d));
         }
         assert_eq!(of.len(), 80, "{kind:?}");
-        assert_eq!(used.into_iter().collect::<Vec<_>>(), ["10.2.0.10", "10.2.0.11", "10.2.0.12", "10.2.0.13"], "{kind:?}");
+        assert_eq!(
+            used.into_iter().collect::<Vec<_>>(),
+            ["10.2.0.10", "10.2.0.11", "10.2.0.12", "10.2.0.13"],
+            "{kind:?}"
+        );
         let moved = of.values().filter(|d| d.len() > 1).count();
         assert_eq!(moved, 0, "{kind:?}: {moved} of 80 clients met two servers");
     }
