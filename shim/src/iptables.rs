@@ -64,16 +64,26 @@ fn change(program: &str, kind: TableKind, command: &Command, context: &mut Conte
     let mut editor = Editor::new(ruleset.table_mut(kind));
     let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
     let effect = execute(&mut editor, command, &*counters, &mut voice);
-    if let Ok(Effect::Changed) = effect {
-        if let Some(table) = ruleset.table(kind) {
-            check(table)?;
-        }
-        context.backend.commit(&mut ruleset)?;
-    } else if first_time && let Err(error) = context.backend.touch(kind) {
-        // Legacy's kernel has the table now, whatever became of the command; but the command's answer stands.
+    let changed = matches!(effect, Ok(Effect::Changed));
+    let result = effect.and_then(|effect| match effect {
+        Effect::Changed => put(&mut ruleset, kind, context),
+        _ => Ok(()),
+    });
+    // Legacy's kernel has the table now, whatever became of the command; but the command's answer stands.
+    if first_time
+        && !(changed && result.is_ok())
+        && let Err(error) = context.backend.touch(kind)
+    {
         tracing::warn!(%error, "the table could not be recorded as initialised");
     }
-    effect.map(|_| ())
+    result
+}
+
+fn put(ruleset: &mut Ruleset, kind: TableKind, context: &mut Context<'_>) -> Result<(), Failure> {
+    if let Some(table) = ruleset.table(kind) {
+        check(table)?;
+    }
+    Ok(context.backend.commit(ruleset)?)
 }
 
 /// IPv6: the ruleset is empty, and can be looked at.

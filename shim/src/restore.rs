@@ -249,13 +249,14 @@ impl Restore<'_, '_> {
                 break Err(failure);
             }
         };
-        match result {
+        let result = match result {
             Ok(line) => self.commit(Snapshot { ruleset, counters }, kind, first_time, line),
-            Err(failure) => {
-                self.touch(kind, first_time);
-                Err(failure)
-            }
+            Err(failure) => Err(failure),
+        };
+        if result.is_err() {
+            self.touch(kind, first_time);
         }
+        result
     }
 
     /// Legacy's kernel has a table from when it was first named, whatever became of its lines.
