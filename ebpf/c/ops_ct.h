@@ -40,7 +40,10 @@ __noinline int bt_op_ct(struct __sk_buff *skb, __u32 what, __u32 how, __u32 b, _
 		break;
 	case OP_CT_EXPIRES: {
 		__u64 now = bpf_ktime_get_ns(), left = 0;
-		if ((ct->status & ST_CONFIRMED) && ct->expires > now)
+		__u32 status = ct->status;
+		if (status & ST_CONFIRMED && !(status & ST_LIVE))
+			left = CT_TIMEOUT(ct); /* a RST was the first answer and ended it: the kernel lets its time stand */
+		else if (status & ST_CONFIRMED && ct->expires > now)
 			/* The kernel counts in ticks: what was set in this one is whole. */
 			left = (ct->expires - now + 4000000) / 1000000000ULL;
 		holds = left >= b && left <= c;
