@@ -253,8 +253,11 @@ __noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
 
 	if (!p || !a || !ctl || total < 28 || total > ANSWER_ICMP_MAX)
 		return BT_DROP;
-	if (answer_reshape(skb, p->l2len, total) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, total, BPF_F_INVALIDATE_HASH))
+	if (answer_reshape(skb, p->l2len, total) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
+		return BT_DROP;
+	/* Again, for verifiers that forget the bounds of what they spilled (Linux 6.12). */
+	asm volatile("" : "+r"(total));
+	if (total < 28 || total > ANSWER_ICMP_MAX || bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, total, BPF_F_INVALIDATE_HASH))
 		return BT_DROP;
 	skb->mark = 0;
 	skb->priority = 0;

@@ -33,15 +33,14 @@ static __always_inline bool ip_checksum_ok(struct __sk_buff *skb, struct bt_pkt 
 	__u64 sum = 0;
 	for (int i = 0; i < 5; i++)
 		sum += w[i];
-	if (p->ihl > 20) {
-		__u32 opt[10] = {};
-		__u32 n = (p->ihl - 20) & 63;
-		if (n > sizeof(opt) || n == 0)
+	/* Word by word: older verifiers don't follow the bounds of a length that is not constant. */
+	for (__u32 at = 20; at < 60; at += 4) {
+		__u32 option;
+		if (at >= p->ihl)
+			break;
+		if (bpf_skb_load_bytes(skb, p->l2len + at, &option, sizeof(option)))
 			return false;
-		if (bpf_skb_load_bytes(skb, p->l2len + 20, opt, n))
-			return false;
-		for (int i = 0; i < 10; i++)
-			sum += opt[i];
+		sum += option;
 	}
 	return csum_fold(sum) == 0xffff;
 }
