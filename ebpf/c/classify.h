@@ -506,6 +506,16 @@ static __always_inline int finish(struct bt_pkt *p, __u32 verdict)
 	return 1;
 }
 
+/* The end of a base chain. */
+static __always_inline int chain_policy(struct bt_pkt *p)
+{
+	count(p, p->m_policy_slot);
+	if (p->m_policy != POLICY_DROP)
+		return V_ACCEPT;
+	stat_add(STAT_DROP_RULE);
+	return V_DROP;
+}
+
 /* The end of a chain, or RETURN: back to the caller, or the policy. */
 static __always_inline int chain_return(struct bt_step *s, struct bt_pkt *p)
 {
@@ -518,12 +528,7 @@ static __always_inline int chain_return(struct bt_step *s, struct bt_pkt *p)
 		}
 		return 0;
 	}
-	count(p, p->m_policy_slot);
-	if (p->m_policy == POLICY_DROP) {
-		stat_add(STAT_DROP_RULE);
-		return finish(p, V_DROP);
-	}
-	return finish(p, V_ACCEPT);
+	return finish(p, chain_policy(p));
 }
 
 static long bt_step(__u64 i, struct bt_step *s)
@@ -632,9 +637,11 @@ __noinline int bt_run(struct __sk_buff *skb, __u32 which)
 	/* Wherever gotos lead, the end of the traversal is this chain's policy. */
 	p->m_policy = base->policy;
 	p->m_policy_slot = base->policy_slot;
+	p->nat_target = TG_NONE;
+	if (!base->nrules)
+		return chain_policy(p);
 	p->m_depth = 0;
 	p->m_verdict = V_DROP;
-	p->nat_target = TG_NONE;
 	if (bt_enter(at, 0))
 		goto bad;
 	bpf_loop(1 << 23, bt_step, &s, 0);
