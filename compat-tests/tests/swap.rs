@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Packets under way at most, fewer than a CPU's backlog holds.
@@ -230,7 +231,11 @@ fn no_room() -> u64 {
     values.split(' ').nth(at).and_then(|v| v.parse().ok()).expect("a number")
 }
 
+/// One flood at a time: two leave a small machine no processor for the restores.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn swap(place: &Place) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut world = World::new(suite::subject(), 0).expect("a world");
     world.taps.clear();
     world.delivered.clear();
