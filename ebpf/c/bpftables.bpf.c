@@ -88,8 +88,6 @@ static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u3
 		int v = has(p, hook, T_NAT) ? bt_run(skb, hook * BT_TABLES + T_NAT) : V_ACCEPT;
 		if (v == V_DROP || v == V_REJECT)
 			return drop(skb, p);
-		if (v != V_NAT)
-			p->nat_target = TG_NONE;
 		r = bt_nat_decide(skb, manip);
 		if (r)
 			return drop_for(skb, p, r);
@@ -162,7 +160,6 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 		return false;
 	p->cpu_base = bpf_get_smp_processor_id() * BT_COUNTER_CHUNK;
 	p->mark = skb->mark;
-	p->pkt_type = skb->pkt_type;
 	p->lo = ctl->lo_ifindex;
 	p->ct = 0;
 	p->ctinfo = CI_NONE;
@@ -203,7 +200,7 @@ static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_c
 	}
 	if (bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
 		return drop_for(skb, p, -STAT_DROP_REWRITE);
-	mark_injected(skb, ctl, kind | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16, p->ct);
+	mark_injected(skb, ctl, with_ct(p, kind), p->ct);
 	return bpf_redirect(ctl->lo_ifindex, BPF_F_INGRESS);
 }
 
@@ -399,7 +396,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		return bpf_redirect_neigh(p->ifout, &nh, sizeof(nh), 0);
 	}
 	if (skb->ifindex == ctl->lo_ifindex)
-		mark_injected(skb, ctl, INJ_LO | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16, p->ct);
+		mark_injected(skb, ctl, with_ct(p, INJ_LO), p->ct);
 	return BT_NEXT;
 }
 

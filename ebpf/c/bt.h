@@ -55,7 +55,6 @@ enum bt_pkt_flag {
 	P_PORTS = 1,   /* sport and dport are the packet's */
 	P_TRUNC = 2,   /* the L4 header is shorter than its protocol's */
 	P_MORE = 4,    /* more fragments follow */
-	P_REWRITTEN = 8, /* destination, source or ports were changed by this program run */
 	P_LOCAL = 16,  /* made by this host */
 };
 
@@ -90,7 +89,7 @@ struct bt_pkt {
 	__u16 frag_off; /* in units of 8 bytes; 0: whole or first */
 	__u16 ip_id;    /* network byte order */
 	__u8 flags;     /* bt_pkt_flag */
-	__u8 ttl, tos, pkt_type;
+	__u8 ttl, tos, pad3;
 	__u32 len;      /* IP total length */
 	__u32 mark;
 	__u32 ifin, ifout, lo;

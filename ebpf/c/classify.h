@@ -637,7 +637,6 @@ __noinline int bt_run(struct __sk_buff *skb, __u32 which)
 	/* Wherever gotos lead, the end of the traversal is this chain's policy. */
 	p->m_policy = base->policy;
 	p->m_policy_slot = base->policy_slot;
-	p->nat_target = TG_NONE;
 	if (!base->nrules)
 		return chain_policy(p);
 	p->m_depth = 0;

@@ -11,6 +11,12 @@ enum bt_inject {
 	INJ_LO,        /* ran OUTPUT and POSTROUTING on lo's egress: its connection is known */
 };
 
+/* A kind that also tells what the packet is to its connection. */
+static __always_inline __u32 with_ct(const struct bt_pkt *p, __u32 kind)
+{
+	return kind | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16;
+}
+
 static __always_inline void mark_injected(struct __sk_buff *skb, struct bt_control *ctl, __u32 kind, __u32 ct)
 {
 	skb->cb[0] = ctl->magic;

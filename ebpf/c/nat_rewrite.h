@@ -182,8 +182,6 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		    bpf_skb_store_bytes(skb, ipat + (src ? 12 : 16), &addr, 4, 0))
 			return -1;
 	}
-	if (old != addr || (!x->frag_real && port_at != ~0u && oport != nport))
-		p->flags |= P_REWRITTEN;
 	if (src)
 		p->saddr = addr;
 	else
