@@ -250,6 +250,8 @@ impl Reader<'_> {
                 }
             }
             Match::Addrtype(_) | Match::Comment(_) | Match::Connmark(_) | Match::Mark(_) => {}
+            // Whether it has a side effect is not known here.
+            _ => return false,
         }
         true
     }

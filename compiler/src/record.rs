@@ -65,7 +65,8 @@ pub(crate) fn encode(
         match m {
             Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),
             _ if folded == Some(at) => {}
-            _ => encoder.push(m)?,
+            _ if encoder.push(m)? => {}
+            _ => return Err(unsupported(&format!("-m {} can't be run yet", m.name()))),
         }
     }
     let ops = encoder.ops;

@@ -47,11 +47,14 @@ impl<'a> Encoder<'a> {
         Self { lines, left, slot, ops: Vec::new(), ordinal: 0 }
     }
 
-    /// Adds what `m` checks.
-    pub(crate) fn push(&mut self, m: &Match) -> Result<(), CompileError> {
+    /// Adds what `m` checks. False: the programs have nothing for this kind of match.
+    pub(crate) fn push(&mut self, m: &Match) -> Result<bool, CompileError> {
         let encoded = match m {
-            Match::Comment(_) => return Ok(()),
-            Match::Conntrack(ct) => return self.conntrack(ct),
+            Match::Comment(_) => return Ok(true),
+            Match::Conntrack(ct) => {
+                self.conntrack(ct)?;
+                return Ok(true);
+            }
             Match::Addrtype(a) => addrtype(a),
             Match::Connmark(m) => Op { op: op::CONNMARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
             Match::Mark(m) => Op { op: op::MARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
@@ -78,9 +81,10 @@ impl<'a> Encoder<'a> {
                 }
             },
             Match::Recent(r) => self.recent(r)?,
+            _ => return Ok(false),
         };
         self.ops.push(encoded);
-        Ok(())
+        Ok(true)
     }
 
     /// `--tcp-option` of a `-m tcp` that stands in the record.

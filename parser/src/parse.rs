@@ -226,7 +226,7 @@ impl<'a> Parser<'a> {
             'h' => {
                 if self.matches.is_empty()
                     && let Some(protocol) = self.protocol.clone()
-                    && let Some(builder) = registry::find_match(&protocol).ok().flatten()
+                    && let Some(builder) = registry::find_match(&protocol, self.invocation.family).ok().flatten()
                 {
                     self.matches.push(Instance::new(builder));
                 }

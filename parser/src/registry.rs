@@ -2,7 +2,7 @@
 
 use crate::error::{ExtensionKind, ParseError};
 use crate::ext::{self, MatchBuilder, TargetBuilder};
-use bpftables_ruleset::Target;
+use bpftables_ruleset::{Family, Target, matches};
 
 /// The longest name of a match, target or chain, in bytes.
 pub(crate) const MAX_NAME: usize = 28;
@@ -19,7 +19,6 @@ const LEGACY_MATCHES: &[&str] = &[
     "cpu",
     "dccp",
     "devgroup",
-    "dscp",
     "ecn",
     "esp",
     "hashlimit",
@@ -27,7 +26,6 @@ const LEGACY_MATCHES: &[&str] = &[
     "ipcomp",
     "iprange",
     "ipvs",
-    "length",
     "mac",
     "nfacct",
     "osf",
@@ -38,7 +36,6 @@ const LEGACY_MATCHES: &[&str] = &[
     "quota",
     "rateest",
     "realm",
-    "rpfilter",
     "sctp",
     "set",
     "socket",
@@ -80,6 +77,51 @@ const LEGACY_TARGETS: &[&str] = &[
     "ULOG",
 ];
 
+/// The families that have an extension.
+enum Families {
+    /// Both.
+    Any,
+    /// IPv4 alone.
+    V4,
+}
+
+impl Families {
+    const fn has(&self, family: Family) -> bool {
+        matches!((self, family), (Self::Any, _) | (Self::V4, Family::V4))
+    }
+}
+
+/// A match of the command line.
+struct MatchEntry {
+    name: &'static str,
+    families: Families,
+    new: fn(Family) -> Box<MatchBuilder>,
+}
+
+const fn entry(name: &'static str, families: Families, new: fn(Family) -> Box<MatchBuilder>) -> MatchEntry {
+    MatchEntry { name, families, new }
+}
+
+/// The table of matches.
+const MATCHES: &[MatchEntry] = &[
+    entry("addrtype", Families::Any, |_| Box::new(ext::addrtype::AddrtypeBuilder::default())),
+    entry("comment", Families::Any, |_| Box::new(ext::comment::CommentBuilder::default())),
+    entry("connmark", Families::Any, |_| Box::new(ext::mark::MarkMatchBuilder::connmark())),
+    entry("conntrack", Families::Any, |_| Box::new(ext::conntrack::ConntrackBuilder::default())),
+    entry("dscp", Families::Any, |_| Box::new(matches::Dscp::default())),
+    entry("icmp", Families::V4, |_| Box::new(ext::icmp::IcmpBuilder::default())),
+    entry("length", Families::Any, |_| Box::new(matches::Length::default())),
+    entry("limit", Families::Any, |_| Box::new(ext::limit::LimitBuilder::default())),
+    entry("mark", Families::Any, |_| Box::new(ext::mark::MarkMatchBuilder::mark())),
+    entry("multiport", Families::Any, |_| Box::new(ext::multiport::MultiportBuilder::default())),
+    entry("recent", Families::Any, |_| Box::new(ext::recent::RecentBuilder::default())),
+    entry("rpfilter", Families::Any, |_| Box::new(matches::Rpfilter::default())),
+    entry("state", Families::Any, |_| Box::new(ext::conntrack::StateBuilder::default())),
+    entry("statistic", Families::Any, |_| Box::new(ext::statistic::StatisticBuilder::default())),
+    entry("tcp", Families::Any, |_| Box::new(ext::tcp::TcpBuilder::default())),
+    entry("udp", Families::Any, |_| Box::new(ext::udp::UdpBuilder::default())),
+];
+
 /// What a name of a target turns out to be.
 pub(crate) enum FoundTarget {
     /// A verdict.
@@ -95,28 +137,17 @@ pub(crate) enum FoundTarget {
 }
 
 /// The match of a name; `None` when there is none such.
-pub(crate) fn find_match(name: &str) -> Result<Option<Box<MatchBuilder>>, ParseError> {
+pub(crate) fn find_match(name: &str, family: Family) -> Result<Option<Box<MatchBuilder>>, ParseError> {
     if name.len() > MAX_NAME {
         return Err(ParseError::Parameter(format!("Invalid match name \"{name}\" ({MAX_NAME} chars max)")));
     }
-    let builder: Box<MatchBuilder> = match name {
-        "addrtype" => Box::new(ext::addrtype::AddrtypeBuilder::default()),
-        "comment" => Box::new(ext::comment::CommentBuilder::default()),
-        "connmark" => Box::new(ext::mark::MarkMatchBuilder::connmark()),
-        "conntrack" => Box::new(ext::conntrack::ConntrackBuilder::default()),
-        "icmp" => Box::new(ext::icmp::IcmpBuilder::default()),
-        "limit" => Box::new(ext::limit::LimitBuilder::default()),
-        "mark" => Box::new(ext::mark::MarkMatchBuilder::mark()),
-        "multiport" => Box::new(ext::multiport::MultiportBuilder::default()),
-        "recent" => Box::new(ext::recent::RecentBuilder::default()),
-        "state" => Box::new(ext::conntrack::StateBuilder::default()),
-        "statistic" => Box::new(ext::statistic::StatisticBuilder::default()),
-        "tcp" => Box::new(ext::tcp::TcpBuilder::default()),
-        "udp" => Box::new(ext::udp::UdpBuilder::default()),
-        _ if LEGACY_MATCHES.contains(&name) => return Err(no_extension(ExtensionKind::Match, name)),
-        _ => return Ok(None),
-    };
-    Ok(Some(builder))
+    if let Some(entry) = MATCHES.iter().find(|entry| entry.name == name && entry.families.has(family)) {
+        return Ok(Some((entry.new)(family)));
+    }
+    if LEGACY_MATCHES.contains(&name) {
+        return Err(no_extension(ExtensionKind::Match, name));
+    }
+    Ok(None)
 }
 
 /// The target of a name.

@@ -5,17 +5,21 @@
 //! [`complete`] turns into the message for the value as a whole.
 
 mod address;
+mod dscp;
 mod list;
 mod nat;
 mod number;
 mod port;
+mod range;
 
 use address::strict_address;
 pub(crate) use address::{address_list, address_match, host, host_mask};
+pub(crate) use dscp::dscp_class;
 pub(crate) use list::{abbreviates, bits, item, names_of};
 pub(crate) use nat::{address_range, addresses_and_ports, nat_ports};
 pub(crate) use number::{atoi, blanks, decimal, narrow, number, number_u8, scan_i32, scan_u64, signed, wrapped};
 pub(crate) use port::{port_list, resolver_port_range, tcp_ports};
+pub(crate) use range::range_u16;
 
 use crate::error::ParseError;
 use bpftables_ruleset::names::{BUILTIN_PROTOCOLS, Names};

@@ -4,7 +4,6 @@
 //! found is the one reported.
 
 use crate::chain::{Chain, ChainName};
-use crate::matches::{Match, RecentOp};
 use crate::rule::Rule;
 use crate::table::{Hook, Table, TableKind};
 use crate::targets::{RejectWith, Target};
@@ -47,6 +46,16 @@ pub enum CheckError {
         /// The rule's number, from 1.
         rule: usize,
     },
+    /// A value that is larger than others allow.
+    #[error("Numerical argument out of domain")]
+    Domain {
+        /// The rule's chain.
+        chain: ChainName,
+        /// The rule's number, from 1.
+        rule: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// More nested jumps than [`MAX_DEPTH`].
     #[error("jumps are nested more than 16 deep (chain {chain}), which bpftables does not support")]
     TooDeep {
@@ -68,7 +77,9 @@ impl CheckError {
         match self {
             Self::Loop { chain } => format!("chain {chain} comes back to itself"),
             Self::NoSuchChain { chain } => format!("chain {chain} jumps to a chain that does not exist"),
-            Self::Invalid { chain, rule, reason } => format!("chain {chain}, rule {rule}: {reason}"),
+            Self::Invalid { chain, rule, reason } | Self::Domain { chain, rule, reason } => {
+                format!("chain {chain}, rule {rule}: {reason}")
+            }
             Self::Range { chain, rule } => format!("chain {chain}, rule {rule}: limit overflows, try a lower burst"),
             Self::TooDeep { .. } => self.to_string(),
         }
@@ -76,17 +87,17 @@ impl CheckError {
 }
 
 /// Hooks as bits by [`Hook`]'s number.
-type HookMask = u8;
+pub(crate) type HookMask = u8;
 
 const fn bit(hook: Hook) -> HookMask {
     1 << hook as u8
 }
 
-const PRE: HookMask = bit(Hook::Prerouting);
-const IN: HookMask = bit(Hook::Input);
-const FWD: HookMask = bit(Hook::Forward);
-const OUT: HookMask = bit(Hook::Output);
-const POST: HookMask = bit(Hook::Postrouting);
+pub(crate) const PRE: HookMask = bit(Hook::Prerouting);
+pub(crate) const IN: HookMask = bit(Hook::Input);
+pub(crate) const FWD: HookMask = bit(Hook::Forward);
+pub(crate) const OUT: HookMask = bit(Hook::Output);
+pub(crate) const POST: HookMask = bit(Hook::Postrouting);
 
 /// Checks a table as the kernel does at commit.
 ///
@@ -109,6 +120,7 @@ pub fn check(table: &Table) -> Result<(), CheckError> {
             check_rule(rule, table.kind, hooks).map_err(|problem| match problem {
                 Problem::Invalid(reason) => CheckError::Invalid { chain: chain.name.clone(), rule: number + 1, reason },
                 Problem::Range => CheckError::Range { chain: chain.name.clone(), rule: number + 1 },
+                Problem::Domain(reason) => CheckError::Domain { chain: chain.name.clone(), rule: number + 1, reason },
             })?;
         }
     }
@@ -203,73 +215,50 @@ impl<'a> Walk<'a> {
     }
 }
 
-enum Problem {
+/// Why the kernel refuses a match or target, by the errno that it gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// `EINVAL`.
     Invalid(&'static str),
+    /// `ERANGE`.
     Range,
+    /// `EDOM`.
+    Domain(&'static str),
+}
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Its `-p`.
+    pub(crate) protocol: Option<(u8, bool)>,
+    /// Its table.
+    pub(crate) table: TableKind,
+    /// The hooks from which its chain can be reached.
+    pub(crate) hooks: HookMask,
+}
+
+impl Place {
+    /// It needs `-p` with this protocol, and not after `!`.
+    pub(crate) fn needs_protocol(self, protocol: u8, reason: &'static str) -> Result<(), Problem> {
+        need(self.protocol == Some((protocol, false)), reason)
+    }
+
+    /// It must not be reached from other hooks than these.
+    pub(crate) fn only_hooks(self, allowed: HookMask, reason: &'static str) -> Result<(), Problem> {
+        need(self.hooks & !allowed == 0, reason)
+    }
 }
 
 fn check_rule(rule: &Rule, table: TableKind, hooks: HookMask) -> Result<(), Problem> {
     let protocol = rule.ip.proto;
-    rule.matches.iter().try_for_each(|m| check_match(m, protocol, hooks))?;
+    let place = Place { protocol, table, hooks };
+    rule.matches.iter().try_for_each(|m| m.check(place))?;
     check_target(&rule.target, protocol, table, hooks)
 }
 
-fn need(condition: bool, reason: &'static str) -> Result<(), Problem> {
+/// `EINVAL` unless the condition holds.
+pub(crate) fn need(condition: bool, reason: &'static str) -> Result<(), Problem> {
     if condition { Ok(()) } else { Err(Problem::Invalid(reason)) }
-}
-
-fn check_match(m: &Match, protocol: Option<(u8, bool)>, hooks: HookMask) -> Result<(), Problem> {
-    match m {
-        Match::Tcp(_) => need(protocol == Some((6, false)), "the tcp match needs -p tcp"),
-        Match::Udp(_) => need(protocol == Some((17, false)), "the udp match needs -p udp"),
-        Match::Icmp(_) => need(protocol == Some((1, false)), "the icmp match needs -p icmp"),
-        Match::Multiport(m) => {
-            let ports: usize = m.ports.iter().map(|entry| 1 + usize::from(entry.is_range)).sum();
-            need(
-                matches!(protocol, Some((6 | 17 | 33 | 132 | 136, false))) && ports <= 15,
-                "multiport needs a protocol with ports, and takes 15 of them",
-            )
-        }
-        Match::Addrtype(m) => {
-            need(!(m.limit_in && m.limit_out), "addrtype takes one of the two device options")?;
-            need(!(m.limit_out && hooks & (PRE | IN) != 0), "--limit-iface-out where packets come in")?;
-            need(!(m.limit_in && hooks & (POST | OUT) != 0), "--limit-iface-in where packets go out")
-        }
-        Match::Limit(m) => {
-            let all = credits(m.average.wrapping_mul(m.burst));
-            if m.burst == 0 || all < credits(m.average) { Err(Problem::Range) } else { Ok(()) }
-        }
-        Match::Recent(m) => {
-            let modifiers = m.seconds != 0 || m.hitcount != 0 || m.ttl || m.reap;
-            need(
-                !(matches!(m.op, RecentOp::Set | RecentOp::Remove) && modifiers),
-                "--set and --remove take no further conditions",
-            )?;
-            need(!m.reap || m.seconds != 0, "--reap needs --seconds")?;
-            need(m.hitcount <= 0xffff, "--hitcount is larger than 65535")?;
-            let name = &*m.name;
-            need(
-                !name.is_empty() && name != "." && name != ".." && !name.contains('/'),
-                "the list's name cannot be a file's",
-            )
-        }
-        Match::Comment(_)
-        | Match::Connmark(_)
-        | Match::Conntrack(_)
-        | Match::Mark(_)
-        | Match::State(_)
-        | Match::Statistic(_) => Ok(()),
-    }
-}
-
-/// The kernel's credits for a time in 1/10000 s, cut to 32 bits as there (HZ times credits per jiffy is 32000 for HZ 250 and 1000).
-const fn credits(user: u32) -> u32 {
-    const CREDITS_PER_SECOND: u32 = 32_000;
-    if user > u32::MAX / CREDITS_PER_SECOND {
-        (user / 10_000).wrapping_mul(CREDITS_PER_SECOND)
-    } else {
-        user * CREDITS_PER_SECOND / 10_000
-    }
 }
 
 fn check_target(

@@ -4,13 +4,16 @@ pub(crate) mod addrtype;
 pub(crate) mod comment;
 pub(crate) mod conntrack;
 pub(crate) mod ct_target;
+pub(crate) mod dscp;
 pub(crate) mod icmp;
+pub(crate) mod length;
 pub(crate) mod limit;
 pub(crate) mod mark;
 pub(crate) mod multiport;
 pub(crate) mod nat_targets;
 pub(crate) mod recent;
 pub(crate) mod reject;
+pub(crate) mod rpfilter;
 pub(crate) mod statistic;
 pub(crate) mod tcp;
 pub(crate) mod udp;
@@ -211,9 +214,17 @@ pub(crate) fn out_of_range(extension: &str, option: &str, min: u64, max: u64) ->
     ParseError::Parameter(format!("{extension}: bad value for option \"--{option}\", or out of range ({min}-{max}).\n"))
 }
 
+/// A number in a range.
+pub(crate) fn ranged(extension: &str, option: &str, text: &str, min: u64, max: u64) -> Result<u64, ParseError> {
+    crate::value::number(text, min, max).ok_or_else(|| out_of_range(extension, option, min, max))
+}
+
+/// A number of 8 bits in a range.
+pub(crate) fn ranged_u8(extension: &str, option: &str, text: &str, min: u8, max: u8) -> Result<u8, ParseError> {
+    ranged(extension, option, text, min.into(), max.into()).map(|value| u8::try_from(value).unwrap_or(max))
+}
+
 /// A 32-bit number in a range.
 pub(crate) fn ranged_u32(extension: &str, option: &str, text: &str, min: u32, max: u32) -> Result<u32, ParseError> {
-    crate::value::number(text, min.into(), max.into())
-        .and_then(|value| u32::try_from(value).ok())
-        .ok_or_else(|| out_of_range(extension, option, min.into(), max.into()))
+    ranged(extension, option, text, min.into(), max.into()).map(|value| u32::try_from(value).unwrap_or(max))
 }

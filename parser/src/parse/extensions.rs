@@ -17,7 +17,8 @@ impl Parser<'_> {
         if self.invert {
             return Err(ParseError::parameter("unexpected ! flag before --match"));
         }
-        let builder = registry::find_match(name)?.ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
+        let builder = registry::find_match(name, self.invocation.family)?
+            .ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
         self.push_match(builder);
         Ok(())
     }
@@ -87,7 +88,7 @@ impl Parser<'_> {
             },
             None => protocol,
         };
-        let Some(builder) = registry::find_match(&name)? else { return Ok(false) };
+        let Some(builder) = registry::find_match(&name, self.invocation.family)? else { return Ok(false) };
         self.push_match(builder);
         self.getopt.again();
         Ok(true)

@@ -32,6 +32,8 @@ pub enum Verdict {
     Hotdrop,
     /// Dropped and answered.
     Reject(RejectWith),
+    /// The evaluator does not know this match or target, so it cannot tell.
+    Unknown(&'static str),
     /// It goes on, translated by this target (DNAT, SNAT, MASQUERADE, REDIRECT or NETMAP).
     Nat(Target),
 }
@@ -51,6 +53,8 @@ pub(crate) enum Answer {
     Yes,
     No,
     Hotdrop,
+    /// Of a match that the evaluator does not know.
+    Unknown(&'static str),
 }
 
 impl From<bool> for Answer {
@@ -105,6 +109,7 @@ fn run<'a>(
         let next = (chain, index + 1);
         match rule_holds(rule, packet, env) {
             Answer::Hotdrop => return Verdict::Hotdrop,
+            Answer::Unknown(name) => return Verdict::Unknown(name),
             Answer::No => {
                 at = next;
                 continue;
@@ -219,6 +224,7 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
             }
             StatisticMode::Nth { every, packet } => (env.nth(key, every, packet) != s.invert).into(),
         },
+        other => Answer::Unknown(other.name()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `-m addrtype` (xt_addrtype.c, rev 1). Types are bits by RTN_* number (`1 << RTN_LOCAL`).
 
+use crate::check::{IN, OUT, POST, PRE, Place, Problem, need};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -80,5 +82,13 @@ impl Text for Addrtype {
             out.write_str(" limit-out")?;
         }
         Ok(())
+    }
+}
+
+impl MatchKind for Addrtype {
+    fn check(&self, place: Place) -> Result<(), Problem> {
+        need(!(self.limit_in && self.limit_out), "addrtype takes one of the two device options")?;
+        need(!(self.limit_out && place.hooks & (PRE | IN) != 0), "--limit-iface-out where packets come in")?;
+        need(!(self.limit_in && place.hooks & (POST | OUT) != 0), "--limit-iface-in where packets go out")
     }
 }

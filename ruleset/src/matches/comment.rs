@@ -1,5 +1,6 @@
 //! `-m comment`: always matches.
 
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,3 +22,5 @@ impl Text for Comment {
         write!(out, " /* {} */", self.text)
     }
 }
+
+impl MatchKind for Comment {}

@@ -1,5 +1,6 @@
 //! `-m connmark`: the connection's mark (no connection: no match, `!` or not) AND `mask` equals `value`.
 
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,3 +27,5 @@ impl Text for Connmark {
         crate::text::write_value_mask(self.value, self.mask, out)
     }
 }
+
+impl MatchKind for Connmark {}

@@ -2,6 +2,7 @@
 
 use super::{CtStates, CtStatus};
 use crate::addr::{AddrMatch, PortRange};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -124,3 +125,5 @@ impl Text for Conntrack {
         self.write("", Some(cx), out)
     }
 }
+
+impl MatchKind for Conntrack {}

@@ -1,5 +1,7 @@
 //! `-m icmp` (ip_tables.c, struct ipt_icmp).
 
+use crate::check::{Place, Problem};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -92,5 +94,11 @@ impl Text for Icmp {
             write!(out, " codes {code_lo}-{code_hi}")?;
         }
         Ok(())
+    }
+}
+
+impl MatchKind for Icmp {
+    fn check(&self, place: Place) -> Result<(), Problem> {
+        place.needs_protocol(1, "the icmp match needs -p icmp")
     }
 }

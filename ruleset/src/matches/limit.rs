@@ -1,5 +1,7 @@
 //! `-m limit` (xt_limit.c).
 
+use crate::check::{Place, Problem};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -46,5 +48,22 @@ impl Text for Limit {
         out.write_str(" limit: avg")?;
         write_rate(self.average, out)?;
         write!(out, " burst {}", self.burst)
+    }
+}
+
+impl MatchKind for Limit {
+    fn check(&self, _: Place) -> Result<(), Problem> {
+        let all = credits(self.average.wrapping_mul(self.burst));
+        if self.burst == 0 || all < credits(self.average) { Err(Problem::Range) } else { Ok(()) }
+    }
+}
+
+/// The kernel's credits for a time in 1/10000 s, cut to 32 bits as there (HZ times credits per jiffy is 32000 for HZ 250 and 1000).
+const fn credits(user: u32) -> u32 {
+    const CREDITS_PER_SECOND: u32 = 32_000;
+    if user > u32::MAX / CREDITS_PER_SECOND {
+        (user / 10_000).wrapping_mul(CREDITS_PER_SECOND)
+    } else {
+        user * CREDITS_PER_SECOND / 10_000
     }
 }

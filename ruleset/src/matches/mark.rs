@@ -1,5 +1,6 @@
 //! `-m mark`: the packet's mark AND `mask` equals `value`.
 
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,3 +27,5 @@ impl Text for Mark {
         crate::text::write_value_mask(self.value, self.mask, out)
     }
 }
+
+impl MatchKind for Mark {}

@@ -4,11 +4,14 @@ pub mod addrtype;
 pub mod comment;
 pub mod connmark;
 pub mod conntrack;
+pub mod dscp;
 pub mod icmp;
+pub mod length;
 pub mod limit;
 pub mod mark;
 pub mod multiport;
 pub mod recent;
+pub mod rpfilter;
 pub mod state;
 pub mod statistic;
 pub mod tcp;
@@ -18,16 +21,20 @@ pub use addrtype::Addrtype;
 pub use comment::Comment;
 pub use connmark::Connmark;
 pub use conntrack::Conntrack;
+pub use dscp::Dscp;
 pub use icmp::Icmp;
+pub use length::Length;
 pub use limit::Limit;
 pub use mark::Mark;
 pub use multiport::{Multiport, MultiportEntry, MultiportSide};
 pub use recent::{Recent, RecentOp};
+pub use rpfilter::Rpfilter;
 pub use state::State;
 pub use statistic::{Statistic, StatisticMode};
 pub use tcp::Tcp;
 pub use udp::Udp;
 
+use crate::check::{Place, Problem};
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -68,35 +75,67 @@ impl CtStatus {
     pub const CONFIRMED: u8 = 8;
 }
 
-/// One `-m` of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Match {
-    /// `-m addrtype`.
-    Addrtype(Addrtype),
-    /// `-m comment`.
-    Comment(Comment),
-    /// `-m connmark`.
-    Connmark(Connmark),
-    /// `-m conntrack`.
-    Conntrack(Box<Conntrack>),
-    /// `-m icmp`.
-    Icmp(Icmp),
-    /// `-m limit`.
-    Limit(Limit),
-    /// `-m mark`.
-    Mark(Mark),
-    /// `-m multiport`.
-    Multiport(Multiport),
-    /// `-m recent`.
-    Recent(Box<Recent>),
-    /// `-m state`.
-    State(State),
-    /// `-m statistic`.
-    Statistic(Statistic),
-    /// `-m tcp`.
-    Tcp(Tcp),
-    /// `-m udp`.
-    Udp(Udp),
+/// What every kind of match can do besides being asked about packets.
+pub(crate) trait MatchKind: Text {
+    /// What the kernel holds against it at this place (its tables, hooks and protocol, and its `checkentry`).
+    fn check(&self, _place: Place) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+impl<T: MatchKind> MatchKind for Box<T> {
+    fn check(&self, place: Place) -> Result<(), Problem> {
+        (**self).check(place)
+    }
+}
+
+/// The table of matches: adding one is its file and its line here.
+macro_rules! matches_table {
+    ($($variant:ident($held:ty) = $name:literal,)*) => {
+        /// One `-m` of a rule.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Match {
+            $(
+                #[doc = concat!("`-m ", $name, "`.")]
+                $variant($held),
+            )*
+        }
+
+        impl Match {
+            /// The name after `-m`.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            fn kind(&self) -> &dyn MatchKind {
+                match self {
+                    $(Self::$variant(m) => m,)*
+                }
+            }
+        }
+    };
+}
+
+matches_table! {
+    Addrtype(Addrtype) = "addrtype",
+    Comment(Comment) = "comment",
+    Connmark(Connmark) = "connmark",
+    Conntrack(Box<Conntrack>) = "conntrack",
+    Dscp(Dscp) = "dscp",
+    Icmp(Icmp) = "icmp",
+    Length(Length) = "length",
+    Limit(Limit) = "limit",
+    Mark(Mark) = "mark",
+    Multiport(Multiport) = "multiport",
+    Recent(Box<Recent>) = "recent",
+    Rpfilter(Rpfilter) = "rpfilter",
+    State(State) = "state",
+    Statistic(Statistic) = "statistic",
+    Tcp(Tcp) = "tcp",
+    Udp(Udp) = "udp",
 }
 
 fn write_names(bits: u16, names: &[(u16, &str)], none: &str, out: &mut dyn fmt::Write) -> fmt::Result {
@@ -140,51 +179,18 @@ impl CtStatus {
 }
 
 impl Match {
-    /// The name after `-m`.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Addrtype(_) => "addrtype",
-            Self::Comment(_) => "comment",
-            Self::Connmark(_) => "connmark",
-            Self::Conntrack(_) => "conntrack",
-            Self::Icmp(_) => "icmp",
-            Self::Limit(_) => "limit",
-            Self::Mark(_) => "mark",
-            Self::Multiport(_) => "multiport",
-            Self::Recent(_) => "recent",
-            Self::State(_) => "state",
-            Self::Statistic(_) => "statistic",
-            Self::Tcp(_) => "tcp",
-            Self::Udp(_) => "udp",
-        }
-    }
-
-    fn text(&self) -> &dyn Text {
-        match self {
-            Self::Addrtype(m) => m,
-            Self::Comment(m) => m,
-            Self::Connmark(m) => m,
-            Self::Conntrack(m) => &**m,
-            Self::Icmp(m) => m,
-            Self::Limit(m) => m,
-            Self::Mark(m) => m,
-            Self::Multiport(m) => m,
-            Self::Recent(m) => &**m,
-            Self::State(m) => m,
-            Self::Statistic(m) => m,
-            Self::Tcp(m) => m,
-            Self::Udp(m) => m,
-        }
+    /// What the kernel holds against it at this place.
+    pub(crate) fn check(&self, place: Place) -> Result<(), Problem> {
+        self.kind().check(place)
     }
 }
 
 impl Text for Match {
     fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        self.text().save(out)
+        self.kind().save(out)
     }
 
     fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
-        self.text().list(cx, out)
+        self.kind().list(cx, out)
     }
 }

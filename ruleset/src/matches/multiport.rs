@@ -1,6 +1,8 @@
 //! `-m multiport` (xt_multiport.c, rev 1).
 
 use crate::addr::PortRange;
+use crate::check::{Place, Problem, need};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -79,5 +81,15 @@ impl Text for Multiport {
             }
         }
         Ok(())
+    }
+}
+
+impl MatchKind for Multiport {
+    fn check(&self, place: Place) -> Result<(), Problem> {
+        let ports: usize = self.ports.iter().map(|entry| 1 + usize::from(entry.is_range)).sum();
+        need(
+            matches!(place.protocol, Some((6 | 17 | 33 | 132 | 136, false))) && ports <= 15,
+            "multiport needs a protocol with ports, and takes 15 of them",
+        )
     }
 }

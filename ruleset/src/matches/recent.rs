@@ -1,5 +1,7 @@
 //! `-m recent` (xt_recent.c, rev 1).
 
+use crate::check::{Place, Problem, need};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -87,5 +89,22 @@ impl Text for Recent {
         }
         let side = if self.dest { "dest" } else { "source" };
         write!(out, " name: {} side: {side} mask: {}", self.name, self.mask)
+    }
+}
+
+impl MatchKind for Recent {
+    fn check(&self, _: Place) -> Result<(), Problem> {
+        let modifiers = self.seconds != 0 || self.hitcount != 0 || self.ttl || self.reap;
+        need(
+            !(matches!(self.op, RecentOp::Set | RecentOp::Remove) && modifiers),
+            "--set and --remove take no further conditions",
+        )?;
+        need(!self.reap || self.seconds != 0, "--reap needs --seconds")?;
+        need(self.hitcount <= 0xffff, "--hitcount is larger than 65535")?;
+        let name = &*self.name;
+        need(
+            !name.is_empty() && name != "." && name != ".." && !name.contains('/'),
+            "the list's name cannot be a file's",
+        )
     }
 }

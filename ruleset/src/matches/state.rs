@@ -1,6 +1,7 @@
 //! `-m state` (xt_state.c, struct xt_state_info): INVALID NEW ESTABLISHED RELATED UNTRACKED.
 
 use super::CtStates;
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -25,3 +26,5 @@ impl Text for State {
         self.states.write(out)
     }
 }
+
+impl MatchKind for State {}

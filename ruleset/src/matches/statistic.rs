@@ -1,5 +1,6 @@
 //! `-m statistic` (xt_statistic.c).
 
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -59,3 +60,5 @@ impl Text for Statistic {
         self.write("", out)
     }
 }
+
+impl MatchKind for Statistic {}

@@ -1,6 +1,8 @@
 //! `-m tcp` (xt_tcpudp.c, struct xt_tcp).
 
 use crate::addr::PortRange;
+use crate::check::{Place, Problem};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -79,5 +81,11 @@ impl Text for Tcp {
             }
         }
         Ok(())
+    }
+}
+
+impl MatchKind for Tcp {
+    fn check(&self, place: Place) -> Result<(), Problem> {
+        place.needs_protocol(6, "the tcp match needs -p tcp")
     }
 }

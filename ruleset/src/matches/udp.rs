@@ -1,6 +1,8 @@
 //! `-m udp` (xt_tcpudp.c, struct xt_udp).
 
 use crate::addr::PortRange;
+use crate::check::{Place, Problem};
+use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -28,5 +30,11 @@ impl Text for Udp {
         out.write_str(" udp")?;
         cx.write_port_range("spt", self.sport, self.invert_sport, "udp", out)?;
         cx.write_port_range("dpt", self.dport, self.invert_dport, "udp", out)
+    }
+}
+
+impl MatchKind for Udp {
+    fn check(&self, place: Place) -> Result<(), Problem> {
+        place.needs_protocol(17, "the udp match needs -p udp")
     }
 }

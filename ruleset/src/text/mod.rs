@@ -23,6 +23,16 @@ pub trait Text {
     fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
+impl<T: Text> Text for Box<T> {
+    fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        (**self).save(out)
+    }
+
+    fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        (**self).list(cx, out)
+    }
+}
+
 /// What a listing of one rule knows besides the match or target.
 #[derive(Clone, Copy)]
 pub struct ListContext<'a> {
@@ -90,6 +100,16 @@ impl PortRange {
         }
         Ok(())
     }
+}
+
+/// ` !` or nothing.
+pub(crate) const fn not(invert: bool) -> &'static str {
+    if invert { " !" } else { "" }
+}
+
+/// `1`, or `1:2` when the bounds differ.
+pub(crate) fn write_bounds<T: fmt::Display + PartialEq>(lo: T, hi: T, out: &mut dyn fmt::Write) -> fmt::Result {
+    if lo == hi { write!(out, "{lo}") } else { write!(out, "{lo}:{hi}") }
 }
 
 /// The length of a contiguous mask.
