@@ -163,6 +163,7 @@ impl Way {
                 }
                 // A reject is answered, or dropped where no answer is due.
                 Verdict::Reject(_) => prop_assert!(run.retval != NEXT, "{}", told),
+                Verdict::Unknown(name) => prop_assert!(false, "the evaluator does not know {}: {}", name, told),
                 _ => prop_assert_eq!(run.retval, DROP, "{}", told),
             }
             let mut expected = before;
