@@ -29,7 +29,18 @@ pub(crate) struct Place {
     rules: u32,
 }
 
-pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, CompileError> {
+/// Compiles, or says what is in the way: all rules that cannot be run, or the first thing of another kind.
+pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Vec<CompileError>> {
+    let mut refused = Vec::new();
+    match try_build(ruleset, options, &mut refused) {
+        Ok(image) if refused.is_empty() => Ok(image),
+        Err(error) if refused.is_empty() => Err(vec![error]),
+        _ => Err(refused),
+    }
+}
+
+/// Rules that cannot be run go to `refused`; the image of a ruleset with such rules is not to be used.
+fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileError>) -> Result<Image, CompileError> {
     if ruleset.family != Family::V4 {
         return Err(CompileError::UnsupportedFamily);
     }
@@ -53,9 +64,19 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Compi
         for index in 0..chain.chain.rules.len() {
             let jump = jumps.next_if(|(rule, _)| *rule as usize == index);
             let jump = jump.map_or(0, |(_, to)| places[to.index()].chain);
-            let record: Record = record::encode(chain, index, jump, &ifaces, &mut lines, &mut left)?;
+            let record: Record = match record::encode(chain, index, jump, &ifaces, &mut lines, &mut left) {
+                Ok(record) => record,
+                Err(error @ CompileError::Unsupported { .. }) => {
+                    refused.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             lines.set(place.rules + index as u32, zerocopy::transmute!(record));
             records.push(record);
+        }
+        if !refused.is_empty() {
+            continue;
         }
         for part in 0..place.parts {
             let first = part as usize * split;
@@ -82,6 +103,9 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Compi
             let (max, got) = (u64::from(vecref::PAYLOAD) / 2, u64::from(lines.len()));
             return Err(CompileError::Limit { place: None, what: "lines of the image", max, got });
         }
+    }
+    if let Some(first) = refused.first() {
+        return Err(first.clone());
     }
     header.present = bases(&ir, &places, &mut lines);
     header.lines = lines.len();

@@ -62,5 +62,13 @@ impl Default for Options {
 /// [`CompileError::Unsupported`] names a rule that the programs can't run exactly, [`CompileError::Limit`] what is too large,
 /// [`CompileError::Internal`] a bug of ours.
 pub fn compile(ruleset: &Ruleset, options: &Options) -> Result<Image, CompileError> {
+    build::build(ruleset, options).map_err(|mut errors| errors.swap_remove(0))
+}
+
+/// As [`compile`], but with every rule that the programs can't run, in the order of the ruleset.
+///
+/// # Errors
+/// All [`CompileError::Unsupported`], or one error of another kind.
+pub fn compile_or_list(ruleset: &Ruleset, options: &Options) -> Result<Image, Vec<CompileError>> {
     build::build(ruleset, options)
 }

@@ -7,6 +7,7 @@ use bpftables_abi::ops::{
 };
 use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith};
 use bpftables_ruleset::{PortRange, Target};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
@@ -33,7 +34,7 @@ pub(crate) const fn reject_code(with: RejectWith) -> u32 {
 }
 
 /// The target's code and argument; `jump` is the line of the chain that JUMP and GOTO go to.
-pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8, u32), &'static str> {
+pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8, u32), Cow<'static, str>> {
     Ok(match rule {
         Target::None => (target::NONE, 0),
         Target::Accept => (target::ACCEPT, 0),
@@ -57,12 +58,16 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
         Target::Redirect(r) => (target::REDIRECT, store(lines, &port_params(r.ports, r.random, false))),
         Target::Netmap(n) => {
             let (Some(min), Some(max)) = (net_order(n.addr), net_order(n.mask)) else {
-                return Err("an address of another family");
+                return Err(Cow::Borrowed("an address of another family"));
             };
             let params = NatParams { flags: NAT_MAP_IPS, min, max, port_lo: 0, port_hi: 0, base: 0, pad: 0 };
             (target::NETMAP, store(lines, &params))
         }
         Target::CtNotrack | Target::Notrack => (target::NOTRACK, 0),
+        // Whatever else can be said. A target stands above once the programs can run it.
+        other => {
+            return Err(format!("-j {} can't be run yet", other.name()).into());
+        }
     })
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn encode(
         record.ops = lines.intern(&content);
         record.nops = ops.len() as u8;
     }
-    (record.target, record.arg) = nat::encode(&rule.target, jump, lines).map_err(unsupported)?;
+    (record.target, record.arg) = nat::encode(&rule.target, jump, lines).map_err(|reason| unsupported(&reason))?;
     Ok(record)
 }
 

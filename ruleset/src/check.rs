@@ -243,6 +243,11 @@ impl Place {
         need(self.protocol == Some((protocol, false)), reason)
     }
 
+    /// It stands in this table.
+    pub(crate) fn in_table(self, table: TableKind, reason: &'static str) -> Result<(), Problem> {
+        need(self.table == table, reason)
+    }
+
     /// It must not be reached from other hooks than these.
     pub(crate) fn only_hooks(self, allowed: HookMask, reason: &'static str) -> Result<(), Problem> {
         need(self.hooks & !allowed == 0, reason)
@@ -253,6 +258,9 @@ fn check_rule(rule: &Rule, table: TableKind, hooks: HookMask) -> Result<(), Prob
     let protocol = rule.ip.proto;
     let place = Place { protocol, table, hooks };
     rule.matches.iter().try_for_each(|m| m.check(place))?;
+    if let Some(target) = rule.target.kind() {
+        return target.check(place, rule);
+    }
     check_target(&rule.target, protocol, table, hooks)
 }
 
@@ -283,6 +291,8 @@ fn check_target(
         | Target::Goto(_)
         | Target::Mark(_)
         | Target::Connmark(_) => return Ok(()),
+        // Those of the table say themselves what they need.
+        _ => return Ok(()),
     };
     need(table == home && hooks & !allowed == 0, reason)?;
     match target {

@@ -209,12 +209,19 @@ fn check(file: &std::path::Path) -> Result<ExitCode, AdminError> {
         };
         crate::run(program, &["--".to_owned(), file.display().to_string()], &mut context)
     };
-    if code == 0 {
+    if code != 0 {
+        return Ok(ExitCode::from(code));
+    }
+    for error in dry.refused() {
+        writeln!(io::stdout(), "{error}")?;
+    }
+    if dry.refused().is_empty() {
         let tables = &dry.ruleset().tables;
         let chains: usize = tables.iter().map(|table| table.chains().count()).sum();
         let rules: usize = tables.iter().flat_map(|table| table.chains()).map(|chain| chain.rules.len()).sum();
         let (tables, lines) = (tables.len(), dry.lines());
         writeln!(io::stdout(), "{tables} tables, {chains} chains, {rules} rules: an image of {lines} lines")?;
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::from(code))
+    Ok(ExitCode::FAILURE)
 }

@@ -1,18 +1,19 @@
 //! A datapath that only compiles: what `bpftables check` loads a file into.
 
 use crate::backend::{Backend, BackendError, Snapshot};
-use bpftables_compiler::{CompileError, Options, compile};
+use bpftables_compiler::{CompileError, Options, compile_or_list};
 use bpftables_ruleset::{Family, NoCounters, Ruleset, Slot, TableKind};
 
-/// Starts empty, compiles what is committed, and keeps it for the next table.
+/// Starts empty, compiles what is committed, and keeps it for the next table. Rules that the programs cannot run are kept too, and listed.
 pub struct Dry {
     ruleset: Ruleset,
     lines: usize,
+    refused: Vec<CompileError>,
 }
 
 impl Default for Dry {
     fn default() -> Self {
-        Self { ruleset: Ruleset::new(Family::V4), lines: 0 }
+        Self { ruleset: Ruleset::new(Family::V4), lines: 0, refused: Vec::new() }
     }
 }
 
@@ -21,6 +22,12 @@ impl Dry {
     #[must_use]
     pub const fn ruleset(&self) -> &Ruleset {
         &self.ruleset
+    }
+
+    /// The rules of what was committed that the programs cannot run.
+    #[must_use]
+    pub fn refused(&self) -> &[CompileError] {
+        &self.refused
     }
 
     /// The size of the last image, in lines of 64 bytes.
@@ -57,7 +64,15 @@ impl Backend for Dry {
                 chain.rules.iter_mut().for_each(|rule| assign(&mut rule.slot));
             }
         }
-        self.lines = compile(ruleset, &Options::default())?.lines.len();
+        (self.lines, self.refused) = match compile_or_list(ruleset, &Options::default()) {
+            Ok(image) => (image.lines.len(), Vec::new()),
+            Err(mut errors) => {
+                if errors.iter().any(|error| !matches!(error, CompileError::Unsupported { .. })) {
+                    return Err(errors.swap_remove(0).into());
+                }
+                (0, errors)
+            }
+        };
         self.ruleset = ruleset.clone();
         Ok(())
     }

@@ -89,15 +89,16 @@ fn a_file_is_checked_without_touching_anything() {
     let text = names.script(
         "printf '*filter\\n:A - [0:0]\\n-A INPUT -j A\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
          bpftables check $XTABLES_LOCKFILE.rules | cut -d: -f1
-         printf '*filter\\n-A INPUT -j LOG\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
-         bpftables check $XTABLES_LOCKFILE.rules | sed -n 1p; echo ${PIPESTATUS[0]}
+         printf '*filter\\n-A INPUT -j LOG\\n-A INPUT -j ACCEPT\\n-A INPUT -j NFLOG\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
+         bpftables check $XTABLES_LOCKFILE.rules; echo $?
          iptables-save; bpftables status",
     );
     assert_eq!(
         text,
         "1 tables, 4 chains, 1 rules\n\
-         iptables-restore v1.8.11 (bpf): target `LOG' is known to iptables but not supported by this version of bpftables\n\
-         \nError occurred at line: 2\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n2\n\
+         table filter, chain INPUT, rule 1: -A INPUT -j LOG: -j LOG can't be run yet\n\
+         table filter, chain INPUT, rule 3: -A INPUT -j NFLOG: -j NFLOG can't be run yet\n\
+         1\n\
          nothing is loaded in this network namespace\n"
     );
 }

@@ -8,14 +8,17 @@ pub(crate) mod dscp;
 pub(crate) mod icmp;
 pub(crate) mod length;
 pub(crate) mod limit;
+pub(crate) mod log;
 pub(crate) mod mark;
 pub(crate) mod multiport;
 pub(crate) mod nat_targets;
+pub(crate) mod nflog;
 pub(crate) mod recent;
 pub(crate) mod reject;
 pub(crate) mod rpfilter;
 pub(crate) mod statistic;
 pub(crate) mod tcp;
+pub(crate) mod trace;
 pub(crate) mod udp;
 
 use crate::error::ParseError;
@@ -113,6 +116,11 @@ pub(crate) trait Extension {
     /// Checks before those of the table, when all options are known.
     fn check(&self, _seen: u32) -> Result<(), ParseError> {
         Ok(())
+    }
+
+    /// A line for standard error when all options are known.
+    fn notice(&self, _seen: u32) -> Option<&'static str> {
+        None
     }
 
     /// The result.
@@ -219,6 +227,11 @@ pub(crate) fn ranged(extension: &str, option: &str, text: &str, min: u64, max: u
     crate::value::number(text, min, max).ok_or_else(|| out_of_range(extension, option, min, max))
 }
 
+/// A number of 16 bits in a range.
+pub(crate) fn ranged_u16(extension: &str, option: &str, text: &str, min: u16, max: u16) -> Result<u16, ParseError> {
+    ranged(extension, option, text, min.into(), max.into()).map(|value| u16::try_from(value).unwrap_or(max))
+}
+
 /// A number of 8 bits in a range.
 pub(crate) fn ranged_u8(extension: &str, option: &str, text: &str, min: u8, max: u8) -> Result<u8, ParseError> {
     ranged(extension, option, text, min.into(), max.into()).map(|value| u8::try_from(value).unwrap_or(max))
@@ -227,4 +240,20 @@ pub(crate) fn ranged_u8(extension: &str, option: &str, text: &str, min: u8, max:
 /// A 32-bit number in a range.
 pub(crate) fn ranged_u32(extension: &str, option: &str, text: &str, min: u32, max: u32) -> Result<u32, ParseError> {
     ranged(extension, option, text, min.into(), max.into()).map(|value| u32::try_from(value).unwrap_or(max))
+}
+
+/// A text that goes to a log: one byte at least, no line end, and cut after `most` bytes (or before a character that does not fit).
+pub(crate) fn log_prefix(text: &str, option: &str, most: usize) -> Result<Box<str>, ParseError> {
+    if text.is_empty() {
+        return Err(ParseError::parameter("Argument must have a minimum length of 1 characters\n"));
+    }
+    if text.contains('\n') {
+        return Err(ParseError::Parameter(format!("Newlines not allowed in --{option}")));
+    }
+    Ok(cut(text, most))
+}
+
+/// The beginning of a text that is stored in `most` bytes (without a character that does not fit).
+pub(crate) fn cut(text: &str, most: usize) -> Box<str> {
+    text[..text.floor_char_boundary(most)].into()
 }

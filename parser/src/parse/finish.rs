@@ -22,6 +22,7 @@ impl Parser<'_> {
             instance.check()?;
         }
         if let Some(target) = &self.target {
+            self.notices.extend(target.builder.notice(target.seen).map(str::to_owned));
             target.check()?;
         }
         if self.getopt.is_left() {

@@ -150,6 +150,7 @@ fn run<'a>(
                 }
                 next
             }
+            other => return Verdict::Unknown(other.table_name()),
         };
         // RETURN in a base chain is its policy, wherever the base chain's end is; in a user's chain the loop above pops.
     }

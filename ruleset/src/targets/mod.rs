@@ -1,26 +1,85 @@
 //! The targets, one file each.
 
 pub mod connmark;
+pub mod log;
 pub mod mark;
 pub mod masquerade;
 pub mod nat;
 pub mod netmap;
+pub mod nflog;
 pub mod redirect;
 pub mod reject;
+pub mod trace;
 
 pub use connmark::ConnmarkSet;
+pub use log::Log;
 pub use mark::MarkSet;
 pub use masquerade::Masquerade;
 pub use nat::NatRange;
 pub use netmap::Netmap;
+pub use nflog::Nflog;
 pub use redirect::Redirect;
 pub use reject::RejectWith;
+pub use trace::Trace;
 
 use crate::chain::ChainName;
+use crate::check::{Place, Problem};
+use crate::rule::Rule;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What every target of the table can do besides being met by packets.
+pub(crate) trait TargetKind: Text {
+    /// What the kernel holds against it at this place (its tables, hooks and protocol, and its `checkentry`).
+    fn check(&self, _place: Place, _rule: &Rule) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+impl<T: TargetKind> TargetKind for Box<T> {
+    fn check(&self, place: Place, rule: &Rule) -> Result<(), Problem> {
+        (**self).check(place, rule)
+    }
+}
+
+/// The enum of targets. Its last part is a table: adding a target is its file and its line there.
+macro_rules! targets_table {
+    (
+        $(#[$outer:meta])*
+        pub enum Target { $($plain:tt)* }
+        $($variant:ident($held:ty) = $name:literal,)*
+    ) => {
+        $(#[$outer])*
+        pub enum Target {
+            $($plain)*
+            $(
+                #[doc = concat!("`-j ", $name, "`.")]
+                $variant($held),
+            )*
+        }
+
+        impl Target {
+            /// The target, if it is one of the table.
+            pub(crate) fn kind(&self) -> Option<&dyn TargetKind> {
+                match self {
+                    $(Self::$variant(target) => Some(target),)*
+                    _ => None,
+                }
+            }
+
+            /// The name of a target of the table; empty for others.
+            pub(crate) const fn table_name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)*
+                    _ => "",
+                }
+            }
+        }
+    };
+}
+
+targets_table! {
 /// What a rule does with a packet that it matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
@@ -57,6 +116,10 @@ pub enum Target {
     /// `-j NOTRACK`.
     Notrack,
 }
+Log(Log) = "LOG",
+Nflog(Nflog) = "NFLOG",
+Trace(Trace) = "TRACE",
+}
 
 impl Target {
     /// The name after `-j` or `-g`; empty without a target.
@@ -78,6 +141,7 @@ impl Target {
             Self::Netmap(_) => "NETMAP",
             Self::CtNotrack => "CT",
             Self::Notrack => "NOTRACK",
+            other => other.table_name(),
         }
     }
 
@@ -103,7 +167,7 @@ impl Text for Target {
             Self::Redirect(t) => t.save(out),
             Self::Netmap(t) => t.save(out),
             Self::CtNotrack => out.write_str(" --notrack"),
-            _ => Ok(()),
+            other => other.kind().map_or(Ok(()), |target| target.save(out)),
         }
     }
 
@@ -118,7 +182,7 @@ impl Text for Target {
             Self::Netmap(t) => t.list(cx, out),
             Self::CtNotrack => out.write_str(" CT notrack"),
             Self::Notrack => out.write_str(" NOTRACK"),
-            _ => Ok(()),
+            other => other.kind().map_or(Ok(()), |target| target.list(cx, out)),
         }
     }
 }
