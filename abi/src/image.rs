@@ -46,8 +46,8 @@ pub struct Header {
     pub iface_classes: u32,
     /// Bit `hook * TABLES + table`: the base chain is there (its word in [`BASES_LINE`] is not 0).
     pub present: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Checksum of the state blob (user space only): headers of the same generation differ when what they stand before does.
+    pub blob_crc: u32,
 }
 
 /// Conntrack must run: some rule asks for it by a match (conntrack, state, connmark) or a target (CONNMARK and those of nat).

@@ -207,6 +207,6 @@ fn header(ruleset: &Ruleset) -> Header {
         iface_lens: 0,
         iface_classes: 0,
         present: 0,
-        reserved: 0,
+        blob_crc: 0,
     }
 }

@@ -3,7 +3,7 @@
  * that differs; codes are explained there. */
 #pragma once
 
-#define BT_ABI_VERSION 1
+#define BT_ABI_VERSION 2
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -74,7 +74,7 @@ struct bt_line {
 struct bt_header {
 	__u32 magic, abi, generation, family, lines, flags, blob_line, blob_len, iface_table, iface_mask;
 	__u64 iface_seed;
-	__u32 iface_lens, iface_classes, present, reserved;
+	__u32 iface_lens, iface_classes, present, blob_crc;
 };
 
 struct bt_chain {

@@ -24,7 +24,7 @@ fn expected() -> Vec<(&'static str, Layout)> {
     layouts! {
         "bt_header" = image::Header {
             magic, abi, generation, family, lines, flags, blob_line, blob_len, iface_table, iface_mask, iface_seed,
-            iface_lens, iface_classes, present, reserved,
+            iface_lens, iface_classes, present, blob_crc,
         }
         "bt_chain" = image::Chain {
             rules, nrules, kind, policy, nfields, pad, policy_slot, hash_table, hash_mask, hash_seed, residual, fields,

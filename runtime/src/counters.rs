@@ -1,6 +1,7 @@
 //! Counters in the kernel, as user space sees them: chunks mapped into memory, each CPU's part summed.
 
 use crate::error::{Doing, Result};
+use crate::slots::SlotSet;
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
 use bpftables_abi::maps::{COUNTER_CHUNK, Counter};
@@ -56,6 +57,31 @@ impl CounterView for KernelCounters {
             let at = (cpu * COUNTER_CHUNK as usize + entry) * size_of::<Counter>();
             sum.plus(Counters { packets: chunk.load_u64(at), bytes: chunk.load_u64(at + 8) })
         })
+    }
+}
+
+/// What the kernel had counted when it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CountersThen(Vec<Counters>);
+
+impl CountersThen {
+    /// Reads the counters of slots.
+    pub(crate) fn read(kernel: &KernelCounters, slots: &SlotSet) -> Self {
+        let ranges = slots.ranges();
+        let end = ranges.last().map_or(0, |(first, count)| first + count);
+        let mut counts = vec![Counters::default(); end as usize];
+        for (first, count) in ranges {
+            for slot in first..first + count {
+                counts[slot as usize] = kernel.get(Slot(slot));
+            }
+        }
+        Self(counts)
+    }
+}
+
+impl CounterView for CountersThen {
+    fn get(&self, slot: Slot) -> Counters {
+        self.0.get(slot.0 as usize).copied().unwrap_or_default()
     }
 }
 

@@ -3,15 +3,16 @@
 use crate::addrs;
 use crate::attach;
 use crate::connections;
-use crate::counters::{self, KernelCounters};
+use crate::counters::{self, CountersThen, KernelCounters};
 use crate::devices::{self, Coverage, Device};
 use crate::error::{Doing, EngineError, Result};
-use crate::image::{self, Live};
+use crate::image::{self, Live, Placed, Prepared};
 use crate::install::{self, Installed};
 use crate::location::{BUILDING, DirLock, Home, remove_tree};
 use crate::slots::{self, SlotSet};
 use crate::state::Tables;
 use crate::sys::bpf;
+use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
 use bpftables_abi::maps;
@@ -22,9 +23,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// How often a reader looks again when commits overtake it.
-const READ_TRIES: usize = 1000;
+pub(crate) const READ_TRIES: usize = 1000;
+/// How long a commit waits for a visit of all CPUs before it asks the kernel for a grace period.
+const PASS_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Everything that touches the kernel, for the network namespace of the thread that uses it.
 ///
@@ -38,6 +42,8 @@ pub struct Engine {
     home: Option<Home>,
     /// Generation that the caller's ruleset came from; none if it never asked.
     known: Option<u32>,
+    /// The image of that generation, if it was read.
+    live: Option<Live>,
 }
 
 /// A ruleset as it was live at one instant.
@@ -45,8 +51,8 @@ pub struct Engine {
 pub struct Snapshot {
     /// The ruleset; no tables if nothing was ever committed.
     pub ruleset: Ruleset,
-    /// The kernel's counters, live.
-    pub counters: KernelCounters,
+    /// What the kernel had counted for it.
+    pub counters: CountersThen,
     /// Grows by one with each commit; 0: nothing was ever committed.
     pub generation: u32,
 }
@@ -60,6 +66,11 @@ pub struct Committed {
     pub lines: u32,
     /// Bytes of the whole image, the state included.
     pub bytes: u64,
+    /// The image got a new map, since it did not fit the one in its slot.
+    pub new_map: bool,
+    /// The kernel was asked to wait for packets under way, which takes some ten milliseconds: the image got a new map, or not every CPU
+    /// could be visited in time.
+    pub waited: bool,
     /// Devices that were attached by this commit.
     pub attached: Vec<String>,
     /// Devices whose packets meet no rules, for their link header is of no known kind.
@@ -74,7 +85,7 @@ impl Engine {
     /// # Errors
     /// When the BPF file system cannot be looked at, or the kernel is too old.
     pub fn open() -> Result<Self> {
-        Ok(Self { home: Home::find(false)?, known: None })
+        Ok(Self { home: Home::find(false)?, ..Self::default() })
     }
 
     /// The live ruleset and its counters. Takes no lock: it sees one commit, whole.
@@ -83,21 +94,63 @@ impl Engine {
     /// [`EngineError::AbiMismatch`], [`EngineError::Corrupt`], or what the kernel says.
     pub fn read(&mut self, family: Family) -> Result<Snapshot> {
         self.refresh()?;
-        let nothing =
-            |generation| Snapshot { ruleset: Ruleset::new(family), counters: KernelCounters::default(), generation };
+        self.live = None;
+        let nothing = || Snapshot { ruleset: Ruleset::new(family), counters: CountersThen::default(), generation: 0 };
         if family == Family::V6 {
-            return Ok(nothing(0));
+            return Ok(nothing());
         }
         let Some(installed) = self.installed()? else {
             self.known = Some(0);
-            return Ok(nothing(0));
+            return Ok(nothing());
+        };
+        for _ in 0..READ_TRIES {
+            let live = current(&installed)?;
+            let generation = live.header.generation;
+            let used = live.meta().used();
+            let end = used.ranges().last().map_or(0, |(first, count)| first + count);
+            let counters = CountersThen::read(&KernelCounters::open(&installed.counters, end)?, &used);
+            // A slot that the next commit frees is another rule's after the one that follows it, at the earliest.
+            if live_generation(&installed)?.wrapping_sub(generation) > 1 {
+                continue;
+            }
+            let ruleset = live.blob.ruleset()?;
+            (self.known, self.live) = (Some(generation), Some(live));
+            return Ok(Snapshot { ruleset, counters, generation });
+        }
+        Err(EngineError::Overtaken)
+    }
+
+    /// The kernel's counters, live, for the slots of the live ruleset.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn counters(&mut self) -> Result<KernelCounters> {
+        self.refresh()?;
+        self.installed()?.map_or_else(|| Ok(KernelCounters::default()), |i| KernelCounters::open_all(&i.counters))
+    }
+
+    /// What the kernel has counted by now for the ruleset that this engine last read or committed; none if that is not the live one
+    /// any more.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn counters_if_current(&mut self) -> Result<Option<CountersThen>> {
+        self.refresh()?;
+        let Some(known) = self.known else { return Ok(None) };
+        let Some(installed) = self.installed()? else {
+            return Ok((known == 0).then(CountersThen::default));
         };
         let live = current(&installed)?;
-        let ruleset = live.decoded()?.ruleset()?;
-        let end = live.meta.used().ranges().last().map_or(0, |(first, count)| first + count);
-        let counters = KernelCounters::open(&installed.counters, end)?;
-        self.known = Some(live.header.generation);
-        Ok(Snapshot { ruleset, counters, generation: live.header.generation })
+        if live.header.generation != known {
+            return Ok(None);
+        }
+        let used = live.meta().used();
+        let counters = CountersThen::read(&KernelCounters::open_all(&installed.counters)?, &used);
+        if live_generation(&installed)?.wrapping_sub(known) > 1 {
+            return Ok(None);
+        }
+        self.live = Some(live);
+        Ok(Some(counters))
     }
 
     /// Makes `ruleset` the live one: gives slots to rules and policies that have none, compiles, uploads, attaches to devices that
@@ -129,7 +182,7 @@ impl Engine {
         let home = self.home.as_ref().ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         home.make_all()?;
         let locked = Locked::take(home)?;
-        let committed = commit(home, &locked, self.known, ruleset)?;
+        let committed = commit(home, &locked, self.known, self.live.take(), ruleset)?;
         self.known = Some(committed.generation);
         Ok(committed)
     }
@@ -157,7 +210,7 @@ impl Engine {
     /// What the kernel says.
     pub fn uninstall(&mut self) -> Result<bool> {
         self.refresh()?;
-        self.known = None;
+        (self.known, self.live) = (None, None);
         let Some(home) = &self.home else { return Ok(false) };
         if !home.all().exists() {
             return Ok(false);
@@ -254,15 +307,38 @@ impl Locked {
 /// The live image. Commits may overtake; then it looks again.
 pub(crate) fn current(installed: &Installed) -> Result<Live> {
     for _ in 0..READ_TRIES {
-        if let Some(live) = Live::open(&installed.images, installed.slot4())? {
+        if let Some(live) = Live::open(&installed.images, || installed.slot4())? {
             return Ok(live);
         }
     }
-    Err(EngineError::Corrupt { what: format!("expected an image in slot {}, found none", installed.slot4()) })
+    Err(EngineError::Overtaken)
 }
 
-fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Ruleset) -> Result<Committed> {
-    let live = locked.installed.as_ref().map(current).transpose()?;
+fn live_generation(installed: &Installed) -> Result<u32> {
+    for _ in 0..READ_TRIES {
+        if let Some(generation) = image::generation(&installed.images, || installed.slot4())? {
+            return Ok(generation);
+        }
+    }
+    Err(EngineError::Overtaken)
+}
+
+fn commit(
+    home: &Home,
+    locked: &Locked,
+    known: Option<u32>,
+    read: Option<Live>,
+    ruleset: &mut Ruleset,
+) -> Result<Committed> {
+    // From here on, under the lock, all packets that are under way have to pass until the store.
+    let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+    let live = match &locked.installed {
+        None => None,
+        Some(installed) => match read.filter(|live| live.is_live(|| installed.slot4())) {
+            Some(live) => Some(live),
+            None => Some(current(installed)?),
+        },
+    };
     let before = live.as_ref().map_or(0, |live| live.header.generation);
     if let Some(expected) = known.filter(|known| *known != before) {
         return Err(EngineError::Raced { expected, found: before });
@@ -270,8 +346,8 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
 
     // Slots.
     let mut used = slots::used(ruleset)?;
-    let old_used = live.as_ref().map(|live| live.meta.used()).unwrap_or_default();
-    let mut busy = live.as_ref().map(|live| live.meta.retired()).unwrap_or_default();
+    let old_used = live.as_ref().map(|live| live.meta().used()).unwrap_or_default();
+    let mut busy = live.as_ref().map(|live| live.meta().retired()).unwrap_or_default();
     busy.extend(&old_used);
     let kernel = match &locked.installed {
         Some(installed) => KernelCounters::open_all(&installed.counters)?,
@@ -303,8 +379,8 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
 
     let states = compiled.states.clone();
     let generation = before.wrapping_add(1).max(1);
-    let uploaded = image::upload(compiled, generation, &tables, &used, &retired, ruleset.family)?;
-    let (lines, bytes) = (uploaded.header.lines, uploaded.mapping.len() as u64);
+    let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, ruleset.family)?;
+    let (lines, bytes) = (prepared.header.lines, prepared.bytes());
 
     // What the new ruleset stands on. Packets still meet the old one.
     if sends_by_lo(ruleset) {
@@ -316,8 +392,13 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     let attached = attach::cover(installed, &devices)?;
 
     let slot = image::next_slot(live.slot);
-    image::insert(&installed.images, &[slot], &uploaded)?;
-    carry_states(ruleset, &tables, &live, &states, &uploaded)?;
+    let mut placed = prepared.put(&installed.images, slot)?;
+    let new_map = placed.waited;
+    if !placed.waited && !passing.passed(PASS_AT_MOST) {
+        placed.wait(&installed.images, slot)?;
+    }
+    let waited = placed.waited;
+    carry_states(ruleset, &tables, &live, &states, &placed);
     installed.set_slot4(slot);
 
     // It is done; what follows only clears up.
@@ -330,8 +411,8 @@ fn commit(home: &Home, locked: &Locked, known: Option<u32>, ruleset: &mut Rulese
     }
     let uncovered =
         devices.iter().filter(|d| matches!(d.coverage, Coverage::Unknown(_))).map(|d| d.name.clone()).collect();
-    tracing::debug!(generation, slot, lines, bytes, ?attached, "committed");
-    Ok(Committed { generation, lines, bytes, attached, uncovered, warnings })
+    tracing::debug!(generation, slot, lines, bytes, waited, ?attached, "committed");
+    Ok(Committed { generation, lines, bytes, new_map, waited, attached, uncovered, warnings })
 }
 
 /// Whether programs may send packets in by `lo`: rewritten ones of the nat table, answers of REJECT to senders on this host.
@@ -355,17 +436,16 @@ fn carry_states(
     tables: &Tables,
     live: &Live,
     states: &[bpftables_compiler::StateLine],
-    uploaded: &image::Uploaded,
-) -> Result<()> {
+    placed: &Placed,
+) {
     let old: HashMap<(Slot, u8, StateKind), u32> =
-        live.meta.states().map(|s| ((s.slot, s.ordinal, s.kind), s.line)).collect();
+        live.meta().states().map(|s| ((s.slot, s.ordinal, s.kind), s.line)).collect();
     if old.is_empty() || states.is_empty() {
-        return Ok(());
+        return;
     }
-    let decoded = live.decoded()?;
     let mut kept = SlotSet::default();
     for (kind, bytes) in tables.each() {
-        if decoded.table(kind) != Some(bytes) {
+        if live.blob.table(kind) != Some(bytes) {
             continue;
         }
         for rule in ruleset.table(kind).into_iter().flat_map(|t| t.chains()).flat_map(|chain| &chain.rules) {
@@ -374,11 +454,9 @@ fn carry_states(
     }
     for state in states.iter().filter(|state| kept.contains(state.slot.0)) {
         if let Some(line) = old.get(&(state.slot, state.ordinal, state.kind)) {
-            let value = live.mapping.load_u64(*line as usize * 64);
-            uploaded.mapping.store_u64(state.line as usize * 64, value);
+            placed.set_state(state.line, live.state(*line));
         }
     }
-    Ok(())
 }
 
 /// Removes directories of namespaces that are gone, and of commits that were killed while making one. The caller holds the lock of

@@ -90,6 +90,9 @@ pub enum EngineError {
         /// What is live.
         found: u32,
     },
+    /// Others committed again and again while this engine read.
+    #[error("the ruleset changes too fast to be read: try again")]
+    Overtaken,
     /// The ruleset cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),

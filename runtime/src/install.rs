@@ -198,9 +198,7 @@ fn fill(dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
     sysctl::follow(&mut control);
     typed::<u32, Control>(dir, maps::CONTROL)?.set(&0, &control).doing(|| "fill bt_control".to_owned())?;
 
-    let empty = image::empty(bpftables_ruleset::Family::V4)?;
-    let images = typed::<u32, u32>(dir, maps::IMAGES)?;
-    image::insert(&images, &[0, slot6], &empty)?;
+    image::install_empty(&typed::<u32, u32>(dir, maps::IMAGES)?, &[0, slot6])?;
 
     let version = format!("{ABI_VERSION}_{OBJECT_HASH}");
     std::os::unix::fs::symlink(version, dir.join(VERSION)).doing(|| "write the version".to_owned())

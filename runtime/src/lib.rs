@@ -22,7 +22,7 @@ pub mod sys;
 mod sysctl;
 mod upgrade;
 
-pub use counters::KernelCounters;
+pub use counters::{CountersThen, KernelCounters};
 pub use devices::{Coverage, Device, Framing};
 pub use engine::{Committed, Engine, Snapshot};
 pub use error::{EngineError, Result};

@@ -128,18 +128,21 @@ fn checksum(meta_len: u32, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// A blob taken apart, checked against its checksum.
-pub(crate) struct Decoded<'a> {
+/// A blob, checked against its checksum.
+#[derive(Debug)]
+pub(crate) struct Blob {
     pub(crate) meta: Meta,
-    tables: &'a [u8],
+    bytes: Vec<u8>,
+    /// Where the tables begin.
+    tables: usize,
 }
 
-impl<'a> Decoded<'a> {
+impl Blob {
     /// Takes a blob apart.
-    pub(crate) fn new(blob: &'a [u8]) -> Result<Self> {
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<Self> {
         let corrupt = |what: String| EngineError::Corrupt { what };
-        let (prefix, body) = Prefix::read_from_prefix(blob)
-            .map_err(|_| corrupt(format!("expected at least 16 bytes of state, got {}", blob.len())))?;
+        let (prefix, body) = Prefix::read_from_prefix(&bytes)
+            .map_err(|_| corrupt(format!("expected at least 16 bytes of state, got {}", bytes.len())))?;
         if prefix.magic != MAGIC || prefix.format != FORMAT {
             let (magic, format) = (prefix.magic, prefix.format);
             return Err(corrupt(format!("expected state {MAGIC:#x} of format {FORMAT}, got {magic:#x} of {format}")));
@@ -148,28 +151,43 @@ impl<'a> Decoded<'a> {
         if crc != prefix.crc {
             return Err(corrupt(format!("expected checksum {:#010x}, got {crc:#010x}", prefix.crc)));
         }
-        let (meta, tables) = body
+        let (meta, _) = body
             .split_at_checked(prefix.meta_len as usize)
             .ok_or_else(|| corrupt(format!("{} bytes of head in {} bytes", prefix.meta_len, body.len())))?;
         let meta = postcard::from_bytes(meta).map_err(|e| corrupt(format!("its head: {e}")))?;
-        Ok(Self { meta, tables })
+        let tables = size_of::<Prefix>() + prefix.meta_len as usize;
+        Ok(Self { meta, bytes, tables })
+    }
+
+    /// Bytes of all of it.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn tables(&self) -> impl Iterator<Item = (TableKind, &[u8])> {
+        split(&self.meta.tables, &self.bytes[self.tables..])
     }
 
     /// A table's bytes.
     pub(crate) fn table(&self, kind: TableKind) -> Option<&[u8]> {
-        split(&self.meta.tables, self.tables).find(|(k, _)| *k == kind).map(|(_, bytes)| bytes)
+        self.tables().find(|(k, _)| *k == kind).map(|(_, bytes)| bytes)
     }
 
     /// The whole ruleset.
     pub(crate) fn ruleset(&self) -> Result<Ruleset> {
         let mut ruleset = Ruleset::new(self.meta.family);
-        for (kind, bytes) in split(&self.meta.tables, self.tables) {
+        for (kind, bytes) in self.tables() {
             let table: Table = postcard::from_bytes(bytes)
                 .map_err(|e| EngineError::Corrupt { what: format!("table {}: {e}", kind.name()) })?;
             ruleset.tables.push(table);
         }
         Ok(ruleset)
     }
+}
+
+/// The checksum that a blob carries.
+pub(crate) fn crc_of(blob: &[u8]) -> u32 {
+    Prefix::read_from_prefix(blob).map_or(0, |(prefix, _)| prefix.crc)
 }
 
 #[cfg(test)]
@@ -191,7 +209,7 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out() {
         let (ruleset, blob) = sample();
-        let decoded = Decoded::new(&blob).unwrap();
+        let decoded = Blob::new(blob).unwrap();
         assert_eq!(decoded.ruleset().unwrap(), ruleset);
         assert_eq!(decoded.ruleset().unwrap().tables[0].builtin[0].slot, Slot(9));
         assert_eq!(decoded.meta.used().ranges(), [(3, 4)]);
@@ -208,10 +226,10 @@ mod tests {
         for at in 0..blob.len() {
             let mut bad = blob.clone();
             bad[at] ^= 0x41;
-            assert!(Decoded::new(&bad).is_err(), "byte {at}");
+            assert!(Blob::new(bad).is_err(), "byte {at}");
         }
         for len in 0..blob.len() {
-            assert!(Decoded::new(&blob[..len]).is_err(), "length {len}");
+            assert!(Blob::new(blob[..len].to_vec()).is_err(), "length {len}");
         }
     }
 }

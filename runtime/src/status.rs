@@ -1,13 +1,12 @@
 //! What is there: for `bpftables status`, `bpftables conntrack list` and tests.
 
 use crate::devices::{self, Coverage};
-use crate::engine::{Engine, current};
+use crate::engine::{Engine, READ_TRIES, current};
 use crate::error::{Doing, EngineError, Result};
 use crate::install::Installed;
 use crate::sys::bpf::{self, Map, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
 use bpftables_abi::conn::{Conn, status};
-use bpftables_abi::image::LINE;
 use bpftables_abi::maps;
 use bpftables_ebpf::OBJECT_HASH;
 use std::os::fd::AsFd;
@@ -114,7 +113,7 @@ impl Engine {
         self.refresh()?;
         let Some(installed) = self.installed()? else { return Ok(None) };
         let live = current(&installed)?;
-        let ruleset = live.decoded()?.ruleset()?;
+        let ruleset = live.blob.ruleset()?;
         let tables = ruleset.tables.iter().map(|table| {
             let rules = table.chains().map(|chain| chain.rules.len()).sum();
             (table.kind.name(), table.user.len(), rules)
@@ -136,7 +135,7 @@ impl Engine {
             generation: live.header.generation,
             slot: live.slot,
             lines: live.header.lines,
-            bytes: live.mapping.len() as u64,
+            bytes: live.bytes(),
             tables: tables.collect(),
             max_connections: installed.control().max_conns,
             devices: devices.collect::<Result<_>>()?,
@@ -191,14 +190,12 @@ impl Engine {
     pub fn dump_image(&mut self) -> Result<Option<Vec<u8>>> {
         self.refresh()?;
         let Some(installed) = self.installed()? else { return Ok(None) };
-        let live = current(&installed)?;
-        let end = live.header.lines as usize * LINE;
-        if end > live.mapping.len() {
-            return Err(EngineError::Corrupt { what: format!("an image of {end} bytes in {}", live.mapping.len()) });
+        for _ in 0..READ_TRIES {
+            if let Some(lines) = current(&installed)?.lines()? {
+                return Ok(Some(lines));
+            }
         }
-        // State lines may change under our hands: word by word.
-        let words = (0..end / 8).flat_map(|word| live.mapping.load_u64(word * 8).to_ne_bytes());
-        Ok(Some(words.collect()))
+        Err(EngineError::Overtaken)
     }
 }
 

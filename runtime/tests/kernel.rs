@@ -8,7 +8,7 @@ mod common;
 use bpftables_abi::maps::PROGRAMS;
 use bpftables_compiler::testgen::{self, DEVICES, Profile};
 use bpftables_ruleset::eval::{self, Packet, Simulated, Verdict};
-use bpftables_ruleset::{CounterView, Counters, Family, Hook, Ruleset, Slot, TableKind};
+use bpftables_ruleset::{CounterView, Counters, Hook, Ruleset, Slot, TableKind};
 use bpftables_runtime::Engine;
 use bpftables_runtime::sys::bpf;
 use common::in_namespace;
@@ -117,7 +117,7 @@ impl Way {
         forget_slots(&mut ruleset);
         let mut engine = Engine::open().unwrap();
         engine.commit(&mut ruleset).map_err(|e| TestCaseError::fail(e.to_string()))?;
-        let counters = engine.read(Family::V4).unwrap().counters;
+        let counters = engine.counters().unwrap();
         let program = engine.program(self.program).unwrap();
         let mut env = Simulated::default();
         env.addrs = testgen::addr_types();

@@ -24,8 +24,9 @@ pub trait Backend {
     /// nothing is made.
     fn touch(&mut self, kind: TableKind) -> Result<(), BackendError>;
 
-    /// Whether what is in force is still what this backend last read or committed, so that it need not be read again.
-    fn is_current(&mut self, family: Family) -> bool;
+    /// Whether `snapshot`, which this backend last gave or committed, is still what is in force, so that it need not be read again. Its
+    /// counters are then those of now.
+    fn refresh(&mut self, family: Family, snapshot: &mut Snapshot) -> bool;
 }
 
 /// Why the datapath did not do it.

@@ -82,7 +82,7 @@ impl Backend for Dry {
         Ok(())
     }
 
-    fn is_current(&mut self, _family: Family) -> bool {
+    fn refresh(&mut self, _family: Family, _snapshot: &mut Snapshot) -> bool {
         true
     }
 }

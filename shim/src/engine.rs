@@ -58,8 +58,14 @@ impl Backend for Kernel {
         Ok(())
     }
 
-    /// The engine cannot say so more cheaply than by reading.
-    fn is_current(&mut self, _family: Family) -> bool {
-        false
+    fn refresh(&mut self, _family: Family, snapshot: &mut Snapshot) -> bool {
+        match self.engine().and_then(Engine::counters_if_current) {
+            Ok(Some(counters)) => {
+                snapshot.counters = Box::new(counters);
+                true
+            }
+            // Whatever it is, reading anew tells.
+            _ => false,
+        }
     }
 }

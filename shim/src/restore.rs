@@ -294,8 +294,8 @@ impl Restore<'_, '_> {
         if self.family == Family::V6 {
             return Ok(Snapshot { ruleset: Ruleset::new(Family::V6), counters: Box::new(NoCounters) });
         }
-        if let Some(snapshot) = self.loaded.take()
-            && self.context.backend.is_current(self.family)
+        if let Some(mut snapshot) = self.loaded.take()
+            && self.context.backend.refresh(self.family, &mut snapshot)
         {
             return Ok(snapshot);
         }

@@ -120,32 +120,54 @@ impl Mapping {
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }.store(value, Ordering::SeqCst);
     }
 
-    /// Bytes that no one writes any more: an image's header, rules and blob once the image stands in the outer map.
+    /// Writes bytes at an offset of whole words, word by word; the last word is filled up with zeros. Others may read meanwhile, and must
+    /// know by other means whether what they read is whole.
     ///
     /// # Panics
-    /// Out of bounds: a bug.
-    #[must_use]
-    pub fn frozen(&self, range: Range<usize>) -> &[u8] {
-        assert!(range.start <= range.end && range.end <= self.len);
-        #[expect(unsafe_code, reason = "shared with the kernel")]
-        // SAFETY: in bounds (checked). By the image's protocol only its state lines are written after it was filled, and callers
-        // name ranges without such lines.
-        unsafe {
-            std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.end - range.start)
+    /// Out of bounds, unaligned, or mapped for reading only: a bug.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(self.writable && offset.is_multiple_of(8));
+        assert!(offset.checked_add(bytes.len().next_multiple_of(8)).is_some_and(|end| end <= self.mapped));
+        let words = bytes.chunks_exact(8);
+        let rest = words.remainder();
+        let store = |index: usize, word: [u8; 8]| {
+            #[expect(unsafe_code, reason = "shared with the kernel and other processes")]
+            // SAFETY: in bounds and aligned (checked above); the mapping lives as long as `self`; all concurrent access is by words.
+            unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset + index * 8).cast()) }
+                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        };
+        let whole = words.len();
+        for (index, chunk) in words.enumerate() {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            store(index, word);
+        }
+        if !rest.is_empty() {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            store(whole, word);
         }
     }
 
-    /// All bytes of a map that no program sees yet.
+    /// A copy of bytes that others may write meanwhile, taken word by word from an offset of whole words.
     ///
     /// # Panics
-    /// Mapped for reading only: a bug.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        assert!(self.writable);
-        #[expect(unsafe_code, reason = "shared with the kernel")]
-        // SAFETY: in bounds, exclusive by `&mut self`; the caller has not handed the map to any program yet.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len)
+    /// Out of bounds or unaligned: a bug.
+    #[must_use]
+    pub fn copy(&self, range: Range<usize>) -> Vec<u8> {
+        assert!(range.start <= range.end && range.end <= self.len && range.start.is_multiple_of(8));
+        let words = range.len().div_ceil(8);
+        let mut copy = Vec::with_capacity(words * 8);
+        for index in 0..words {
+            #[expect(unsafe_code, reason = "shared with the kernel and other processes")]
+            // SAFETY: the word begins within the mapping, whose length is one of whole pages; aligned; it lives as long as `self`; all
+            // concurrent access is by words.
+            let word = unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(range.start + index * 8).cast()) }
+                .load(Ordering::Relaxed);
+            copy.extend_from_slice(&word.to_ne_bytes());
         }
+        copy.truncate(range.len());
+        copy
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one seam between this crate and the kernel's raw interfaces: the only `unsafe` of the crate is below here.
 
 pub mod bpf;
+pub mod grace;
 pub mod mmap;
 pub mod ns;

@@ -90,7 +90,7 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn is_current(&mut self, _family: Family) -> bool {
+    fn refresh(&mut self, _family: Family, _snapshot: &mut Snapshot) -> bool {
         true
     }
 }
