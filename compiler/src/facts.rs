@@ -249,7 +249,7 @@ impl Reader<'_> {
                     self.first(field::CTSTATE, id);
                 }
             }
-            Match::Addrtype(_) | Match::Comment(_) | Match::Connmark(_) | Match::Mark(_) => {}
+            Match::Addrtype(_) | Match::Comment(_) | Match::Connmark(_) | Match::Icmp6(_) | Match::Mark(_) => {}
             // Whether it has a side effect is not known here.
             _ => return false,
         }

@@ -19,9 +19,9 @@ pub(crate) fn net_order(addr: IpAddr) -> Option<u32> {
     }
 }
 
-/// `enum ipt_reject_with`.
-pub(crate) const fn reject_code(with: RejectWith) -> u32 {
-    match with {
+/// `enum ipt_reject_with`. Those of IPv6 never get here: `compile` refuses the family.
+pub(crate) const fn reject_code(with: RejectWith) -> Option<u32> {
+    Some(match with {
         RejectWith::NetUnreachable => 0,
         RejectWith::HostUnreachable => 1,
         RejectWith::ProtoUnreachable => 2,
@@ -30,7 +30,13 @@ pub(crate) const fn reject_code(with: RejectWith) -> u32 {
         RejectWith::HostProhibited => 6,
         RejectWith::TcpReset => 7,
         RejectWith::AdminProhibited => 8,
-    }
+        RejectWith::Icmp6NoRoute
+        | RejectWith::Icmp6AdmProhibited
+        | RejectWith::Icmp6AddrUnreachable
+        | RejectWith::Icmp6PortUnreachable
+        | RejectWith::Icmp6PolicyFail
+        | RejectWith::Icmp6RejectRoute => return None,
+    })
 }
 
 /// The target's code and argument; `jump` is the line of the chain that JUMP and GOTO go to.
@@ -42,7 +48,10 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
         Target::Return => (target::RETURN, 0),
         Target::Jump(_) => (target::JUMP, jump),
         Target::Goto(_) => (target::GOTO, jump),
-        Target::Reject(with) => (target::REJECT, reject_code(*with)),
+        Target::Reject(with) => {
+            let code = reject_code(*with).ok_or("an answer of another family")?;
+            (target::REJECT, code)
+        }
         Target::Mark(set) => (target::MARK, lines.intern_words(&[set.value, set.mask])),
         Target::Connmark(set) => {
             let words = match *set {

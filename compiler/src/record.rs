@@ -110,6 +110,7 @@ fn check_match(rule: &Rule, m: &Match) -> Result<(), &'static str> {
         Match::Tcp(_) if proto != Some(6) => Err("-m tcp needs -p tcp"),
         Match::Udp(_) if proto != Some(17) => Err("-m udp needs -p udp"),
         Match::Icmp(_) if proto != Some(1) => Err("-m icmp needs -p icmp"),
+        Match::Icmp6(_) => Err("-m icmp6 is for IPv6"),
         Match::Multiport(_) if !matches!(proto, Some(6 | 17 | 33 | 132 | 136)) => {
             Err("-m multiport needs -p tcp, udp, udplite, sctp or dccp")
         }

@@ -59,6 +59,7 @@ impl<'a> Encoder<'a> {
             Match::Connmark(m) => Op { op: op::CONNMARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
             Match::Mark(m) => Op { op: op::MARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
             Match::Icmp(i) => icmp(i),
+            Match::Icmp6(_) => return Err(CompileError::Internal("an icmp6 match in an IPv4 ruleset".into())),
             Match::State(s) => {
                 let a = s.states.0 & !(CtStates::SNAT | CtStates::DNAT);
                 Op { op: op::STATE, flags: inv(s.invert), a, ..ZERO }

@@ -1,6 +1,8 @@
 //! Options in the order of the command line, long ones abbreviated, as the C library's `getopt_long` finds them when it is told to
 //! return arguments that are no options in their order.
 
+use bpftables_ruleset::Family;
+
 /// What an option asks to follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arg {
@@ -115,19 +117,25 @@ const LONG: &[(&str, Arg, char)] = &[
 pub(crate) type ExtensionOption = (&'static str, bool, u8);
 
 /// The long options known at a moment: the program's, then those of the extensions, the last loaded first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LongOptions {
+    family: Family,
     groups: Vec<(usize, Vec<ExtensionOption>)>,
 }
 
 impl LongOptions {
+    pub(crate) const fn new(family: Family) -> Self {
+        Self { family, groups: Vec::new() }
+    }
+
     pub(crate) fn add_group(&mut self, group: usize, options: Vec<ExtensionOption>) {
         self.groups.push((group, options));
     }
 
     fn all(&self) -> impl Iterator<Item = (&'static str, Arg, Code, (usize, u32))> {
-        let own =
-            LONG.iter().map(|(name, arg, letter)| (*name, *arg, Code::Own(*letter), (usize::MAX, *letter as u32)));
+        // ip6tables has -f, to refuse it, but no long name for it.
+        let known = LONG.iter().filter(|(name, ..)| self.family == Family::V4 || *name != "fragments");
+        let own = known.map(|(name, arg, letter)| (*name, *arg, Code::Own(*letter), (usize::MAX, *letter as u32)));
         let extensions = self.groups.iter().rev().flat_map(|(group, options)| {
             options.iter().enumerate().map(|(index, (name, arg, id))| {
                 let arg = if *arg { Arg::Required } else { Arg::No };
@@ -277,7 +285,7 @@ mod tests {
     fn all(args: &[&str]) -> Vec<Found> {
         let args: Vec<String> = args.iter().map(|s| (*s).to_owned()).collect();
         let mut getopt = Getopt::new(&args);
-        std::iter::from_fn(|| getopt.next(&LongOptions::default())).collect()
+        std::iter::from_fn(|| getopt.next(&LongOptions::new(Family::V4))).collect()
     }
 
     #[test]

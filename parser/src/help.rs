@@ -202,6 +202,39 @@ address-mask-request
 address-mask-reply
 ";
 
+pub(crate) const ICMP6: &str = "\
+icmpv6 match options:
+[!] --icmpv6-type typename\ttype by name
+\t\t\t\t(or type, or type/code, by number)
+Valid ICMPv6 Types:
+destination-unreachable
+   no-route
+   communication-prohibited
+   beyond-scope
+   address-unreachable
+   port-unreachable
+   failed-policy
+   reject-route
+packet-too-big
+time-exceeded (ttl-exceeded)
+   ttl-zero-during-transit
+   ttl-zero-during-reassembly
+parameter-problem
+   bad-header
+   unknown-header-type
+   unknown-option
+echo-request (ping)
+echo-reply (pong)
+mld-listener-query
+mld-listener-report
+mld-listener-done (mld-listener-reduction)
+router-solicitation
+router-advertisement
+neighbour-solicitation (neighbor-solicitation)
+neighbour-advertisement (neighbor-advertisement)
+redirect
+";
+
 pub(crate) const LIMIT: &str = "\
 limit match options:
 --limit avg\t\t\taverage rate, 3/hour if not given
@@ -358,5 +391,27 @@ Valid reject types:
     tcp-rst                  \talias
     icmp-admin-prohibited    \tICMP administratively prohibited
     admin-prohib             \talias
+
+";
+
+pub(crate) const REJECT6: &str = "\
+REJECT target options:
+--reject-with type              drop the packet and answer it
+                                with one of these:
+Valid reject types:
+    icmp6-no-route           \tICMPv6 no route
+    no-route                 \talias
+    icmp6-adm-prohibited     \tICMPv6 administratively prohibited
+    adm-prohibited           \talias
+    icmp6-addr-unreachable   \tICMPv6 address unreachable
+    addr-unreach             \talias
+    icmp6-port-unreachable   \tICMPv6 port unreachable (default)
+    port-unreach             \talias
+    tcp-reset                \tTCP RST packet
+    tcp-reset                \talias
+    icmp6-policy-fail        \tICMPv6 policy fail
+    policy-fail              \talias
+    icmp6-reject-route       \tICMPv6 reject route
+    reject-route             \talias
 
 ";

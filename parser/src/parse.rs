@@ -85,7 +85,7 @@ impl<'a> Parser<'a> {
     fn new(args: &'a [String], invocation: Invocation<'a>, names: &'a dyn Names) -> Self {
         Self {
             getopt: Getopt::new(args),
-            options: LongOptions::default(),
+            options: LongOptions::new(invocation.family),
             invocation,
             names,
             command: 0,
@@ -306,7 +306,7 @@ impl<'a> Parser<'a> {
             }
             'N' => {
                 let chain = arg.unwrap_or_default();
-                check_chain_name(&chain)?;
+                check_chain_name(&chain, self.invocation.family)?;
                 self.add_command(cmd::NEW_CHAIN, 0)?;
                 self.chain = Some(chain);
             }
@@ -316,7 +316,7 @@ impl<'a> Parser<'a> {
                 let Some(name) = self.getopt.take_plain() else {
                     return Err(ParseError::parameter("-E requires old-chain-name and new-chain-name"));
                 };
-                check_chain_name(name)?;
+                check_chain_name(name, self.invocation.family)?;
                 self.new_name = Some(name.to_owned());
             }
             _ => {
@@ -360,9 +360,13 @@ impl<'a> Parser<'a> {
                 if number == 0 && invert {
                     return Err(ParseError::parameter("rule would never match protocol"));
                 }
+                if self.invocation.family == Family::V6 && !invert && is_extension_header(number) {
+                    self.notices.push(format!("Warning: never matched protocol: {name}. use extension match instead."));
+                }
                 self.protocol = Some(name);
                 self.proto = (number, invert);
-                self.ip.proto = (number != 0).then_some((number, invert));
+                let asked = number != 0 || self.invocation.family == Family::V6;
+                self.ip.proto = asked.then_some((number, invert));
             }
             's' => {
                 self.once(Once::Source)?;
@@ -385,6 +389,9 @@ impl<'a> Parser<'a> {
                 }
             }
             'f' => {
+                if self.invocation.family == Family::V6 {
+                    return Err(ParseError::parameter("`-f' is not supported in IPv6, use -m frag instead"));
+                }
                 self.once(Once::Fragments)?;
                 self.ip.fragment = Some(invert);
             }
@@ -444,6 +451,11 @@ impl<'a> Parser<'a> {
         };
         Ok(IfacePattern { name: name.into(), wildcard, invert: self.invert })
     }
+}
+
+/// Numbers that no IPv6 packet has as its protocol, since the headers that they stand for are passed over.
+const fn is_extension_header(protocol: u8) -> bool {
+    matches!(protocol, 43 | 44 | 51 | 60)
 }
 
 type Address = Option<bpftables_ruleset::AddrMatch>;

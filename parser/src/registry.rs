@@ -7,117 +7,163 @@ use bpftables_ruleset::{Family, Target, matches};
 /// The longest name of a match, target or chain, in bytes.
 pub(crate) const MAX_NAME: usize = 28;
 
-/// Matches of legacy that are not supported here.
-const LEGACY_MATCHES: &[&str] = &[
-    "ah",
-    "bpf",
-    "cgroup",
-    "cluster",
-    "connbytes",
-    "connlabel",
-    "connlimit",
-    "cpu",
-    "dccp",
-    "devgroup",
-    "ecn",
-    "esp",
-    "hashlimit",
-    "helper",
-    "ipcomp",
-    "iprange",
-    "ipvs",
-    "mac",
-    "nfacct",
-    "osf",
-    "owner",
-    "physdev",
-    "pkttype",
-    "policy",
-    "quota",
-    "rateest",
-    "realm",
-    "sctp",
-    "set",
-    "socket",
-    "string",
-    "tcpmss",
-    "time",
-    "tos",
-    "ttl",
-    "u32",
-];
-
-/// Targets of legacy that are not supported here.
-const LEGACY_TARGETS: &[&str] = &[
-    "AUDIT",
-    "CHECKSUM",
-    "CLASSIFY",
-    "CLUSTERIP",
-    "CONNSECMARK",
-    "DSCP",
-    "ECN",
-    "HMARK",
-    "IDLETIMER",
-    "LED",
-    "NFQUEUE",
-    "QUEUE",
-    "RATEEST",
-    "SECMARK",
-    "SET",
-    "SYNPROXY",
-    "TCPMSS",
-    "TCPOPTSTRIP",
-    "TEE",
-    "TOS",
-    "TPROXY",
-    "TTL",
-    "ULOG",
-];
-
 /// The families that have an extension.
-enum Families {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Families {
     /// Both.
     Any,
     /// IPv4 alone.
     V4,
+    /// IPv6 alone.
+    V6,
 }
 
 impl Families {
-    const fn has(&self, family: Family) -> bool {
-        matches!((self, family), (Self::Any, _) | (Self::V4, Family::V4))
+    pub(crate) const fn has(self, family: Family) -> bool {
+        matches!((self, family), (Self::Any, _) | (Self::V4, Family::V4) | (Self::V6, Family::V6))
     }
 }
 
-/// A match of the command line.
-struct MatchEntry {
-    name: &'static str,
-    families: Families,
-    new: fn(Family) -> Box<MatchBuilder>,
+/// A match or target of the command line.
+pub(crate) struct Entry<B: ?Sized> {
+    pub(crate) name: &'static str,
+    pub(crate) families: Families,
+    new: fn(Family) -> Box<B>,
 }
 
-const fn entry(name: &'static str, families: Families, new: fn(Family) -> Box<MatchBuilder>) -> MatchEntry {
-    MatchEntry { name, families, new }
+const fn entry<B: ?Sized>(name: &'static str, families: Families, new: fn(Family) -> Box<B>) -> Entry<B> {
+    Entry { name, families, new }
 }
 
-/// The table of matches.
-const MATCHES: &[MatchEntry] = &[
+/// The table of matches, sorted by name; what has one name in both families but is read otherwise stands twice, IPv4's first.
+pub(crate) const MATCHES: &[Entry<MatchBuilder>] = &[
     entry("addrtype", Families::Any, |_| Box::new(ext::addrtype::AddrtypeBuilder::default())),
     entry("comment", Families::Any, |_| Box::new(ext::comment::CommentBuilder::default())),
     entry("connmark", Families::Any, |_| Box::new(ext::mark::MarkMatchBuilder::connmark())),
     entry("conntrack", Families::Any, |_| Box::new(ext::conntrack::ConntrackBuilder::default())),
     entry("dscp", Families::Any, |_| Box::new(matches::Dscp::default())),
     entry("icmp", Families::V4, |_| Box::new(ext::icmp::IcmpBuilder::default())),
+    entry("icmp6", Families::V6, |_| Box::new(ext::icmp::Icmp6Builder::default())),
     entry("length", Families::Any, |_| Box::new(matches::Length::default())),
     entry("limit", Families::Any, |_| Box::new(ext::limit::LimitBuilder::default())),
     entry("mark", Families::Any, |_| Box::new(ext::mark::MarkMatchBuilder::mark())),
     entry("multiport", Families::Any, |_| Box::new(ext::multiport::MultiportBuilder::default())),
-    entry("recent", Families::Any, |_| Box::new(ext::recent::RecentBuilder::default())),
+    entry("recent", Families::Any, |family| Box::new(ext::recent::RecentBuilder::new(family))),
     entry("rpfilter", Families::Any, |_| Box::new(matches::Rpfilter::default())),
     entry("state", Families::Any, |_| Box::new(ext::conntrack::StateBuilder::default())),
     entry("statistic", Families::Any, |_| Box::new(ext::statistic::StatisticBuilder::default())),
     entry("tcp", Families::Any, |_| Box::new(ext::tcp::TcpBuilder::default())),
     entry("udp", Families::Any, |_| Box::new(ext::udp::UdpBuilder::default())),
 ];
+
+/// The table of targets, sorted as [`MATCHES`].
+pub(crate) const TARGETS: &[Entry<TargetBuilder>] = &[
+    entry("CONNMARK", Families::Any, |_| Box::new(ext::mark::ConnmarkTargetBuilder::default())),
+    entry("CT", Families::Any, |_| Box::new(ext::ct_target::CtBuilder::default())),
+    entry("DNAT", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::dnat())),
+    entry("LOG", Families::Any, |_| Box::new(ext::log::LogBuilder::default())),
+    entry("MARK", Families::Any, |_| Box::new(ext::mark::MarkTargetBuilder::default())),
+    entry("MASQUERADE", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::masquerade())),
+    entry("NETMAP", Families::Any, |family| Box::new(ext::nat_targets::NetmapBuilder::new(family))),
+    entry("NFLOG", Families::Any, |_| Box::new(ext::nflog::NflogBuilder::default())),
+    entry("NOTRACK", Families::Any, |_| Box::new(ext::ct_target::NotrackBuilder)),
+    entry("REDIRECT", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::redirect())),
+    entry("REJECT", Families::V4, |_| Box::new(ext::reject::RejectBuilder::v4())),
+    entry("REJECT", Families::V6, |_| Box::new(ext::reject::RejectBuilder::v6())),
+    entry("SNAT", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::snat())),
+    entry("TRACE", Families::Any, |_| Box::new(ext::trace::TraceBuilder)),
+];
+
+/// Matches of legacy that are not supported here.
+const LEGACY_MATCHES: &[(&str, Families)] = &[
+    ("ah", Families::Any),
+    ("bpf", Families::Any),
+    ("cgroup", Families::Any),
+    ("cluster", Families::Any),
+    ("connbytes", Families::Any),
+    ("connlabel", Families::Any),
+    ("connlimit", Families::Any),
+    ("cpu", Families::Any),
+    ("dccp", Families::Any),
+    ("devgroup", Families::Any),
+    ("dst", Families::V6),
+    ("ecn", Families::Any),
+    ("esp", Families::Any),
+    ("eui64", Families::V6),
+    ("frag", Families::V6),
+    ("hashlimit", Families::Any),
+    ("hbh", Families::V6),
+    ("helper", Families::Any),
+    ("hl", Families::V6),
+    ("ipcomp", Families::Any),
+    ("iprange", Families::Any),
+    ("ipv6header", Families::V6),
+    ("ipvs", Families::Any),
+    ("mac", Families::Any),
+    ("mh", Families::V6),
+    ("nfacct", Families::Any),
+    ("osf", Families::V4),
+    ("owner", Families::Any),
+    ("physdev", Families::Any),
+    ("pkttype", Families::Any),
+    ("policy", Families::Any),
+    ("quota", Families::Any),
+    ("rateest", Families::Any),
+    ("realm", Families::V4),
+    ("rt", Families::V6),
+    ("sctp", Families::Any),
+    ("set", Families::Any),
+    ("socket", Families::Any),
+    ("srh", Families::V6),
+    ("string", Families::Any),
+    ("tcpmss", Families::Any),
+    ("time", Families::Any),
+    ("tos", Families::Any),
+    ("ttl", Families::V4),
+    ("u32", Families::Any),
+];
+
+/// Targets of legacy that are not supported here.
+const LEGACY_TARGETS: &[(&str, Families)] = &[
+    ("AUDIT", Families::Any),
+    ("CHECKSUM", Families::Any),
+    ("CLASSIFY", Families::Any),
+    ("CLUSTERIP", Families::V4),
+    ("CONNSECMARK", Families::Any),
+    ("DNPT", Families::V6),
+    ("DSCP", Families::Any),
+    ("ECN", Families::V4),
+    ("HL", Families::V6),
+    ("HMARK", Families::Any),
+    ("IDLETIMER", Families::Any),
+    ("LED", Families::Any),
+    ("NFQUEUE", Families::Any),
+    ("QUEUE", Families::Any),
+    ("RATEEST", Families::Any),
+    ("SECMARK", Families::Any),
+    ("SET", Families::Any),
+    ("SNPT", Families::V6),
+    ("SYNPROXY", Families::Any),
+    ("TCPMSS", Families::Any),
+    ("TCPOPTSTRIP", Families::Any),
+    ("TEE", Families::Any),
+    ("TOS", Families::Any),
+    ("TPROXY", Families::Any),
+    ("TTL", Families::V4),
+    ("ULOG", Families::V4),
+];
+
+/// The extension of a name.
+fn find<B: ?Sized>(table: &[Entry<B>], name: &str, family: Family) -> Option<Box<B>> {
+    let first = table.partition_point(|entry| entry.name < name);
+    let mut same = table[first..].iter().take_while(|entry| entry.name == name);
+    same.find(|entry| entry.families.has(family)).map(|entry| (entry.new)(family))
+}
+
+/// Whether legacy has an extension that is not supported here.
+fn is_legacy(table: &[(&str, Families)], name: &str, family: Family) -> bool {
+    table.iter().any(|(known, families)| *known == name && families.has(family))
+}
 
 /// What a name of a target turns out to be.
 pub(crate) enum FoundTarget {
@@ -133,51 +179,45 @@ pub(crate) enum FoundTarget {
     Unknown,
 }
 
+/// The name under which a match is known: ICMPv6's has three.
+fn match_name(name: &str) -> &str {
+    if matches!(name, "icmpv6" | "ipv6-icmp") { "icmp6" } else { name }
+}
+
 /// The match of a name; `None` when there is none such.
 pub(crate) fn find_match(name: &str, family: Family) -> Result<Option<Box<MatchBuilder>>, ParseError> {
     if name.len() > MAX_NAME {
         return Err(ParseError::Parameter(format!("Invalid match name \"{name}\" ({MAX_NAME} chars max)")));
     }
-    if let Some(entry) = MATCHES.iter().find(|entry| entry.name == name && entry.families.has(family)) {
-        return Ok(Some((entry.new)(family)));
+    let name = match_name(name);
+    match find(MATCHES, name, family) {
+        None if is_legacy(LEGACY_MATCHES, name, family) => Err(no_extension(ExtensionKind::Match, name, family)),
+        found => Ok(found),
     }
-    if LEGACY_MATCHES.contains(&name) {
-        return Err(no_extension(ExtensionKind::Match, name));
-    }
-    Ok(None)
 }
 
 /// The target of a name.
-pub(crate) fn find_target(name: &str) -> FoundTarget {
+pub(crate) fn find_target(name: &str, family: Family) -> FoundTarget {
     match name {
         "ACCEPT" => FoundTarget::Verdict(Target::Accept),
         "DROP" => FoundTarget::Verdict(Target::Drop),
         "RETURN" => FoundTarget::Verdict(Target::Return),
         "" | "standard" => FoundTarget::Reserved,
-        "CONNMARK" => FoundTarget::Extension(Box::new(ext::mark::ConnmarkTargetBuilder::default())),
-        "CT" => FoundTarget::Extension(Box::new(ext::ct_target::CtBuilder::default())),
-        "DNAT" => FoundTarget::Extension(Box::new(ext::nat_targets::NatBuilder::dnat())),
-        "LOG" => FoundTarget::Extension(Box::new(ext::log::LogBuilder::default())),
-        "MARK" => FoundTarget::Extension(Box::new(ext::mark::MarkTargetBuilder::default())),
-        "MASQUERADE" => FoundTarget::Extension(Box::new(ext::nat_targets::NatBuilder::masquerade())),
-        "NETMAP" => FoundTarget::Extension(Box::new(ext::nat_targets::NetmapBuilder::default())),
-        "NFLOG" => FoundTarget::Extension(Box::new(ext::nflog::NflogBuilder::default())),
-        "NOTRACK" => FoundTarget::Extension(Box::new(ext::ct_target::NotrackBuilder)),
-        "REDIRECT" => FoundTarget::Extension(Box::new(ext::nat_targets::NatBuilder::redirect())),
-        "REJECT" => FoundTarget::Extension(Box::new(ext::reject::RejectBuilder::default())),
-        "SNAT" => FoundTarget::Extension(Box::new(ext::nat_targets::NatBuilder::snat())),
-        "TRACE" => FoundTarget::Extension(Box::new(ext::trace::TraceBuilder)),
-        _ if LEGACY_TARGETS.contains(&name) => FoundTarget::Unsupported,
-        _ => FoundTarget::Unknown,
+        _ => match find(TARGETS, name, family) {
+            Some(builder) => FoundTarget::Extension(builder),
+            None if is_legacy(LEGACY_TARGETS, name, family) => FoundTarget::Unsupported,
+            None => FoundTarget::Unknown,
+        },
     }
 }
 
 /// The error for a name that is no extension here: missing altogether, or legacy's only.
-pub(crate) fn no_extension(kind: ExtensionKind, name: &str) -> ParseError {
-    let known = match kind {
-        ExtensionKind::Match => LEGACY_MATCHES.contains(&name),
-        ExtensionKind::Target => LEGACY_TARGETS.contains(&name),
+pub(crate) fn no_extension(kind: ExtensionKind, name: &str, family: Family) -> ParseError {
+    let (name, table) = match kind {
+        ExtensionKind::Match => (match_name(name), LEGACY_MATCHES),
+        ExtensionKind::Target => (name, LEGACY_TARGETS),
     };
+    let known = is_legacy(table, name, family);
     let name = name.to_owned();
     if known { ParseError::UnsupportedExtension { kind, name } } else { ParseError::MissingExtension { kind, name } }
 }
@@ -185,13 +225,40 @@ pub(crate) fn no_extension(kind: ExtensionKind, name: &str) -> ParseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ext::Extension;
 
     #[test]
     fn a_queue_is_refused_by_its_name() {
-        assert!(matches!(find_target("QUEUE"), FoundTarget::Unsupported));
+        assert!(matches!(find_target("QUEUE", Family::V4), FoundTarget::Unsupported));
         assert_eq!(
-            no_extension(ExtensionKind::Target, "QUEUE").to_string(),
+            no_extension(ExtensionKind::Target, "QUEUE", Family::V4).to_string(),
             "target `QUEUE' is known to iptables but not supported by this version of bpftables\n"
         );
+    }
+
+    #[test]
+    fn every_extension_is_found_in_its_families_alone_and_says_its_name() {
+        fn check<Out>(table: &[Entry<dyn Extension<Out = Out>>]) {
+            let key = |entry: &Entry<dyn Extension<Out = Out>>| (entry.name, entry.families);
+            assert!(table.is_sorted_by(|a, b| key(a) < key(b)));
+            for entry in table {
+                for family in Family::ALL {
+                    let found = find(table, entry.name, family);
+                    assert_eq!(found.is_some_and(|found| found.spec().name == entry.name), {
+                        table.iter().any(|other| other.name == entry.name && other.families.has(family))
+                    });
+                }
+            }
+        }
+        check(MATCHES);
+        check(TARGETS);
+    }
+
+    #[test]
+    fn icmpv6_goes_by_three_names_in_ipv6_and_by_none_in_ipv4() {
+        for name in ["icmp6", "icmpv6", "ipv6-icmp"] {
+            assert!(find_match(name, Family::V6).is_ok_and(|found| found.is_some()));
+            assert!(find_match(name, Family::V4).is_ok_and(|found| found.is_none()));
+        }
     }
 }

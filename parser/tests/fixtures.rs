@@ -1,4 +1,4 @@
-//! Legacy's answers to some 650 command lines and restore files, against ours.
+//! Legacy's answers to command lines and restore files of both families, against ours.
 
 #![allow(clippy::disallowed_methods, reason = "tests read files")]
 
@@ -6,7 +6,7 @@ mod support;
 
 use bpftables_ruleset::{Family, Ruleset};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use support::{Answer, restore, run, saved, words};
 
 /// A command of a fixture and what legacy answered.
@@ -40,17 +40,25 @@ fn cases(text: &str) -> Vec<(String, Vec<Step>)> {
     cases
 }
 
+/// The fixtures in a folder, in a stable order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = folder.read_dir().expect("fixtures").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|found| found == "txt")).collect();
+    files.sort();
+    files
+}
+
 #[test]
 fn every_command_answers_as_legacy_does() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let v4 = files(&folder).into_iter().map(|path| (Family::V4, path));
+    let v6 = files(&folder.join("ip6")).into_iter().map(|path| (Family::V6, path));
     let mut count = 0;
     let mut wrong = String::new();
-    let mut files: Vec<_> = folder.read_dir().expect("fixtures").map(|entry| entry.expect("an entry").path()).collect();
-    files.sort();
-    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "txt")) {
+    for (family, path) in v4.chain(v6) {
         let text = std::fs::read_to_string(path).expect("a fixture");
         for (table, steps) in cases(&text) {
-            let mut rules = Ruleset::new(Family::V4);
+            let mut rules = Ruleset::new(family);
             run(&mut rules, &words(&format!("-t {table} -N UC")));
             for step in steps {
                 count += 1;
@@ -63,7 +71,7 @@ fn every_command_answers_as_legacy_does() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    assert!(count > 1000, "only {count} commands were compared");
+    assert!(count > 1500, "only {count} commands were compared");
 }
 
 #[test]

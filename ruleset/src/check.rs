@@ -3,6 +3,7 @@
 //! The order of the checks is the kernel's (`translate_table`): loops first, then rule by rule, matches before the target; the first thing
 //! found is the one reported.
 
+use crate::addr::Family;
 use crate::chain::{Chain, ChainName};
 use crate::rule::Rule;
 use crate::table::{Hook, Table, TableKind};
@@ -117,7 +118,7 @@ pub fn check(table: &Table) -> Result<(), CheckError> {
         for (number, rule) in chain.rules.iter().enumerate() {
             // The kernel's walk does not come to what stands after an unconditional verdict.
             let hooks = if number < reached { seen } else { 0 };
-            check_rule(rule, table.kind, hooks).map_err(|problem| match problem {
+            check_rule(rule, table, hooks).map_err(|problem| match problem {
                 Problem::Invalid(reason) => CheckError::Invalid { chain: chain.name.clone(), rule: number + 1, reason },
                 Problem::Range => CheckError::Range { chain: chain.name.clone(), rule: number + 1 },
                 Problem::Domain(reason) => CheckError::Domain { chain: chain.name.clone(), rule: number + 1, reason },
@@ -229,6 +230,8 @@ pub(crate) enum Problem {
 /// Where a rule stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
+    /// Its family.
+    pub(crate) family: Family,
     /// Its `-p`.
     pub(crate) protocol: Option<(u8, bool)>,
     /// Its table.
@@ -254,14 +257,14 @@ impl Place {
     }
 }
 
-fn check_rule(rule: &Rule, table: TableKind, hooks: HookMask) -> Result<(), Problem> {
+fn check_rule(rule: &Rule, table: &Table, hooks: HookMask) -> Result<(), Problem> {
     let protocol = rule.ip.proto;
-    let place = Place { protocol, table, hooks };
+    let place = Place { family: table.family, protocol, table: table.kind, hooks };
     rule.matches.iter().try_for_each(|m| m.check(place))?;
     if let Some(target) = rule.target.kind() {
         return target.check(place, rule);
     }
-    check_target(&rule.target, protocol, table, hooks)
+    check_target(&rule.target, protocol, table.kind, hooks)
 }
 
 /// `EINVAL` unless the condition holds.
@@ -310,7 +313,7 @@ mod tests {
     use crate::rule::IpMatch;
 
     fn table(kind: TableKind, rules: &[(&str, Target)]) -> Table {
-        let mut table = Table::new(kind);
+        let mut table = Table::new(Family::V4, kind);
         let mut editor = Editor::new(&mut table);
         for (chain, target) in rules {
             for name in

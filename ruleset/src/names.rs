@@ -1,6 +1,7 @@
 //! Names of protocols, services, hosts and networks, which the system keeps outside of the ruleset.
 
-use std::net::Ipv4Addr;
+use crate::addr::Family;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What the system's databases (`/etc/protocols`, `/etc/services`, the resolver, `/etc/networks`) say. Numbers never need it.
 ///
@@ -14,15 +15,15 @@ pub trait Names {
     fn service_port(&self, name: &str, protocol: Option<&str>) -> Option<u16>;
     /// `getservbyport`; host byte order.
     fn service_name(&self, port: u16, protocol: Option<&str>) -> Option<String>;
-    /// `getaddrinfo` for IPv4: every address of a host, in the resolver's order; empty when there is none.
-    fn host_addresses(&self, name: &str) -> Vec<Ipv4Addr>;
+    /// `getaddrinfo` for one family: every address of a host, in the resolver's order; empty when there is none.
+    fn host_addresses(&self, name: &str, family: Family) -> Vec<IpAddr>;
     /// `getnameinfo` that insists on a name.
-    fn host_name(&self, addr: Ipv4Addr) -> Option<String>;
+    fn host_name(&self, addr: IpAddr) -> Option<String>;
     /// `getnetbyaddr`; asked when [`Names::host_name`] has no answer. Legacy gets here only where the resolver fails.
     fn network_name(&self, _addr: Ipv4Addr) -> Option<String> {
         None
     }
-    /// `getnetbyname`.
+    /// `getnetbyname`, which knows IPv4 only.
     fn network_address(&self, name: &str) -> Option<Ipv4Addr>;
 }
 
@@ -43,10 +44,10 @@ impl Names for NoNames {
     fn service_name(&self, _port: u16, _protocol: Option<&str>) -> Option<String> {
         None
     }
-    fn host_addresses(&self, _name: &str) -> Vec<Ipv4Addr> {
+    fn host_addresses(&self, _name: &str, _family: Family) -> Vec<IpAddr> {
         Vec::new()
     }
-    fn host_name(&self, _addr: Ipv4Addr) -> Option<String> {
+    fn host_name(&self, _addr: IpAddr) -> Option<String> {
         None
     }
     fn network_address(&self, _name: &str) -> Option<Ipv4Addr> {

@@ -17,9 +17,11 @@ pub struct IpMatch {
     pub iif: Option<IfacePattern>,
     /// `-o`.
     pub oif: Option<IfacePattern>,
-    /// `[!] -p`: the protocol number and whether `!` was given. 0 (all) is `None`.
+    /// `[!] -p`: the protocol number and whether `!` was given. Without `-p`, and in IPv4 with `-p all`, `None`. In IPv6 `-p all` is
+    /// `Some((0, false))`: a rule that has it makes the kernel walk the extension headers, which drops packets whose headers are broken,
+    /// and is another rule for -C and -D, though no text tells it apart (`IP6T_F_PROTO`).
     pub proto: Option<(u8, bool)>,
-    /// `-f` (`Some(false)`) or `! -f` (`Some(true)`): second and further fragments.
+    /// `-f` (`Some(false)`) or `! -f` (`Some(true)`): second and further fragments. IPv4 only.
     pub fragment: Option<bool>,
 }
 

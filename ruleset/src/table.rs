@@ -91,6 +91,8 @@ impl TableKind {
 /// One table: its built-in chains in hook order, the user's by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
+    /// The family whose packets it meets.
+    pub family: Family,
     /// Which one.
     pub kind: TableKind,
     /// The built-in chains, one for each of `kind.hooks()`, in that order.
@@ -102,10 +104,10 @@ pub struct Table {
 impl Table {
     /// The table as the kernel makes it: empty chains with policy ACCEPT.
     #[must_use]
-    pub fn new(kind: TableKind) -> Self {
+    pub fn new(family: Family, kind: TableKind) -> Self {
         let builtin =
             kind.hooks().iter().map(|hook| Chain::new(hook.chain_name().into(), Some(Policy::Accept))).collect();
-        Self { kind, builtin, user: BTreeMap::new() }
+        Self { family, kind, builtin, user: BTreeMap::new() }
     }
 
     /// A chain by name, built-in or user's.
@@ -163,7 +165,7 @@ impl Ruleset {
         let index = match self.tables.iter().position(|table| table.kind == kind) {
             Some(index) => index,
             None => {
-                self.tables.push(Table::new(kind));
+                self.tables.push(Table::new(self.family, kind));
                 self.tables.len() - 1
             }
         };

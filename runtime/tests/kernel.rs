@@ -169,7 +169,7 @@ impl Way {
             let mut expected = before;
             for slot in counted {
                 let counter = expected.get_mut(&slot).unwrap();
-                *counter = counter.plus(Counters { packets: 1, bytes: u64::from(packet.len()) });
+                *counter = counter.plus(Counters { packets: 1, bytes: packet.len() as u64 });
             }
             for (slot, expected) in expected {
                 prop_assert_eq!(counters.get(slot), expected, "{:?}: {}", slot, told);

@@ -103,14 +103,15 @@ fn edit_all(
     voice: &mut Voice<'_>,
     mut edit: impl FnMut(&mut Editor<'_>, Rule) -> Result<(), EditError>,
 ) -> Result<Effect, Failure> {
-    let resolved = spec.resolve(|name| editor.is_chain(name))?;
+    let family = editor.table().family;
+    let resolved = spec.resolve(family, |name| editor.is_chain(name))?;
     if let Some(notice) = resolved.notice {
         let _ = writeln!(voice.stderr, "{notice}");
     }
     let mut result = Ok(());
     for rule in resolved.rules {
         if verbose {
-            crate::text::echo(voice, &rule)?;
+            crate::text::echo(voice, &rule, family)?;
         }
         if let Err(error) = edit(editor, rule) {
             result = Err(error);

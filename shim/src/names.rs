@@ -1,6 +1,6 @@
 //! Names of protocols, services, hosts and networks, from where the C library finds them.
 
-use bpftables_ruleset::Names;
+use bpftables_ruleset::{Family, Names};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -126,20 +126,18 @@ impl Names for SystemNames {
     }
 
     /// Each address once.
-    fn host_addresses(&self, name: &str) -> Vec<Ipv4Addr> {
+    fn host_addresses(&self, name: &str, family: Family) -> Vec<IpAddr> {
         let mut all = Vec::new();
-        for address in (name, 0).to_socket_addrs().into_iter().flatten() {
-            if let IpAddr::V4(address) = address.ip()
-                && !all.contains(&address)
-            {
+        for address in (name, 0).to_socket_addrs().into_iter().flatten().map(|address| address.ip()) {
+            if Family::of(address) == family && !all.contains(&address) {
                 all.push(address);
             }
         }
         all
     }
 
-    fn host_name(&self, addr: Ipv4Addr) -> Option<String> {
-        let name = dns_lookup::lookup_addr(&IpAddr::V4(addr)).ok()?;
+    fn host_name(&self, addr: IpAddr) -> Option<String> {
+        let name = dns_lookup::lookup_addr(&addr).ok()?;
         (name != addr.to_string()).then_some(name)
     }
 

@@ -4,7 +4,7 @@ use crate::execute::Voice;
 use crate::failure::Failure;
 use bpftables_parser::Command;
 use bpftables_ruleset::text::{list as listing, save as saving};
-use bpftables_ruleset::{CounterView, EditError, Rule, Table};
+use bpftables_ruleset::{CounterView, EditError, Family, Rule, Table};
 use std::fmt;
 use std::io::{self, Write};
 
@@ -67,9 +67,9 @@ pub fn list_rules(
 }
 
 /// The line that `-v` prints of a rule.
-pub fn echo(voice: &mut Voice<'_>, rule: &Rule) -> Result<(), Failure> {
+pub fn echo(voice: &mut Voice<'_>, rule: &Rule, family: Family) -> Result<(), Failure> {
     let names = voice.names;
-    stream(voice.stdout, |out| listing::echo(rule, names, out))
+    stream(voice.stdout, |out| listing::echo(rule, family, names, out))
 }
 
 /// A table from `*NAME` to `COMMIT`.

@@ -11,7 +11,7 @@ use bpftables_abi::ops::{
 use bpftables_ruleset::Slot;
 use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
 use bpftables_ruleset::matches::{Recent, RecentOp};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What a check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,9 @@ impl From<bool> for Answer {
     }
 }
 
-fn as_in_packet(addr: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(addr.octets())
+/// An address as it lies in the packet. The image is IPv4's, so no other address has a place in it.
+pub(super) fn as_in_packet(addr: IpAddr) -> u32 {
+    crate::nat::net_order(addr).unwrap_or(0)
 }
 
 /// Whether the rule matches.
@@ -52,7 +53,7 @@ fn base(image: &Image, r: &Record, packet: &Packet) -> bool {
         && holds(f::DADDR, f::INV_DADDR, as_in_packet(packet.daddr()) & r.dmask == r.daddr)
         && (!on(f::IIF) || class(r.iif_lo, r.iif_hi, &packet.iif) != on(f::INV_IIF))
         && (!on(f::OIF) || class(r.oif_lo, r.oif_hi, &packet.oif) != on(f::INV_OIF))
-        && holds(f::PROTO, f::INV_PROTO, packet.proto() == r.proto)
+        && holds(f::PROTO, f::INV_PROTO, packet.proto() == Some(r.proto))
         && (!on(f::FRAG) || fragment)
         && (!on(f::NOT_FRAG) || !fragment)
 }
@@ -226,7 +227,10 @@ fn addrtype(o: &Op, packet: &Packet, env: &mut dyn Environment) -> Answer {
         (_, true) => packet.oif.as_deref(),
         _ => None,
     };
-    let is = |types: u32, addr| types >> env.addr_type(addr, device) & 1 != 0;
+    let is = |types: u32, addr| {
+        let addr = Ipv4Addr::from(as_in_packet(addr).to_ne_bytes());
+        types >> env.addr_type(addr, device) & 1 != 0
+    };
     let src = o.a == 0 || is(o.a.into(), packet.saddr()) != on(ADDRTYPE_INVERT_SRC);
     (src && (o.b == 0 || is(o.b, packet.daddr()) != on(ADDRTYPE_INVERT_DST))).into()
 }

@@ -82,5 +82,5 @@ fn reject(code: u32) -> Result<RejectWith, Fault> {
         RejectWith::AdminProhibited,
         RejectWith::TcpReset,
     ];
-    all.into_iter().find(|with| crate::nat::reject_code(*with) == code).ok_or(Fault::UnknownCode("reject", code))
+    all.into_iter().find(|with| crate::nat::reject_code(*with) == Some(code)).ok_or(Fault::UnknownCode("reject", code))
 }

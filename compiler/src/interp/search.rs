@@ -1,5 +1,6 @@
 //! Packet → class → candidates.
 
+use super::check::as_in_packet;
 use super::run::Fault;
 use crate::cuckoo;
 use crate::image::{Image, Line};
@@ -30,7 +31,7 @@ fn word(image: &Image, table: u32, index: u32) -> Result<u32, Fault> {
 
 /// Ports, if the packet has them.
 pub(super) fn ports(packet: &Packet) -> Option<(u16, u16)> {
-    let known = matches!(packet.proto(), 6 | 17 | 33 | 132 | 136) && packet.fragment_offset() == 0;
+    let known = matches!(packet.proto(), Some(6 | 17 | 33 | 132 | 136)) && packet.fragment_offset() == 0;
     let at = packet.payload().get(..4).filter(|_| known)?;
     Some((u16::from_be_bytes([at[0], at[1]]), u16::from_be_bytes([at[2], at[3]])))
 }
@@ -38,9 +39,9 @@ pub(super) fn ports(packet: &Packet) -> Option<(u16, u16)> {
 /// Whether some match may hotdrop the packet: see [`chain_kind`].
 fn odd(packet: &Packet) -> bool {
     let need = match packet.proto() {
-        6 => 20,
-        17 | 136 | 1 => 8,
-        132 | 33 => 4,
+        Some(6) => 20,
+        Some(17 | 136 | 1) => 8,
+        Some(132 | 33) => 4,
         _ => 0,
     };
     match packet.fragment_offset() {
@@ -70,12 +71,12 @@ pub(super) fn iface_class(image: &Image, name: Option<&str>) -> u16 {
 /// The packet's value in a field.
 fn value(image: &Image, what: u8, packet: &Packet) -> Option<u32> {
     let header = |proto: u8, len: usize| {
-        (packet.proto() == proto && packet.fragment_offset() == 0).then(|| packet.payload().get(..len)).flatten()
+        (packet.proto() == Some(proto) && packet.fragment_offset() == 0).then(|| packet.payload().get(..len)).flatten()
     };
     match what {
-        field::SADDR => Some(packet.saddr().to_bits()),
-        field::DADDR => Some(packet.daddr().to_bits()),
-        field::PROTO => Some(packet.proto().into()),
+        field::SADDR => Some(u32::from_be(as_in_packet(packet.saddr()))),
+        field::DADDR => Some(u32::from_be(as_in_packet(packet.daddr()))),
+        field::PROTO => packet.proto().map(u32::from),
         field::SPORT => ports(packet).map(|p| p.0.into()),
         field::DPORT => ports(packet).map(|p| p.1.into()),
         field::IIF => Some(iface_class(image, packet.iif.as_deref()).into()),
@@ -166,7 +167,7 @@ pub fn candidates(image: &Image, chain: &Chain, packet: &Packet, pick: Pick) -> 
     if chain.kind == chain_kind::HASH {
         let mut found = rules(image, chain.residual)?.unwrap_or_else(every);
         if let Some((_, dport)) = ports(packet) {
-            let key = dispatch_key(packet.daddr().to_bits(), packet.proto(), dport);
+            let key = dispatch_key(u32::from_be(as_in_packet(packet.daddr())), packet.proto().unwrap_or(0), dport);
             let at = cuckoo::lookup(&image.lines, chain.hash_table, chain.hash_mask, chain.hash_seed, key);
             if at != 0 {
                 found.extend(rules(image, at)?.unwrap_or_else(every));

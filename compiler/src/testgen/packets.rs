@@ -104,7 +104,12 @@ fn header() -> impl Strategy<Value = Header> {
 }
 
 fn tuple() -> impl Strategy<Value = CtTuple> {
-    (addr(), addr(), port(), port()).prop_map(|(src, dst, sport, dport)| CtTuple { src, dst, sport, dport })
+    (addr(), addr(), port(), port()).prop_map(|(src, dst, sport, dport)| CtTuple {
+        src: src.into(),
+        dst: dst.into(),
+        sport,
+        dport,
+    })
 }
 
 fn ct() -> impl Strategy<Value = Ct> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Addresses of packets; rules name them and networks around them.
 pub const ADDRS: [Ipv4Addr; 10] = [
@@ -24,8 +24,9 @@ pub const DEVICES: [&str; 6] = ["eth0", "eth1", "eth10", "lo", "wlan0", "e"];
 
 /// RTN_* types of some of [`ADDRS`] and their devices, for the environment.
 #[must_use]
-pub fn addr_types() -> BTreeMap<Ipv4Addr, (u8, Box<str>)> {
-    BTreeMap::from([(ADDRS[0], (2, "eth0".into())), (ADDRS[8], (2, "lo".into())), (ADDRS[6], (3, "eth1".into()))])
+pub fn addr_types() -> BTreeMap<IpAddr, (u8, Box<str>)> {
+    let known = [(ADDRS[0], 2, "eth0"), (ADDRS[8], 2, "lo"), (ADDRS[6], 3, "eth1")];
+    known.into_iter().map(|(addr, kind, device)| (addr.into(), (kind, device.into()))).collect()
 }
 
 pub(super) fn addr() -> impl Strategy<Value = Ipv4Addr> {

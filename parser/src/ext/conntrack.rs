@@ -81,8 +81,8 @@ fn option_name(id: u8) -> &'static str {
 }
 
 fn address(id: u8, arg: &str, invert: bool, cx: &Cx<'_, '_>) -> Result<Option<AddrMatch>, ParseError> {
-    let (addr, mask) = value::host_mask(arg, "conntrack", option_name(id), cx.names)?;
-    Ok(Some(AddrMatch { addr: addr.into(), mask: mask.into(), invert }))
+    let (addr, mask) = value::host_mask(arg, "conntrack", option_name(id), cx.family, cx.names)?;
+    Ok(Some(AddrMatch { addr, mask, invert }))
 }
 
 fn ports(id: u8, arg: &str, invert: bool, cx: &Cx<'_, '_>) -> Result<Option<(PortRange, bool)>, ParseError> {

@@ -24,7 +24,7 @@ pub(crate) mod udp;
 use crate::error::ParseError;
 use crate::getopt::Getopt;
 use bpftables_ruleset::names::Names;
-use bpftables_ruleset::{Match, Target};
+use bpftables_ruleset::{Family, Match, Target};
 
 /// One option of an extension.
 #[derive(Debug)]
@@ -92,6 +92,8 @@ pub(crate) struct Spec {
 
 /// What an option may look at besides its argument.
 pub(crate) struct Cx<'c, 'a> {
+    /// The program's family.
+    pub family: Family,
     /// The system's names.
     pub names: &'c dyn Names,
     /// The protocol given so far (0: none) and whether after `!`.

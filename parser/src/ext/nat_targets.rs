@@ -3,9 +3,10 @@
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
 use crate::value;
-use bpftables_ruleset::Target;
+use bpftables_ruleset::addr::masked;
 use bpftables_ruleset::targets::{Masquerade, NatRange, Netmap, Redirect};
-use std::net::{IpAddr, Ipv4Addr};
+use bpftables_ruleset::{Family, Target};
+use std::net::IpAddr;
 
 const TO_DESTINATION: u8 = 0;
 const TO_SOURCE: u8 = 1;
@@ -100,20 +101,15 @@ impl NatBuilder {
         Ok(())
     }
 
-    /// `[ADDR[-ADDR]][:PORTS]`.
+    /// `[ADDR[-ADDR]][:PORTS]`, in IPv6 `[ADDR[-ADDR]]:PORTS` with those brackets.
     fn to(&mut self, text: &str, cx: &Cx<'_, '_>) -> Result<(), ParseError> {
-        if text.contains('[') {
-            return Err(ParseError::parameter("Invalid address format"));
-        }
-        let (addrs, ports) = value::addresses_and_ports(text);
-        if let Some(ports) = ports {
+        let parts = value::addresses_and_ports(text, cx.family)?;
+        if let Some(ports) = parts.ports {
             self.ports(ports, cx)?;
-            // Legacy also takes any two characters before the colon for none.
-            if matches!(addrs.len(), 0 | 2) {
-                return Ok(());
-            }
         }
-        self.range.addrs = Some(value::address_range(addrs)?);
+        if let Some(addrs) = parts.addresses {
+            self.range.addrs = Some(value::address_range(addrs, cx.family)?);
+        }
         Ok(())
     }
 }
@@ -167,13 +163,13 @@ static NETMAP: Spec =
 /// Reads NETMAP.
 #[derive(Debug)]
 pub(crate) struct NetmapBuilder {
-    addr: Ipv4Addr,
-    mask: Ipv4Addr,
+    addr: IpAddr,
+    mask: IpAddr,
 }
 
-impl Default for NetmapBuilder {
-    fn default() -> Self {
-        Self { addr: Ipv4Addr::UNSPECIFIED, mask: Ipv4Addr::UNSPECIFIED }
+impl NetmapBuilder {
+    pub(crate) const fn new(family: Family) -> Self {
+        Self { addr: family.unspecified(), mask: family.unspecified() }
     }
 }
 
@@ -185,12 +181,12 @@ impl Extension for NetmapBuilder {
     }
 
     fn option(&mut self, _: u8, arg: &str, _: bool, _: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError> {
-        let (addr, mask) = value::host_mask(arg, "NETMAP", "to", cx.names)?;
-        (self.addr, self.mask) = (addr & mask, mask);
+        let (addr, mask) = value::host_mask(arg, "NETMAP", "to", cx.family, cx.names)?;
+        (self.addr, self.mask) = (masked(addr, mask), mask);
         Ok(())
     }
 
     fn finish(&self) -> Result<Target, ParseError> {
-        Ok(Target::Netmap(Netmap { addr: IpAddr::V4(self.addr), mask: IpAddr::V4(self.mask) }))
+        Ok(Target::Netmap(Netmap { addr: self.addr, mask: self.mask }))
     }
 }

@@ -3,9 +3,8 @@
 use super::{Cx, Extension, Opt, Spec, ranged_u32};
 use crate::error::ParseError;
 use crate::value;
-use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::{Recent, RecentOp};
-use std::net::{IpAddr, Ipv4Addr};
+use bpftables_ruleset::{Family, Match};
 
 const SET: u8 = 0;
 const RCHECK: u8 = 1;
@@ -50,15 +49,15 @@ pub(crate) struct RecentBuilder {
     info: Recent,
 }
 
-impl Default for RecentBuilder {
-    fn default() -> Self {
+impl RecentBuilder {
+    pub(crate) fn new(family: Family) -> Self {
         Self {
             info: Recent {
                 op: RecentOp::Set,
                 invert: false,
                 name: "DEFAULT".into(),
                 dest: false,
-                mask: IpAddr::V4(Ipv4Addr::BROADCAST),
+                mask: family.mask(family.width()),
                 seconds: 0,
                 reap: false,
                 hitcount: 0,
@@ -94,7 +93,7 @@ impl Extension for RecentBuilder {
             NAME => info.name = arg[..arg.floor_char_boundary(MAX_NAME)].into(),
             RSOURCE => info.dest = false,
             RDEST => info.dest = true,
-            _ => info.mask = IpAddr::V4(value::host(arg, cx.names)?),
+            _ => info.mask = value::host(arg, cx.family, cx.names)?,
         }
         Ok(())
     }

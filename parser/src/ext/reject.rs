@@ -3,14 +3,17 @@
 use super::{Cx, Extension, Opt, Spec};
 use crate::error::ParseError;
 use crate::value::abbreviates;
-use bpftables_ruleset::Target;
 use bpftables_ruleset::targets::RejectWith;
+use bpftables_ruleset::{Family, Target};
 
-static SPEC: Spec =
-    Spec { name: "REJECT", options: &[Opt::value("reject-with", 0)], checked: true, help: crate::help::REJECT };
+static OPTIONS: &[Opt] = &[Opt::value("reject-with", 0)];
+static SPEC: Spec = Spec { name: "REJECT", options: OPTIONS, checked: true, help: crate::help::REJECT };
+static SPEC_6: Spec = Spec { name: "REJECT", options: OPTIONS, checked: true, help: crate::help::REJECT6 };
 
-/// Names and short names in the order in which abbreviations are tried.
-const TYPES: &[(RejectWith, &str)] = &[
+/// The answers, and their short names, in the order in which abbreviations are tried.
+type Types = &'static [(RejectWith, &'static str)];
+
+const TYPES: Types = &[
     (RejectWith::NetUnreachable, "net-unreach"),
     (RejectWith::HostUnreachable, "host-unreach"),
     (RejectWith::ProtoUnreachable, "proto-unreach"),
@@ -21,15 +24,31 @@ const TYPES: &[(RejectWith, &str)] = &[
     (RejectWith::AdminProhibited, "admin-prohib"),
 ];
 
+const TYPES_6: Types = &[
+    (RejectWith::Icmp6NoRoute, "no-route"),
+    (RejectWith::Icmp6AdmProhibited, "adm-prohibited"),
+    (RejectWith::Icmp6AddrUnreachable, "addr-unreach"),
+    (RejectWith::Icmp6PortUnreachable, "port-unreach"),
+    (RejectWith::TcpReset, "tcp-reset"),
+    (RejectWith::Icmp6PolicyFail, "policy-fail"),
+    (RejectWith::Icmp6RejectRoute, "reject-route"),
+];
+
 /// Reads `-j REJECT`.
 #[derive(Debug)]
 pub(crate) struct RejectBuilder {
+    spec: &'static Spec,
+    types: Types,
     with: RejectWith,
 }
 
-impl Default for RejectBuilder {
-    fn default() -> Self {
-        Self { with: RejectWith::PortUnreachable }
+impl RejectBuilder {
+    pub(crate) const fn v4() -> Self {
+        Self { spec: &SPEC, types: TYPES, with: RejectWith::PortUnreachable }
+    }
+
+    pub(crate) const fn v6() -> Self {
+        Self { spec: &SPEC_6, types: TYPES_6, with: RejectWith::Icmp6PortUnreachable }
     }
 }
 
@@ -37,16 +56,16 @@ impl Extension for RejectBuilder {
     type Out = Target;
 
     fn spec(&self) -> &'static Spec {
-        &SPEC
+        self.spec
     }
 
     fn option(&mut self, _: u8, arg: &str, _: bool, _: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError> {
-        let found = TYPES.iter().find(|(with, short)| abbreviates(arg, with.name()) || abbreviates(arg, short));
+        let found = self.types.iter().find(|(with, short)| abbreviates(arg, with.name()) || abbreviates(arg, short));
         if let Some((with, _)) = found {
             self.with = *with;
             return Ok(());
         }
-        if abbreviates(arg, "echo-reply") || abbreviates(arg, "echoreply") {
+        if cx.family == Family::V4 && (abbreviates(arg, "echo-reply") || abbreviates(arg, "echoreply")) {
             cx.notices.push("--reject-with echo-reply no longer supported".to_owned());
         }
         Err(ParseError::Parameter(format!("unknown reject type \"{arg}\"")))

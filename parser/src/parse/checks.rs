@@ -3,6 +3,7 @@
 use crate::error::ParseError;
 use crate::registry::{self, FoundTarget, MAX_NAME};
 use crate::value;
+use bpftables_ruleset::Family;
 
 /// A number of `-I`, `-R`, `-L`, `-S`, `-Z`.
 pub(super) fn rule_number(text: &str) -> Result<u32, ParseError> {
@@ -59,7 +60,7 @@ pub(super) fn check_target_name(name: &str) -> Result<(), ParseError> {
 }
 
 /// The name of a chain to be made.
-pub(super) fn check_chain_name(name: &str) -> Result<(), ParseError> {
+pub(super) fn check_chain_name(name: &str, family: Family) -> Result<(), ParseError> {
     if name.len() > MAX_NAME {
         return Err(ParseError::Parameter(format!(
             "chain name `{name}' too long (must be under {} chars)",
@@ -69,7 +70,7 @@ pub(super) fn check_chain_name(name: &str) -> Result<(), ParseError> {
     if let Some(first) = name.chars().next().filter(|first| matches!(first, '-' | '!')) {
         return Err(ParseError::Parameter(format!("chain name not allowed to start with `{first}'")));
     }
-    if !matches!(registry::find_target(name), FoundTarget::Unknown) {
+    if !matches!(registry::find_target(name, family), FoundTarget::Unknown) {
         return Err(ParseError::parameter("chain name may not clash with target name"));
     }
     if name.contains(is_space) {

@@ -17,8 +17,9 @@ impl Parser<'_> {
         if self.invert {
             return Err(ParseError::parameter("unexpected ! flag before --match"));
         }
-        let builder = registry::find_match(name, self.invocation.family)?
-            .ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
+        let family = self.invocation.family;
+        let builder = registry::find_match(name, family)?
+            .ok_or_else(|| registry::no_extension(ExtensionKind::Match, name, family))?;
         self.push_match(builder);
         Ok(())
     }
@@ -38,14 +39,15 @@ impl Parser<'_> {
 
     pub(super) fn jump_option(&mut self, name: String) -> Result<(), ParseError> {
         check_target_name(&name)?;
-        match registry::find_target(&name) {
+        let family = self.invocation.family;
+        match registry::find_target(&name, family) {
             FoundTarget::Verdict(verdict) => self.verdict = Some(verdict),
             FoundTarget::Extension(builder) => {
                 let options = builder.spec().options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
                 self.options.add_group(EXTENSION_TARGET, options);
                 self.target = Some(Instance::new(builder));
             }
-            FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, &name)),
+            FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, &name, family)),
             FoundTarget::Reserved | FoundTarget::Unknown => {}
         }
         self.jump = Some(name);
@@ -54,8 +56,13 @@ impl Parser<'_> {
 
     /// An option of a target or match: the target's, or the last match of that name.
     pub(super) fn extension(&mut self, group: usize, index: usize, arg: Option<&str>) -> Result<(), ParseError> {
-        let mut cx =
-            Cx { names: self.names, protocol: self.proto, getopt: &mut self.getopt, notices: &mut self.notices };
+        let mut cx = Cx {
+            family: self.invocation.family,
+            names: self.names,
+            protocol: self.proto,
+            getopt: &mut self.getopt,
+            notices: &mut self.notices,
+        };
         if group == EXTENSION_TARGET {
             if let Some(target) = &mut self.target {
                 return target.option(index, arg, self.invert, &mut cx);

@@ -40,9 +40,11 @@ impl Parser<'_> {
     }
 
     fn addresses(&self) -> Result<(Vec<Address>, Vec<Address>), ParseError> {
+        let family = self.invocation.family;
+        let any = family.unspecified();
         let list = |option: &Option<(String, bool)>| match option {
-            Some((text, invert)) => Ok((value::address_list(text, self.names)?, *invert)),
-            None => Ok((vec![(std::net::Ipv4Addr::UNSPECIFIED, std::net::Ipv4Addr::UNSPECIFIED)], false)),
+            Some((text, invert)) => Ok((value::address_list(text, family, self.names)?, *invert)),
+            None => Ok((vec![(any, any)], false)),
         };
         let (sources, source_inverted) = list(&self.source)?;
         let (destinations, destination_inverted) = list(&self.destination)?;

@@ -4,8 +4,9 @@ use super::list::{item, items};
 use super::number::{blanks, narrow, number, unsigned};
 use super::{Read, complete, meaning};
 use crate::error::ParseError;
-use bpftables_ruleset::AddrMatch;
+use bpftables_ruleset::addr::masked;
 use bpftables_ruleset::names::Names;
+use bpftables_ruleset::{AddrMatch, Family};
 use nom::Parser;
 use nom::bytes::complete::take_till;
 use nom::character::complete::{char, satisfy};
@@ -31,24 +32,33 @@ fn dotted(text: &str, least: usize) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(address))
 }
 
-/// A mask by its number of bits.
-fn cidr(text: &str) -> Option<Ipv4Addr> {
-    let bits = u32::try_from(number(text, 0, 32)?).ok()?;
-    Some(Ipv4Addr::from(u32::MAX.checked_shl(32 - bits).unwrap_or(0)))
+/// An address in numbers, as `-s` and `-d` take it.
+fn numeric(text: &str, least: usize, family: Family) -> Option<IpAddr> {
+    match family {
+        Family::V4 => dotted(text, least).map(IpAddr::V4),
+        Family::V6 => text.parse().ok().map(IpAddr::V6),
+    }
 }
 
-fn mask(text: Option<&str>) -> Result<Ipv4Addr, ParseError> {
-    let Some(text) = text else { return Ok(Ipv4Addr::BROADCAST) };
-    dotted(text, 4)
-        .or_else(|| cidr(text))
+/// A mask by its number of bits.
+fn cidr(text: &str, family: Family) -> Option<IpAddr> {
+    let bits = number(text, 0, family.width().into())?;
+    u8::try_from(bits).ok().map(|bits| family.mask(bits))
+}
+
+fn mask(text: Option<&str>, family: Family) -> Result<IpAddr, ParseError> {
+    let Some(text) = text else { return Ok(family.mask(family.width())) };
+    numeric(text, 4, family)
+        .or_else(|| cidr(text, family))
         .ok_or_else(|| ParseError::Parameter(format!("invalid mask `{text}' specified")))
 }
 
-fn host_or_network(text: &str, names: &dyn Names) -> Result<Vec<Ipv4Addr>, ParseError> {
-    if let Some(addr) = dotted(text, 1).or_else(|| names.network_address(text)) {
+fn host_or_network(text: &str, family: Family, names: &dyn Names) -> Result<Vec<IpAddr>, ParseError> {
+    let network = || if family == Family::V4 { names.network_address(text) } else { None };
+    if let Some(addr) = numeric(text, 1, family).or_else(|| network().map(IpAddr::V4)) {
         return Ok(vec![addr]);
     }
-    let addrs = names.host_addresses(text);
+    let addrs = names.host_addresses(text, family);
     if addrs.is_empty() {
         return Err(ParseError::Parameter(format!("host/network `{text}' not found")));
     }
@@ -56,10 +66,10 @@ fn host_or_network(text: &str, names: &dyn Names) -> Result<Vec<Ipv4Addr>, Parse
 }
 
 /// An address and its mask.
-type Masked = (Ipv4Addr, Ipv4Addr);
+type Masked = (IpAddr, IpAddr);
 
 /// One item of a list of addresses; by name it may be several. What stands before the last slash is the host.
-fn addresses(text: &str, names: &dyn Names) -> Result<Vec<Masked>, ParseError> {
+fn addresses(text: &str, family: Family, names: &dyn Names) -> Result<Vec<Masked>, ParseError> {
     if text.len() > 255 {
         return Err(ParseError::parameter("Hostname too long"));
     }
@@ -67,29 +77,42 @@ fn addresses(text: &str, names: &dyn Names) -> Result<Vec<Masked>, ParseError> {
         Some((host, mask)) => (host, Some(mask)),
         None => (text, None),
     };
-    let mask = mask(mask_text)?;
-    let host = if mask.is_unspecified() { "0.0.0.0" } else { host };
-    Ok(host_or_network(host, names)?.into_iter().map(|addr| (addr & mask, mask)).collect())
+    let mask = mask(mask_text, family)?;
+    if mask.is_unspecified() {
+        return Ok(vec![(mask, mask)]);
+    }
+    Ok(host_or_network(host, family, names)?.into_iter().map(|addr| (masked(addr, mask), mask)).collect())
 }
 
 /// `ADDR[/MASK][,...]` of `-s` and `-d`, hosts and networks by name too. Addresses come masked.
-pub(crate) fn address_list(text: &str, names: &dyn Names) -> Result<Vec<Masked>, ParseError> {
-    let one = preceded(blanks, meaning(item, |item| addresses(item, names)));
+pub(crate) fn address_list(text: &str, family: Family, names: &dyn Names) -> Result<Vec<Masked>, ParseError> {
+    let one = preceded(blanks, meaning(item, |item| addresses(item, family, names)));
     let lists = complete(items(one), text, || ParseError::Parameter(format!("host/network `{text}' not found")))?;
     Ok(lists.concat())
 }
 
 /// A host without a mask as `getaddrinfo` takes it.
-pub(crate) fn host(text: &str, names: &dyn Names) -> Result<Ipv4Addr, ParseError> {
-    if let Some(addr) = inet_aton(text) {
+pub(crate) fn host(text: &str, family: Family, names: &dyn Names) -> Result<IpAddr, ParseError> {
+    if let Some(addr) = resolver_numeric(text, family) {
         return Ok(addr);
     }
-    let addrs = names.host_addresses(text);
+    if Family::ALL.iter().any(|other| resolver_numeric(text, *other).is_some()) {
+        return Err(ParseError::parameter("getaddrinfo: Address family for hostname not supported\n"));
+    }
+    let addrs = names.host_addresses(text, family);
     let first = *addrs.first().ok_or_else(|| ParseError::parameter("getaddrinfo: Name or service not known\n"))?;
     if addrs.iter().any(|addr| *addr != first) {
         return Err(ParseError::Parameter(format!("{text} resolves to more than one address\n")));
     }
     Ok(first)
+}
+
+/// An address in numbers, as `getaddrinfo` takes it.
+fn resolver_numeric(text: &str, family: Family) -> Option<IpAddr> {
+    match family {
+        Family::V4 => inet_aton(text).map(IpAddr::V4),
+        Family::V6 => text.parse().ok().map(IpAddr::V6),
+    }
 }
 
 /// The classic `inet_aton`: one to four parts, the last one filling what is left.
@@ -111,29 +134,41 @@ fn before_and_behind_slash(text: &str) -> Read<&str, (&str, Option<&str>)> {
 }
 
 /// `HOST[/MASK]` of extensions; the address is not masked.
-pub(crate) fn host_mask(text: &str, extension: &str, option: &str, names: &dyn Names) -> Result<Masked, ParseError> {
+pub(crate) fn host_mask(
+    text: &str,
+    extension: &str,
+    option: &str,
+    family: Family,
+    names: &dyn Names,
+) -> Result<Masked, ParseError> {
+    let width = family.width();
     let bad = || {
         ParseError::Parameter(format!(
-            "{extension}: bad value for option \"--{option}\", neither a valid network mask nor valid CIDR (0-32).\n"
+            "{extension}: bad value for option \"--{option}\", neither a valid network mask nor valid CIDR (0-{width}).\n"
         ))
     };
     let parts = meaning(before_and_behind_slash, |(host_text, mask_text)| {
-        let addr = host(host_text, names)?;
-        let mask = mask_text.map_or(Some(Ipv4Addr::BROADCAST), |text| cidr(text).or_else(|| inet_aton(text)));
-        Ok((addr, mask.ok_or_else(bad)?))
+        let addr = host(host_text, family, names)?;
+        let mask = match mask_text {
+            Some(text) => cidr(text, family).or_else(|| resolver_numeric(text, family)).ok_or_else(bad)?,
+            None => family.mask(width),
+        };
+        Ok((addr, mask))
     });
     complete(parts, text, bad)
 }
 
-/// An address range bound: strictly dotted decimal (`inet_pton`).
-pub(super) fn strict_address(text: &str) -> Result<IpAddr, ParseError> {
-    text.parse::<Ipv4Addr>().map(IpAddr::V4).map_err(|_| ParseError::Parameter(format!("Bad IP address \"{text}\"")))
+/// An address range bound, as strictly as `inet_pton` takes it.
+pub(super) fn strict_address(text: &str, family: Family) -> Result<IpAddr, ParseError> {
+    let addr: Option<IpAddr> = text.parse().ok();
+    addr.filter(|addr| Family::of(*addr) == family)
+        .ok_or_else(|| ParseError::Parameter(format!("Bad IP address \"{text}\"")))
 }
 
 /// The address match of `-s` and `-d`; nothing when every address matches.
 pub(crate) fn address_match((addr, mask): Masked, invert: bool) -> Option<AddrMatch> {
     let everything = mask.is_unspecified() && addr.is_unspecified() && !invert;
-    (!everything).then_some(AddrMatch { addr: addr.into(), mask: mask.into(), invert })
+    (!everything).then_some(AddrMatch { addr, mask, invert })
 }
 
 #[cfg(test)]

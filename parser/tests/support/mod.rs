@@ -7,7 +7,7 @@ use bpftables_parser::{Command, Invocation, Names, ParseError, RuleSpec, Verb, p
 use bpftables_ruleset::text::{list, save};
 use bpftables_ruleset::{EditError, Editor, Family, NoCounters, Ruleset, TableKind, check};
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// The names that legacy knew when the fixtures were made.
@@ -30,7 +30,20 @@ const SERVICES: &[(&str, u16, &str)] = &[
     ("https", 443, "udp"),
 ];
 
-const PROTOCOLS: &[(&str, u8)] = &[("ip", 0), ("icmp", 1), ("tcp", 6), ("udp", 17), ("gre", 47)];
+const HOSTS: &[(&str, IpAddr)] =
+    &[("localhost", IpAddr::V4(Ipv4Addr::LOCALHOST)), ("localhost", IpAddr::V6(Ipv6Addr::LOCALHOST))];
+
+const PROTOCOLS: &[(&str, u8)] = &[
+    ("ip", 0),
+    ("icmp", 1),
+    ("tcp", 6),
+    ("udp", 17),
+    ("ipv6-route", 43),
+    ("ipv6-frag", 44),
+    ("gre", 47),
+    ("ipv6-nonxt", 59),
+    ("ipv6-opts", 60),
+];
 
 impl Names for TestNames {
     fn protocol_number(&self, name: &str) -> Option<u8> {
@@ -47,11 +60,11 @@ impl Names for TestNames {
         let found = SERVICES.iter().find(|entry| entry.1 == port && protocol.is_none_or(|p| p == entry.2));
         found.map(|entry| entry.0.to_owned())
     }
-    fn host_addresses(&self, name: &str) -> Vec<Ipv4Addr> {
-        if name == "localhost" { vec![Ipv4Addr::LOCALHOST] } else { Vec::new() }
+    fn host_addresses(&self, name: &str, family: Family) -> Vec<IpAddr> {
+        HOSTS.iter().filter(|entry| entry.0 == name && Family::of(entry.1) == family).map(|entry| entry.1).collect()
     }
-    fn host_name(&self, addr: Ipv4Addr) -> Option<String> {
-        (addr == Ipv4Addr::LOCALHOST).then(|| "localhost".to_owned())
+    fn host_name(&self, addr: IpAddr) -> Option<String> {
+        HOSTS.iter().find(|entry| entry.1 == addr).map(|entry| entry.0.to_owned())
     }
     fn network_address(&self, name: &str) -> Option<Ipv4Addr> {
         (name == "loopback").then_some(Ipv4Addr::new(127, 0, 0, 0))
@@ -88,8 +101,16 @@ pub fn message(error: &ParseError, program: &str, line: Option<u32>) -> String {
     text
 }
 
-fn kernel(text: &str, invalid: bool) -> String {
-    format!("iptables: {text}.{}\n", if invalid { " Run `dmesg' for more information." } else { "" })
+/// The program's name for a family.
+fn program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
+}
+
+fn kernel(program: &str, text: &str, invalid: bool) -> String {
+    format!("{program}: {text}.{}\n", if invalid { " Run `dmesg' for more information." } else { "" })
 }
 
 enum Refused {
@@ -106,7 +127,7 @@ impl From<EditError> for Refused {
 /// Does what a command says, but for listing.
 fn apply(editor: &mut Editor<'_>, verb: &Verb, echo: bool, answer: &mut Answer) -> Result<(), Refused> {
     let rule = |spec: &RuleSpec, editor: &Editor<'_>, answer: &mut Answer| {
-        let resolved = spec.resolve(|name| editor.is_chain(name)).map_err(Refused::Parse)?;
+        let resolved = spec.resolve(editor.table().family, |name| editor.is_chain(name)).map_err(Refused::Parse)?;
         if let Some(notice) = &resolved.notice {
             writeln!(answer.err, "{notice}").unwrap();
         }
@@ -125,7 +146,7 @@ fn apply(editor: &mut Editor<'_>, verb: &Verb, echo: bool, answer: &mut Answer) 
             }
             for rule in rules {
                 if echo {
-                    list::echo(&rule, &TestNames, &mut answer.out).unwrap();
+                    list::echo(&rule, editor.table().family, &TestNames, &mut answer.out).unwrap();
                 }
                 let done = match verb {
                     Verb::Append { .. } => editor.append(chain, rule),
@@ -159,7 +180,8 @@ fn apply(editor: &mut Editor<'_>, verb: &Verb, echo: bool, answer: &mut Answer) 
 
 /// Runs a command line.
 pub fn run(rules: &mut Ruleset, args: &[String]) -> Answer {
-    let invocation = Invocation { family: Family::V4, restore: false, program: "iptables" };
+    let program = program(rules.family);
+    let invocation = Invocation { family: rules.family, restore: false, program };
     let (notices, command) = parse_command_noticing(args, invocation, &TestNames);
     let mut answer = Answer::default();
     let lines = notices.iter().chain(command.iter().flat_map(|command| &command.notices));
@@ -170,18 +192,19 @@ pub fn run(rules: &mut Ruleset, args: &[String]) -> Answer {
         Ok(command) => execute(rules, &command, &mut answer),
         Err(error) => {
             answer.code = error.exit_code();
-            answer.err += &message(&error, "iptables", None);
+            answer.err += &message(&error, program, None);
         }
     }
     answer
 }
 
 fn execute(rules: &mut Ruleset, command: &Command, answer: &mut Answer) {
+    let program = program(rules.family);
     let Some(kind) = TableKind::from_name(&command.table) else {
         answer.code = 3;
         answer.err += &format!(
-            "iptables v1.8.11 (bpf): can't initialize iptables table `{}': Table does not exist (do you need to \
-             insmod?)\nPerhaps iptables or your kernel needs to be upgraded.\n",
+            "{program} v1.8.11 (bpf): can't initialize {program} table `{}': Table does not exist (do you need to \
+             insmod?)\nPerhaps {program} or your kernel needs to be upgraded.\n",
             command.table
         );
         return;
@@ -213,17 +236,17 @@ fn execute(rules: &mut Ruleset, command: &Command, answer: &mut Answer) {
     match refused {
         Some(Refused::Parse(error)) => {
             answer.code = error.exit_code();
-            answer.err += &message(&error, "iptables", None);
+            answer.err += &message(&error, program, None);
         }
         Some(Refused::Edit(error)) => {
             answer.code = 1;
-            answer.err += &kernel(&error.to_string(), error.is_invalid_argument());
+            answer.err += &kernel(program, &error.to_string(), error.is_invalid_argument());
         }
         None => match check(&table) {
             Ok(()) => *rules.table_mut(kind) = table,
             Err(error) => {
                 answer.code = 1;
-                answer.err += &kernel(&error.to_string(), error.is_invalid_argument());
+                answer.err += &kernel(program, &error.to_string(), error.is_invalid_argument());
             }
         },
     }
@@ -232,7 +255,7 @@ fn execute(rules: &mut Ruleset, command: &Command, answer: &mut Answer) {
 /// Runs a restore.
 pub fn restore(rules: &mut Ruleset, input: &[u8], counters: bool, noflush: bool) -> Answer {
     let options = restore::Options {
-        family: Family::V4,
+        family: rules.family,
         program: "iptables-restore",
         counters,
         noflush,

@@ -1,6 +1,7 @@
 //! Edits of tables made by hand.
 
 use super::*;
+use crate::addr::Family;
 use crate::counters::Slot;
 use crate::rule::IpMatch;
 use crate::table::TableKind;
@@ -22,7 +23,7 @@ fn rule(target: Target) -> Rule {
 }
 
 fn table_with_slots() -> Table {
-    let mut table = Table::new(TableKind::Filter);
+    let mut table = Table::new(Family::V4, TableKind::Filter);
     table.builtin[0].slot = Slot(3);
     for slot in 5..8 {
         let mut rule = rule(Target::Accept);
@@ -62,7 +63,7 @@ fn a_policy_begins_with_the_counters_given_or_with_zero() {
 
 #[test]
 fn references_follow_every_edit() {
-    let mut table = Table::new(TableKind::Filter);
+    let mut table = Table::new(Family::V4, TableKind::Filter);
     let mut editor = Editor::new(&mut table);
     assert_eq!(editor.new_chain("A"), Ok(()));
     assert_eq!(editor.references("A"), 0);
@@ -83,7 +84,7 @@ fn references_follow_every_edit() {
 
 #[test]
 fn deleting_all_chains_goes_on_after_one_that_cannot_go() {
-    let mut table = Table::new(TableKind::Filter);
+    let mut table = Table::new(Family::V4, TableKind::Filter);
     let mut editor = Editor::new(&mut table);
     for chain in ["A", "B", "C"] {
         assert_eq!(editor.new_chain(chain), Ok(()));
@@ -95,7 +96,7 @@ fn deleting_all_chains_goes_on_after_one_that_cannot_go() {
 
 #[test]
 fn a_hundred_thousand_chains_are_made_filled_and_deleted_in_no_time() {
-    let mut table = Table::new(TableKind::Filter);
+    let mut table = Table::new(Family::V4, TableKind::Filter);
     let mut editor = Editor::new(&mut table);
     for n in 0..100_000 {
         let chain = format!("C{n}");

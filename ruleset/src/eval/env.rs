@@ -2,7 +2,7 @@
 
 use crate::counters::Slot;
 use crate::matches::Recent;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Names the state of one stateful match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,7 +22,10 @@ pub trait Environment {
     /// `-m limit`, takes the credit if there is enough.
     fn limit(&mut self, key: StateKey, average: u32, burst: u32) -> bool;
     /// `-m recent` with its `!`, for the packet's address (not masked yet) and TTL. `None`: hotdrop.
-    fn recent(&mut self, recent: &Recent, addr: Ipv4Addr, ttl: u8) -> Option<bool>;
+    fn recent(&mut self, recent: &Recent, addr: IpAddr, ttl: u8) -> Option<bool>;
     /// The RTN_* type of an address in the local table, of one device's addresses alone if one is named.
     fn addr_type(&self, addr: Ipv4Addr, device: Option<&str>) -> u8;
+    /// What IPv6 routing says of an address, as bits by RTN_* number, of which LOCAL, ANYCAST and UNREACHABLE count; if a device is
+    /// named, LOCAL is asked of its addresses and the route goes out by it.
+    fn route_types(&self, addr: Ipv6Addr, device: Option<&str>) -> u16;
 }

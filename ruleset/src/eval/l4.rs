@@ -3,7 +3,7 @@
 use super::Answer;
 use super::packet::Packet;
 use crate::addr::PortRange;
-use crate::matches::{Icmp, Multiport, MultiportSide, Tcp, Udp};
+use crate::matches::{Icmp, Icmp6, Multiport, MultiportSide, Tcp, Udp};
 
 fn ports(header: &[u8]) -> (u16, u16) {
     (u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]))
@@ -74,6 +74,16 @@ pub(super) fn icmp(m: &Icmp, packet: &Packet) -> Answer {
     let (kind, code) = (header[0], header[1]);
     let holds = m.kind == 255 || (kind == m.kind && m.code_lo <= code && code <= m.code_hi);
     (holds != m.invert).into()
+}
+
+/// `-m icmp6`, which looks at four bytes fewer than `-m icmp`.
+pub(super) fn icmp6(m: &Icmp6, packet: &Packet) -> Answer {
+    if packet.fragment_offset() != 0 {
+        return Answer::No;
+    }
+    let Some(header) = packet.payload().get(..4) else { return Answer::Hotdrop };
+    let (kind, code) = (header[0], header[1]);
+    ((kind == m.kind && m.code_lo <= code && code <= m.code_hi) != m.invert).into()
 }
 
 /// `-m multiport`.

@@ -3,9 +3,11 @@
 //! It is the specification that the image's search and the kernel programs are held against, so it takes no short cut: every rule in turn,
 //! every match in order, counters as they are counted.
 
+mod addrtype;
 mod conntrack;
 mod env;
 mod ip;
+mod ipv6;
 mod l4;
 mod packet;
 mod sim;
@@ -167,8 +169,9 @@ fn connmark(set: &ConnmarkSet, packet: &mut Packet) {
 
 /// Whether a rule matches: the header first, then its matches in order, none after the first that fails.
 fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer {
-    if !ip::holds(&rule.ip, packet) {
-        return Answer::No;
+    match ip::holds(&rule.ip, packet) {
+        Answer::Yes => {}
+        other => return other,
     }
     let mut ordinal = 0;
     for m in &rule.matches {
@@ -188,17 +191,7 @@ fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer
 
 fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environment) -> Answer {
     match m {
-        Match::Addrtype(a) => {
-            let device = match (a.limit_in, a.limit_out) {
-                (true, _) => packet.iif.as_deref(),
-                (_, true) => packet.oif.as_deref(),
-                _ => None,
-            };
-            let is = |types: u16, addr| types >> env.addr_type(addr, device) & 1 != 0;
-            let src = a.src == 0 || is(a.src, packet.saddr()) != a.invert_src;
-            let dst = a.dst == 0 || is(a.dst, packet.daddr()) != a.invert_dst;
-            (src && dst).into()
-        }
+        Match::Addrtype(a) => addrtype::holds(a, packet, env).into(),
         Match::Comment(_) => Answer::Yes,
         Match::Connmark(c) => match &packet.ct {
             Ct::Connection(ct) => (((ct.mark & c.mask) == c.value) != c.invert).into(),
@@ -208,6 +201,7 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
         Match::State(s) => ((packet.state_bit() & s.states.0 != 0) != s.invert).into(),
         Match::Mark(mark) => (((packet.mark & mark.mask) == mark.value) != mark.invert).into(),
         Match::Icmp(icmp) => l4::icmp(icmp, packet),
+        Match::Icmp6(icmp) => l4::icmp6(icmp, packet),
         Match::Multiport(m) => l4::multiport(m, packet),
         Match::Tcp(tcp) => l4::tcp(tcp, packet),
         Match::Udp(udp) => l4::udp(udp, packet),

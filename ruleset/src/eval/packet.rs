@@ -1,15 +1,17 @@
 //! A packet as hooks see it.
 
+use super::ipv6::{self, Upper};
+use crate::addr::Family;
 use crate::matches::CtStates;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// One direction of a connection. Ports in host byte order; ICMP: identifier, and type << 8 | code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CtTuple {
     /// Source address.
-    pub src: Ipv4Addr,
+    pub src: IpAddr,
     /// Destination address.
-    pub dst: Ipv4Addr,
+    pub dst: IpAddr,
     /// Source port.
     pub sport: u16,
     /// Destination port.
@@ -70,7 +72,7 @@ pub enum Ct {
 /// A packet at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// From the IPv4 header on. The header is whole and valid (the stack drops others before any hook); what follows may be cut short.
+    /// From the IPv4 or IPv6 header on. The header is whole and valid (the stack drops others before any hook); what follows may be cut short.
     pub data: Vec<u8>,
     /// Name of the in device, where the hook has one.
     pub iif: Option<Box<str>>,
@@ -95,10 +97,20 @@ impl Packet {
         u16::from_be_bytes([self.byte(at), self.byte(at + 1)])
     }
 
-    /// Total length as the header says, in bytes: what counters add.
+    /// By the version in its header.
     #[must_use]
-    pub fn len(&self) -> u16 {
-        self.word(2)
+    pub fn family(&self) -> Family {
+        if self.byte(0) >> 4 == 6 { Family::V6 } else { Family::V4 }
+    }
+
+    /// Total length as the header says, in bytes: what counters add. Of a jumbogram (length 0) what is there.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match (self.family(), self.word(4)) {
+            (Family::V4, _) => self.word(2).into(),
+            (Family::V6, 0) => self.data.len(),
+            (Family::V6, length) => ipv6::HEADER + usize::from(length),
+        }
     }
 
     /// Whether there is nothing in it.
@@ -107,48 +119,62 @@ impl Packet {
         self.data.is_empty()
     }
 
-    /// Length of the IPv4 header in bytes.
-    #[must_use]
-    pub fn header_len(&self) -> usize {
-        usize::from(self.byte(0) & 15) * 4
+    fn addr(&self, v4: usize, v6: usize) -> IpAddr {
+        match self.family() {
+            Family::V4 => std::array::from_fn::<u8, 4, _>(|i| self.byte(v4 + i)).into(),
+            Family::V6 => std::array::from_fn::<u8, 16, _>(|i| self.byte(v6 + i)).into(),
+        }
     }
 
     /// Source address.
     #[must_use]
-    pub fn saddr(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.byte(12), self.byte(13), self.byte(14), self.byte(15))
+    pub fn saddr(&self) -> IpAddr {
+        self.addr(12, 8)
     }
 
     /// Destination address.
     #[must_use]
-    pub fn daddr(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.byte(16), self.byte(17), self.byte(18), self.byte(19))
+    pub fn daddr(&self) -> IpAddr {
+        self.addr(16, 24)
     }
 
-    /// Protocol number.
+    /// What stands above the network header; `None` when extension headers are cut short.
+    fn upper(&self) -> Option<Upper> {
+        match self.family() {
+            Family::V4 => Some(Upper {
+                proto: self.byte(9),
+                at: usize::from(self.byte(0) & 15) * 4,
+                fragment: self.word(6) & 0x1fff,
+            }),
+            Family::V6 => ipv6::upper(self.data.get(..self.len()).unwrap_or(&self.data)),
+        }
+    }
+
+    /// Protocol number: in IPv6 that of the first header which is no extension header. `None`: those are cut short.
     #[must_use]
-    pub fn proto(&self) -> u8 {
-        self.byte(9)
+    pub fn proto(&self) -> Option<u8> {
+        self.upper().map(|upper| upper.proto)
     }
 
-    /// Fragment offset in units of 8 bytes.
+    /// Fragment offset, as matches are told of it: in units of 8 bytes in IPv4, in bytes in IPv6.
     #[must_use]
     pub fn fragment_offset(&self) -> u16 {
-        self.word(6) & 0x1fff
+        self.upper().map_or(0, |upper| upper.fragment)
     }
 
-    /// What follows the IPv4 header, up to the packet's total length.
+    /// What follows the network header and its extension headers, up to the packet's total length.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        let end = usize::from(self.len()).min(self.data.len());
-        self.data.get(self.header_len()..end).unwrap_or(&[])
+        let end = self.len().min(self.data.len());
+        self.upper().and_then(|upper| self.data.get(upper.at..end)).unwrap_or(&[])
     }
 
     /// The TTL before this host decremented it, as `-m recent --rttl` wants it.
     #[must_use]
     pub fn ttl_as_received(&self) -> u8 {
         let forwarded = self.oif.is_some() && !self.local;
-        self.byte(8).wrapping_add(u8::from(forwarded))
+        let at = if self.family() == Family::V4 { 8 } else { 7 };
+        self.byte(at).wrapping_add(u8::from(forwarded))
     }
 
     /// The packet's state, one bit of [`CtStates`].

@@ -1,10 +1,11 @@
 //! An environment for tests: its own clock, counters, lists and addresses.
 
 use super::env::{Environment, StateKey};
+use crate::addr::masked;
 use crate::counters::Slot;
 use crate::matches::{Recent, RecentOp};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Units of [`Simulated::now`] in a second (`XT_LIMIT_SCALE`).
 const SECOND: u64 = 10_000;
@@ -16,7 +17,7 @@ const STAMPS: usize = 32;
 /// One address of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    addr: Ipv4Addr,
+    addr: IpAddr,
     ttl: u8,
     /// Oldest first, at most as many as the list keeps.
     stamps: Vec<u64>,
@@ -31,13 +32,20 @@ pub struct Simulated {
     pub now: u64,
     /// Decides what [`Environment::random`] gives; change it for each packet.
     pub seed: u64,
-    /// Types of addresses (RTN_*) by device; every other address is UNICAST (1).
-    pub addrs: BTreeMap<Ipv4Addr, (u8, Box<str>)>,
+    /// Types of addresses (RTN_*) by device; every other address is UNICAST (1), in IPv6 one with an ordinary route.
+    pub addrs: BTreeMap<IpAddr, (u8, Box<str>)>,
     nth: BTreeMap<StateKey, u32>,
     /// Credit and when it was counted.
     limit: BTreeMap<StateKey, (u64, u64)>,
     lists: BTreeMap<Box<str>, Vec<Entry>>,
     touches: u64,
+}
+
+impl Simulated {
+    fn known_type(&self, addr: IpAddr, device: Option<&str>) -> Option<u8> {
+        let (kind, on) = self.addrs.get(&addr)?;
+        device.is_none_or(|device| device == &**on).then_some(*kind)
+    }
 }
 
 impl Environment for Simulated {
@@ -66,9 +74,8 @@ impl Environment for Simulated {
         enough
     }
 
-    fn recent(&mut self, m: &Recent, addr: Ipv4Addr, ttl: u8) -> Option<bool> {
-        let IpAddr::V4(mask) = m.mask else { return None };
-        let addr = Ipv4Addr::from_bits(addr.to_bits() & mask.to_bits());
+    fn recent(&mut self, m: &Recent, addr: IpAddr, ttl: u8) -> Option<bool> {
+        let addr = masked(addr, m.mask);
         let list = self.lists.entry(m.name.clone()).or_default();
         let want = if m.ttl { ttl } else { 0 };
         let found = list.iter().position(|e| e.addr == addr && (want == 0 || e.ttl == 0 || want == e.ttl));
@@ -129,9 +136,10 @@ impl Environment for Simulated {
         if addr.is_multicast() {
             return 5;
         }
-        match self.addrs.get(&addr) {
-            Some((kind, on)) if device.is_none_or(|d| d == &**on) => *kind,
-            _ => 1,
-        }
+        self.known_type(addr.into(), device).unwrap_or(1)
+    }
+
+    fn route_types(&self, addr: Ipv6Addr, device: Option<&str>) -> u16 {
+        self.known_type(addr.into(), device).map_or(0, |kind| 1 << kind)
     }
 }

@@ -1,5 +1,6 @@
 //! `-m addrtype` (xt_addrtype.c, rev 1). Types are bits by RTN_* number (`1 << RTN_LOCAL`).
 
+use crate::addr::Family;
 use crate::check::{IN, OUT, POST, PRE, Place, Problem, need};
 use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
@@ -38,6 +39,10 @@ pub const TYPE_NAMES: &[&str] = &[
     "NAT",
     "XRESOLVE",
 ];
+
+const BROADCAST: u16 = 1 << 3;
+const BLACKHOLE: u16 = 1 << 6;
+const PROHIBIT: u16 = 1 << 8;
 
 fn write_types(bits: u16, out: &mut dyn fmt::Write) -> fmt::Result {
     let mut separator = "";
@@ -89,6 +94,9 @@ impl MatchKind for Addrtype {
     fn check(&self, place: Place) -> Result<(), Problem> {
         need(!(self.limit_in && self.limit_out), "addrtype takes one of the two device options")?;
         need(!(self.limit_out && place.hooks & (PRE | IN) != 0), "--limit-iface-out where packets come in")?;
-        need(!(self.limit_in && place.hooks & (POST | OUT) != 0), "--limit-iface-in where packets go out")
+        need(!(self.limit_in && place.hooks & (POST | OUT) != 0), "--limit-iface-in where packets go out")?;
+        let types = self.src | self.dst;
+        let only_v4 = types >= PROHIBIT || types & (BROADCAST | BLACKHOLE) != 0;
+        need(place.family == Family::V4 || !only_v4, "addrtype has no such type in IPv6")
     }
 }

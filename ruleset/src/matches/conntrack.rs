@@ -49,7 +49,7 @@ fn write_address(
     match cx {
         Some(cx) if !cx.numeric && addr.addr.is_unspecified() => return out.write_str("anywhere"),
         Some(cx) => cx.write_address(addr.addr, out)?,
-        None => write!(out, "{}", addr.addr)?,
+        None => crate::text::write_ip(addr.addr, out)?,
     }
     crate::text::write_list_mask(addr.mask, out)
 }

@@ -19,8 +19,11 @@ pub struct Icmp {
     pub invert: bool,
 }
 
-/// Names of types: name, type, lowest and highest code; in legacy's order, in which the first of equal ones is printed.
-pub const TYPE_NAMES: &[(&str, u8, u8, u8)] = &[
+/// A name of a type: name, type, lowest and highest code.
+pub type TypeName = (&'static str, u8, u8, u8);
+
+/// Names of types in legacy's order, in which the first of equal ones is printed.
+pub const TYPE_NAMES: &[TypeName] = &[
     ("any", 255, 0, 255),
     ("echo-reply", 0, 0, 255),
     ("pong", 0, 0, 255),
@@ -82,18 +85,7 @@ impl Text for Icmp {
     fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str(" icmp")?;
         let Self { kind, code_lo, code_hi, invert } = *self;
-        if !cx.numeric
-            && let Some(named) = TYPE_NAMES.iter().find(|entry| (entry.1, entry.2, entry.3) == (kind, code_lo, code_hi))
-        {
-            return write!(out, " {}{}", if invert { "!" } else { "" }, named.0);
-        }
-        write!(out, "{}type {kind}", if invert { " !" } else { "" })?;
-        if code_lo == code_hi {
-            write!(out, " code {code_lo}")?;
-        } else if code_lo != 0 || code_hi != 255 {
-            write!(out, " codes {code_lo}-{code_hi}")?;
-        }
-        Ok(())
+        list_type(TYPE_NAMES, (kind, code_lo, code_hi), invert, cx, out)
     }
 }
 
@@ -101,4 +93,25 @@ impl MatchKind for Icmp {
     fn check(&self, place: Place) -> Result<(), Problem> {
         place.needs_protocol(1, "the icmp match needs -p icmp")
     }
+}
+
+/// A type and its codes in a listing, by the first of `names` that has both, unless `-n`.
+pub(super) fn list_type(
+    names: &[TypeName],
+    (kind, code_lo, code_hi): (u8, u8, u8),
+    invert: bool,
+    cx: &ListContext<'_>,
+    out: &mut dyn fmt::Write,
+) -> fmt::Result {
+    let named = names.iter().find(|entry| (entry.1, entry.2, entry.3) == (kind, code_lo, code_hi));
+    if let Some(named) = named.filter(|_| !cx.numeric) {
+        return write!(out, " {}{}", if invert { "!" } else { "" }, named.0);
+    }
+    write!(out, "{}type {kind}", if invert { " !" } else { "" })?;
+    if code_lo == code_hi {
+        write!(out, " code {code_lo}")?;
+    } else if code_lo != 0 || code_hi != 255 {
+        write!(out, " codes {code_lo}-{code_hi}")?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ pub mod connmark;
 pub mod conntrack;
 pub mod dscp;
 pub mod icmp;
+pub mod icmp6;
 pub mod length;
 pub mod limit;
 pub mod mark;
@@ -23,6 +24,7 @@ pub use connmark::Connmark;
 pub use conntrack::Conntrack;
 pub use dscp::Dscp;
 pub use icmp::Icmp;
+pub use icmp6::Icmp6;
 pub use length::Length;
 pub use limit::Limit;
 pub use mark::Mark;
@@ -126,6 +128,7 @@ matches_table! {
     Conntrack(Box<Conntrack>) = "conntrack",
     Dscp(Dscp) = "dscp",
     Icmp(Icmp) = "icmp",
+    Icmp6(Icmp6) = "icmp6",
     Length(Length) = "length",
     Limit(Limit) = "limit",
     Mark(Mark) = "mark",

@@ -70,7 +70,9 @@ impl Text for Recent {
             out.write_str(" --rttl")?;
         }
         let side = if self.dest { "rdest" } else { "rsource" };
-        write!(out, " --name {} --mask {} --{side}", self.name, self.mask)
+        write!(out, " --name {} --mask ", self.name)?;
+        crate::text::write_ip(self.mask, out)?;
+        write!(out, " --{side}")
     }
 
     fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
@@ -88,7 +90,8 @@ impl Text for Recent {
             out.write_str(" TTL-Match")?;
         }
         let side = if self.dest { "dest" } else { "source" };
-        write!(out, " name: {} side: {side} mask: {}", self.name, self.mask)
+        write!(out, " name: {} side: {side} mask: ", self.name)?;
+        crate::text::write_ip(self.mask, out)
     }
 }
 

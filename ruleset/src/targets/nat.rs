@@ -1,6 +1,7 @@
 //! The range of `-j SNAT --to-source` and `-j DNAT --to-destination` (struct nf_nat_range2).
 
 use crate::addr::PortRange;
+use crate::text::write_ip;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -23,13 +24,17 @@ pub struct NatRange {
 }
 
 impl NatRange {
-    /// `ADDR[-ADDR][:PORT[-PORT[/BASE]]]`.
+    /// `ADDR[-ADDR][:PORT[-PORT[/BASE]]]`, IPv6 addresses with ports in brackets.
     fn write_range(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         if let Some((first, last)) = self.addrs {
-            write!(out, "{first}")?;
+            let brackets = first.is_ipv6() && self.ports.is_some();
+            out.write_str(if brackets { "[" } else { "" })?;
+            write_ip(first, out)?;
             if first != last {
-                write!(out, "-{last}")?;
+                out.write_char('-')?;
+                write_ip(last, out)?;
             }
+            out.write_str(if brackets { "]" } else { "" })?;
         }
         if let Some(ports) = self.ports {
             out.write_char(':')?;

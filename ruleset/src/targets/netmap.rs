@@ -16,7 +16,8 @@ pub struct Netmap {
 
 impl Netmap {
     fn write(&self, option: &str, out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, " {option}{}", self.addr)?;
+        write!(out, " {option}")?;
+        crate::text::write_ip(self.addr, out)?;
         crate::text::write_save_mask(self.mask, out)
     }
 }

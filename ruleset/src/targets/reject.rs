@@ -1,10 +1,10 @@
-//! `-j REJECT` (ipt_REJECT.c).
+//! `-j REJECT` (ipt_REJECT.c, ip6t_REJECT.c).
 
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// `--reject-with`, numbered as `enum ipt_reject_with` where used by the command.
+/// `--reject-with` of either family; those of IPv6 begin with `Icmp6`, the reset is in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RejectWith {
     /// ICMP 3/0.
@@ -21,6 +21,18 @@ pub enum RejectWith {
     HostProhibited,
     /// ICMP 3/13.
     AdminProhibited,
+    /// ICMPv6 1/0.
+    Icmp6NoRoute,
+    /// ICMPv6 1/1.
+    Icmp6AdmProhibited,
+    /// ICMPv6 1/3.
+    Icmp6AddrUnreachable,
+    /// ICMPv6 1/4, the default in IPv6.
+    Icmp6PortUnreachable,
+    /// ICMPv6 1/5.
+    Icmp6PolicyFail,
+    /// ICMPv6 1/6.
+    Icmp6RejectRoute,
     /// A TCP RST; only with `-p tcp`.
     TcpReset,
 }
@@ -37,6 +49,12 @@ impl RejectWith {
             Self::NetProhibited => "icmp-net-prohibited",
             Self::HostProhibited => "icmp-host-prohibited",
             Self::AdminProhibited => "icmp-admin-prohibited",
+            Self::Icmp6NoRoute => "icmp6-no-route",
+            Self::Icmp6AdmProhibited => "icmp6-adm-prohibited",
+            Self::Icmp6AddrUnreachable => "icmp6-addr-unreachable",
+            Self::Icmp6PortUnreachable => "icmp6-port-unreachable",
+            Self::Icmp6PolicyFail => "icmp6-policy-fail",
+            Self::Icmp6RejectRoute => "icmp6-reject-route",
             Self::TcpReset => "tcp-reset",
         }
     }

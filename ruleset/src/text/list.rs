@@ -1,7 +1,7 @@
 //! `-L`, and the echo of a rule that `-v` asks for.
 
 use super::{ListContext, Text, write_list_mask};
-use crate::addr::{AddrMatch, IfacePattern};
+use crate::addr::{AddrMatch, Family, IfacePattern};
 use crate::chain::Chain;
 use crate::counters::{CounterView, Counters};
 use crate::edit::reference_counts;
@@ -10,7 +10,6 @@ use crate::rule::Rule;
 use crate::table::Table;
 use crate::targets::Target;
 use std::fmt::{self, Write};
-use std::net::IpAddr;
 
 /// How a listing looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +49,8 @@ pub fn list(
         }
         let rules = chain.rules.iter().enumerate();
         for (index, rule) in rules.filter(|(index, _)| position == 0 || index + 1 == position as usize) {
-            write_line(rule, index + 1, options, names, view, out)?;
+            let cx = context(rule, table.family, options.numeric, names);
+            write_line(rule, index + 1, options, &cx, view, out)?;
         }
     }
     Ok(found.then_some(()))
@@ -115,10 +115,15 @@ fn write_number(number: u64, exact: bool, width: usize, out: &mut dyn Write) -> 
 }
 
 fn address(addr: Option<AddrMatch>, cx: &ListContext<'_>) -> Result<String, fmt::Error> {
-    let any = AddrMatch { addr: IpAddr::from([0; 4]), mask: IpAddr::from([0; 4]), invert: false };
-    let AddrMatch { addr, mask, .. } = addr.unwrap_or(any);
+    let any = cx.family.unspecified();
+    let (addr, mask) = addr.map_or((any, any), |asked| (asked.addr, asked.mask));
     let mut text = String::new();
-    if mask.is_unspecified() && !cx.numeric {
+    // Legacy looks at the mask in IPv4, at the address in IPv6.
+    let anywhere = match cx.family {
+        Family::V4 => mask.is_unspecified(),
+        Family::V6 => addr.is_unspecified(),
+    };
+    if anywhere && !cx.numeric {
         text.push_str("anywhere");
         return Ok(text);
     }
@@ -167,19 +172,18 @@ fn write_extensions(rule: &Rule, cx: &ListContext<'_>, out: &mut dyn Write) -> f
     out.write_char('\n')
 }
 
-fn context<'a>(rule: &Rule, numeric: bool, names: &'a dyn Names) -> ListContext<'a> {
-    ListContext { numeric, names, protocol: rule.ip.proto.map_or(0, |(number, _)| number) }
+fn context<'a>(rule: &Rule, family: Family, numeric: bool, names: &'a dyn Names) -> ListContext<'a> {
+    ListContext { family, numeric, names, protocol: rule.ip.proto.map_or(0, |(number, _)| number) }
 }
 
 fn write_line(
     rule: &Rule,
     number: usize,
     options: Options,
-    names: &dyn Names,
+    cx: &ListContext<'_>,
     view: &dyn CounterView,
     out: &mut dyn Write,
 ) -> fmt::Result {
-    let cx = context(rule, options.numeric, names);
     if options.line_numbers {
         write!(out, "{number:<4} ")?;
     }
@@ -189,23 +193,23 @@ fn write_line(
         write_number(bytes, options.exact, 5, out)?;
     }
     let proto_not = if rule.ip.proto.is_some_and(|(_, invert)| invert) { '!' } else { ' ' };
-    write!(out, "{:<9} {proto_not}{:<4} {} ", rule.target.kernel_name(), protocol(&cx), fragment(rule))?;
+    write!(out, "{:<9} {proto_not}{:<4} {} ", rule.target.kernel_name(), protocol(cx), fragment(rule))?;
     if options.verbose {
         let any = if options.numeric { "*" } else { "any" };
         let (iif, oif) = (interface(rule.ip.iif.as_ref(), any), interface(rule.ip.oif.as_ref(), any));
         write!(out, " {iif:<6} {oif:<6} ")?;
     }
-    write!(out, "{}{:<19} ", not(rule.ip.src), address(rule.ip.src, &cx)?)?;
-    write!(out, "{}{:<19} ", not(rule.ip.dst), address(rule.ip.dst, &cx)?)?;
-    write_extensions(rule, &cx, out)
+    write!(out, "{}{:<19} ", not(rule.ip.src), address(rule.ip.src, cx)?)?;
+    write!(out, "{}{:<19} ", not(rule.ip.dst), address(rule.ip.dst, cx)?)?;
+    write_extensions(rule, cx, out)
 }
 
 /// The line that `-v` prints of a rule being added, deleted or checked.
 ///
 /// # Errors
 /// Only those of `out`.
-pub fn echo(rule: &Rule, names: &dyn Names, out: &mut dyn Write) -> fmt::Result {
-    let cx = context(rule, true, names);
+pub fn echo(rule: &Rule, family: Family, names: &dyn Names, out: &mut dyn Write) -> fmt::Result {
+    let cx = context(rule, family, true, names);
     let proto_not = if rule.ip.proto.is_some_and(|(_, invert)| invert) { '!' } else { ' ' };
     write!(out, "{} {proto_not}{} opt {} ", rule.target.kernel_name(), protocol(&cx), fragment(rule))?;
     let (iif, oif) = (interface(rule.ip.iif.as_ref(), "*"), interface(rule.ip.oif.as_ref(), "*"));

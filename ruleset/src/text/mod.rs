@@ -3,10 +3,10 @@
 pub mod list;
 pub mod save;
 
-use crate::addr::PortRange;
+use crate::addr::{Family, PortRange};
 use crate::names::Names;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a match or target says of itself. Each text begins with a space, or is empty.
 pub trait Text {
@@ -36,6 +36,8 @@ impl<T: Text> Text for Box<T> {
 /// What a listing of one rule knows besides the match or target.
 #[derive(Clone, Copy)]
 pub struct ListContext<'a> {
+    /// The ruleset's family.
+    pub family: Family,
     /// `-n`: no names.
     pub numeric: bool,
     /// The system's names.
@@ -77,13 +79,14 @@ impl ListContext<'_> {
 
     /// An address by its host's name, unless `-n`.
     pub(crate) fn write_address(&self, addr: IpAddr, out: &mut dyn fmt::Write) -> fmt::Result {
-        let name = match addr {
-            IpAddr::V4(addr) if !self.numeric => self.names.host_name(addr).or_else(|| self.names.network_name(addr)),
-            _ => None,
+        let network = || match addr {
+            IpAddr::V4(addr) => self.names.network_name(addr),
+            IpAddr::V6(_) => None,
         };
+        let name = if self.numeric { None } else { self.names.host_name(addr).or_else(network) };
         match name {
             Some(name) => out.write_str(&name),
-            None => write!(out, "{addr}"),
+            None => write_ip(addr, out),
         }
     }
 }
@@ -112,6 +115,22 @@ pub(crate) fn write_bounds<T: fmt::Display + PartialEq>(lo: T, hi: T, out: &mut 
     if lo == hi { write!(out, "{lo}") } else { write!(out, "{lo}:{hi}") }
 }
 
+/// An address as inet_ntop(3) writes it, which is how legacy does.
+pub(crate) fn write_ip(addr: IpAddr, out: &mut dyn fmt::Write) -> fmt::Result {
+    match addr {
+        IpAddr::V6(addr) if is_compatible(addr) => {
+            let [.., high, low] = addr.segments();
+            write!(out, "::{}", Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+        }
+        addr => write!(out, "{addr}"),
+    }
+}
+
+/// Twelve zero bytes and something in the two before the last: the C library writes the end as an IPv4 address, Rust's does not.
+const fn is_compatible(addr: Ipv6Addr) -> bool {
+    matches!(addr.segments(), [0, 0, 0, 0, 0, 0, high, _] if high != 0)
+}
+
 /// The length of a contiguous mask.
 fn prefix_length(mask: IpAddr) -> Option<u32> {
     let (bits, width) = match mask {
@@ -126,14 +145,17 @@ fn prefix_length(mask: IpAddr) -> Option<u32> {
 pub(crate) fn write_save_mask(mask: IpAddr, out: &mut dyn fmt::Write) -> fmt::Result {
     match prefix_length(mask) {
         Some(length) => write!(out, "/{length}"),
-        None => write!(out, "/{mask}"),
+        None => {
+            out.write_char('/')?;
+            write_ip(mask, out)
+        }
     }
 }
 
 /// `/24`, but nothing for `/32`.
 pub(crate) fn write_list_mask(mask: IpAddr, out: &mut dyn fmt::Write) -> fmt::Result {
-    let host = if mask.is_ipv4() { 32 } else { 128 };
-    if prefix_length(mask) == Some(host) { Ok(()) } else { write_save_mask(mask, out) }
+    let host = Family::of(mask).width();
+    if prefix_length(mask) == Some(host.into()) { Ok(()) } else { write_save_mask(mask, out) }
 }
 
 /// ` 0x1`, or ` 0x1/0x3` when not all bits count.

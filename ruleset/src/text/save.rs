@@ -1,6 +1,6 @@
 //! `iptables-save` and `-S`.
 
-use super::{Text, write_save_mask};
+use super::{Text, write_ip, write_save_mask};
 use crate::addr::{AddrMatch, IfacePattern};
 use crate::chain::{Chain, Policy};
 use crate::counters::{CounterView, Counters};
@@ -102,7 +102,8 @@ fn write_address(letter: char, addr: Option<AddrMatch>, out: &mut dyn Write) -> 
     if mask.is_unspecified() && addr.is_unspecified() && !invert {
         return Ok(());
     }
-    write!(out, "{} -{letter} {addr}", if invert { " !" } else { "" })?;
+    write!(out, "{} -{letter} ", if invert { " !" } else { "" })?;
+    write_ip(addr, out)?;
     write_save_mask(mask, out)
 }
 
@@ -137,7 +138,7 @@ pub fn write_rule(
     write_address('d', rule.ip.dst, out)?;
     write_interface('i', rule.ip.iif.as_ref(), out)?;
     write_interface('o', rule.ip.oif.as_ref(), out)?;
-    if let Some((proto, invert)) = rule.ip.proto {
+    if let Some((proto, invert)) = rule.ip.proto.filter(|(proto, _)| *proto != 0) {
         out.write_str(if invert { " ! -p " } else { " -p " })?;
         match builtin_protocol_name(proto) {
             Some(name) => out.write_str(name)?,
