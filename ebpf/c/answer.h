@@ -20,7 +20,7 @@ struct answer_ip {
 
 /* The answer under construction. Per CPU: programs do not nest. */
 struct bt_answer {
-	__u8 buf[1024]; /* the new IP packet; first the scratch of sums */
+	__u8 buf[28 + 1024]; /* the new IP packet; first the scratch of sums. What is masked to 1023 fits behind the headers */
 	struct bpf_fib_lookup fib;
 	__be32 from_saddr, from_daddr; /* of the packet */
 	__u32 frag;                    /* its fragment word, host order */
@@ -124,18 +124,11 @@ static long answer_sum_step(__u32 n, struct answer_sum *w)
 		/* The last piece, padded with zeros to whole words. */
 		*(__u32 *)(a->buf + (len & 0x1fc)) = 0;
 	}
-	asm volatile("" : "+r"(len));
-	if (len == 0 || len > 512)
-		return 1;
-	if (bpf_skb_load_bytes(w->skb, a->at, a->buf, len)) {
+	if (bpf_skb_load_bytes(w->skb, a->at, a->buf, length(len, 511))) {
 		a->left = ~0U;
 		return 1;
 	}
-	__u32 words = (len + 3) & ~3U;
-	asm volatile("" : "+r"(words));
-	if (words > 512)
-		return 1;
-	__s64 sum = bpf_csum_diff(NULL, 0, (__u32 *)a->buf, words, a->sum);
+	__s64 sum = bpf_csum_diff(NULL, 0, (__u32 *)a->buf, masked(len + 3, 0x3fc), a->sum);
 	a->sum = sum;
 	a->at += len;
 	a->left -= len;
@@ -255,9 +248,7 @@ __noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
 		return BT_DROP;
 	if (answer_reshape(skb, p->l2len, total) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
 		return BT_DROP;
-	/* Again, for verifiers that forget the bounds of what they spilled (Linux 6.12). */
-	asm volatile("" : "+r"(total));
-	if (total < 28 || total > ANSWER_ICMP_MAX || bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, total, BPF_F_INVALIDATE_HASH))
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, length(total, 1023), BPF_F_INVALIDATE_HASH))
 		return BT_DROP;
 	skb->mark = 0;
 	skb->priority = 0;

@@ -36,6 +36,12 @@ static __always_inline __u64 masked(__u64 v, const __u64 mask)
 	return v;
 }
 
+/* A length of 1 to `mask` + 1 bytes for a helper: never zero, and within bounds that every verifier sees. */
+static __always_inline __u32 length(__u32 len, const __u64 mask)
+{
+	return masked(len - 1, mask) + 1;
+}
+
 /* Of linux/bpf.h, newer than Debian 12's headers. */
 #define FIB_SKIP_NEIGH (1u << 2) /* Linux 6.3 */
 #define FIB_SRC (1u << 4)        /* Linux 6.7 */

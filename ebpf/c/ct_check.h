@@ -46,16 +46,10 @@ static long sum_cb(__u32 n, void *data)
 		if (!words)
 			words = sizeof(x->buf);
 		*(__u32 *)(x->buf + ((words - 4) & (sizeof(x->buf) - 4))) = 0;
-		barrier_var(len);
-		if (len < 1 || len > 255)
-			return 1;
-		if (bpf_skb_load_bytes(skb, x->c_at, x->buf, len))
+		if (bpf_skb_load_bytes(skb, x->c_at, x->buf, length(len, sizeof(x->buf) - 1)))
 			goto bad;
 	}
-	barrier_var(words);
-	if (words > sizeof(x->buf))
-		return 1;
-	s = bpf_csum_diff(NULL, 0, (void *)x->buf, words, x->c_sum);
+	s = bpf_csum_diff(NULL, 0, (void *)x->buf, length(words, sizeof(x->buf) - 1), x->c_sum);
 	if (s < 0)
 		goto bad;
 	x->c_sum = s;

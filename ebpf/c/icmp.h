@@ -164,11 +164,10 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	__u32 quoted = p->len;
 	if (quoted > ANSWER_ICMP_MAX - 28)
 		quoted = ANSWER_ICMP_MAX - 28;
-	asm volatile("" : "+r"(quoted));
-	if (quoted < 20 || quoted > ANSWER_ICMP_MAX - 28)
+	if (quoted < 20)
 		return BT_DROP;
-	*(__u32 *)(a->buf + 28 + (quoted & 0x3fc)) = 0;
-	if (bpf_skb_load_bytes(skb, p->l2len, a->buf + 28, quoted))
+	*(__u32 *)(a->buf + 28 + masked(quoted, 0x3fc)) = 0;
+	if (bpf_skb_load_bytes(skb, p->l2len, a->buf + 28, length(quoted, 1023)))
 		return BT_DROP;
 	ip = (struct answer_ip *)a->buf;
 	answer_ip_header(a, ip, quoted + 28);
@@ -178,12 +177,9 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	icmp[1] = info;
 	/* 512 bytes are summed at most in one go. */
 	__u32 words = (quoted + 8 + 3) & ~3U, first = words > 512 ? 512 : words, rest = words - first;
-	asm volatile("" : "+r"(first), "+r"(rest));
-	if (first > 512 || rest > 64)
-		return BT_DROP;
-	__s64 sum = bpf_csum_diff(NULL, 0, icmp, first, 0);
+	__s64 sum = bpf_csum_diff(NULL, 0, icmp, masked(first, 0x3fc), 0);
 	if (rest)
-		sum = bpf_csum_diff(NULL, 0, (__u32 *)(a->buf + 20 + 512), rest, sum);
+		sum = bpf_csum_diff(NULL, 0, (__u32 *)(a->buf + 20 + 512), masked(rest, 0x3c), sum);
 	*(__u16 *)(a->buf + 22) = ~answer_fold(sum);
 	answer_ip_sum(ip);
 	return bt_answer_send(skb, quoted + 28);

@@ -8,8 +8,16 @@
 #define CRC32C_POLY 0x82f63b78u
 
 struct crc_state {
-	__u32 len, factor;
+	__u32 len, product;
 };
+
+/* `v` if `bit` (0 or 1) is set, else 0: by multiplication, for through branches verifiers would walk 2^32 ways, and they make
+ * branches of a mask of all or no ones as well (Linux 7). */
+static __always_inline __u32 crc_if(__u32 bit, __u32 v)
+{
+	barrier_var(bit);
+	return bit * v;
+}
 
 /* a * b modulo the polynomial. */
 static __always_inline __u32 crc_mul(__u32 a, __u32 b)
@@ -18,9 +26,9 @@ static __always_inline __u32 crc_mul(__u32 a, __u32 b)
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 32; i++) {
-		r ^= -(a >> 31) & b;
+		r ^= crc_if(a >> 31, b);
 		a <<= 1;
-		b = b >> 1 ^ (-(b & 1) & CRC32C_POLY);
+		b = b >> 1 ^ crc_if(b & 1, CRC32C_POLY);
 	}
 	return r;
 }
@@ -51,15 +59,16 @@ static long crc_cb(__u32 n, void *data)
 	default: return 1;
 	}
 	if (s->len >> n & 1)
-		s->factor = crc_mul(s->factor, k);
+		s->product = crc_mul(s->product, k);
 	return 0;
 }
 
 /* What to xor to the sum (as stored) of a packet of `len` bytes whose first four bytes change by xor of `diff` (as stored). */
 __noinline __u32 bt_crc32c_change(__u32 len, __u32 diff)
 {
-	struct crc_state s = { .len = len, .factor = 1u << 31 };
+	/* From the one factor that is not constant on: of constants, verifiers (Linux 7.2) would follow all 2^16 products. */
+	struct crc_state s = { .len = len, .product = diff };
 
 	bpf_loop(16, crc_cb, &s, 0);
-	return crc_mul(s.factor, diff);
+	return s.product;
 }

@@ -21,37 +21,44 @@ static __always_inline bool in_range(__u32 value, __u32 lo_hi)
 	return value >= (lo_hi & 0xffff) && value <= lo_hi >> 16;
 }
 
+struct option_walk {
+	__u8 opt[64];
+	__u32 at, len, want;
+	int found;
+};
+
+static long option_step(__u32 n, struct option_walk *w)
+{
+	__u32 at = w->at, size = 1;
+
+	if (at >= w->len)
+		return 1;
+	__u32 kind = w->opt[masked(at, 63)];
+	if (kind == w->want) {
+		w->found = 1;
+		return 1;
+	}
+	/* A length byte beyond the options is not looked at: the walk ends either way. */
+	if (kind >= 2 && at + 1 < w->len)
+		size = w->opt[masked(at + 1, 63)];
+	w->at = at + (size ? size : 1);
+	return 0;
+}
+
 /* Is option `want` among the options of a TCP header with `optlen` bytes of them? Walks as netfilter does: NOP and END are one
  * byte (END does not end the walk), a zero length counts as one. */
 static __always_inline int tcp_option(struct __sk_buff *skb, struct bt_pkt *p, __u8 want, __u32 optlen)
 {
-	__u8 opt[40] = {};
-	__u32 at = 0;
+	struct option_walk w = { .len = optlen, .want = want };
 
 	if (optlen == 0)
 		return 0;
-	if (20 + optlen > l4_bytes(p))
+	if (20 + optlen > l4_bytes(p) || optlen > 40)
 		return -1;
-	asm volatile("" : "+r"(optlen)); /* clang knows the bound, the verifier is to be told */
-	if (optlen == 0 || optlen > 40)
+	if (bpf_skb_load_bytes(skb, l4_at(p) + 20, w.opt, length(optlen, 63)))
 		return -1;
-	if (bpf_skb_load_bytes(skb, l4_at(p) + 20, opt, optlen))
-		return -1;
-	for (int i = 0; i < 40; i++) {
-		if (at >= optlen || at >= 40)
-			break;
-		__u8 kind = opt[at];
-		if (kind == want)
-			return 1;
-		if (kind < 2) {
-			at += 1;
-		} else {
-			/* A length byte beyond the options is not looked at: the walk ends either way. */
-			__u32 len = at + 1 < optlen && at + 1 < 40 ? opt[at + 1] : 1;
-			at += len ? len : 1;
-		}
-	}
-	return 0;
+	bpf_loop(40, option_step, &w, 0);
+	return w.found;
 }
 
 __noinline int bt_op_tcp(struct __sk_buff *skb, __u32 how, __u32 sports, __u32 dports, __u32 more)

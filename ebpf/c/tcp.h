@@ -154,10 +154,7 @@ __noinline int bt_tcp_options(struct __sk_buff *skb)
 	if (len <= 20 || len > 60)
 		return 0;
 	len -= 20;
-	barrier_var(len);
-	if (len < 1 || len > 40)
-		return 0;
-	if (bpf_skb_load_bytes(skb, x->l4off + 20, x->opt, len))
+	if (bpf_skb_load_bytes(skb, x->l4off + 20, x->opt, length(len, sizeof(x->opt) - 1)))
 		return 0;
 	x->o_any = 1;
 	if (len == 12 && opt_be32(x, 0) == 0x0101080a)

@@ -1,0 +1,37 @@
+//! Every program of the object loads on this kernel, within a budget of the verifier's work.
+
+use aya::programs::{Program, ProgramInfo};
+use aya::{Btf, EbpfLoader, VerifierLogLevel};
+use bpftables_ebpf::OBJECT;
+
+/// What the verifier may process of one program, its functions included: the kernel's limit is a million, and kernels differ by a
+/// factor in how soon they see that two ways are one.
+const BUDGET: u32 = 400_000;
+
+#[test]
+fn every_program_loads_within_the_verifiers_budget() {
+    let btf = Btf::from_sys_fs().expect("the kernel's types");
+    let mut loader = EbpfLoader::new();
+    // A log makes the verifier many times slower.
+    loader.btf(Some(&btf)).verifier_log_level(VerifierLogLevel::STATS);
+    let mut ebpf = loader.load(OBJECT).expect("the object");
+    let mut names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+    names.sort_unstable();
+    assert!(names.len() >= 4, "{names:?}");
+    let mut over = Vec::new();
+    println!("{:24} {:>12} {:>12}", "program", "instructions", "verified");
+    for name in names {
+        let Some(Program::SchedClassifier(program)) = ebpf.program_mut(&name) else {
+            panic!("{name} is no classifier");
+        };
+        program.load().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let info: ProgramInfo = program.info().expect("what the kernel knows of it");
+        let verified = info.verified_instruction_count().expect("Linux 5.16 or newer");
+        let instructions = info.size_translated().map_or(0, |bytes| bytes / 8);
+        println!("{name:24} {instructions:12} {verified:12}");
+        if verified > BUDGET {
+            over.push(format!("{name}: {verified}"));
+        }
+    }
+    assert!(over.is_empty(), "over the budget of {BUDGET}: {}", over.join(", "));
+}
