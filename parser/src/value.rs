@@ -7,6 +7,8 @@
 mod address;
 mod dscp;
 mod list;
+mod mac;
+mod named;
 mod nat;
 mod number;
 mod port;
@@ -14,12 +16,16 @@ mod range;
 
 use address::strict_address;
 pub(crate) use address::{address_list, address_match, host, host_mask};
-pub(crate) use dscp::dscp_class;
+pub(crate) use dscp::{dscp_class, tos_mask};
 pub(crate) use list::{abbreviates, bits, item, names_of};
+pub(crate) use mac::mac_address;
+pub(crate) use named::named_value;
 pub(crate) use nat::{address_range, addresses_and_ports, nat_ports};
-pub(crate) use number::{atoi, blanks, decimal, narrow, number, number_u8, scan_i32, scan_u64, signed, wrapped};
-pub(crate) use port::{port_list, resolver_port_range, tcp_ports};
-pub(crate) use range::range_u16;
+pub(crate) use number::{
+    atoi, blanks, c_unsigned, c_unsigned_any, decimal, narrow, number, number_u8, scan_i32, scan_u64, signed, wrapped,
+};
+pub(crate) use port::{plain_ports, port_list, resolver_port_range};
+pub(crate) use range::{number_range, range_u16, range_u32};
 
 use crate::error::ParseError;
 use bpftables_ruleset::names::{BUILTIN_PROTOCOLS, Names};

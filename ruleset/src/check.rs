@@ -57,6 +57,16 @@ pub enum CheckError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// Something that a match or target names, and that there is not.
+    #[error("No chain/target/match by that name")]
+    Missing {
+        /// The rule's chain.
+        chain: ChainName,
+        /// The rule's number, from 1.
+        rule: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// More nested jumps than [`MAX_DEPTH`].
     #[error("jumps are nested more than 16 deep (chain {chain}), which bpftables does not support")]
     TooDeep {
@@ -78,7 +88,9 @@ impl CheckError {
         match self {
             Self::Loop { chain } => format!("chain {chain} comes back to itself"),
             Self::NoSuchChain { chain } => format!("chain {chain} jumps to a chain that does not exist"),
-            Self::Invalid { chain, rule, reason } | Self::Domain { chain, rule, reason } => {
+            Self::Invalid { chain, rule, reason }
+            | Self::Domain { chain, rule, reason }
+            | Self::Missing { chain, rule, reason } => {
                 format!("chain {chain}, rule {rule}: {reason}")
             }
             Self::Range { chain, rule } => format!("chain {chain}, rule {rule}: limit overflows, try a lower burst"),
@@ -121,6 +133,7 @@ pub fn check(table: &Table) -> Result<(), CheckError> {
             check_rule(rule, table, hooks).map_err(|problem| match problem {
                 Problem::Invalid(reason) => CheckError::Invalid { chain: chain.name.clone(), rule: number + 1, reason },
                 Problem::Range => CheckError::Range { chain: chain.name.clone(), rule: number + 1 },
+                Problem::Missing(reason) => CheckError::Missing { chain: chain.name.clone(), rule: number + 1, reason },
                 Problem::Domain(reason) => CheckError::Domain { chain: chain.name.clone(), rule: number + 1, reason },
             })?;
         }
@@ -225,6 +238,8 @@ pub(crate) enum Problem {
     Range,
     /// `EDOM`.
     Domain(&'static str),
+    /// `ENOENT`.
+    Missing(&'static str),
 }
 
 /// Where a rule stands.

@@ -25,6 +25,37 @@ pub trait Names {
     }
     /// `getnetbyname`, which knows IPv4 only.
     fn network_address(&self, name: &str) -> Option<Ipv4Addr>;
+    /// `getpwnam`.
+    fn user_id(&self, _name: &str) -> Option<u32> {
+        None
+    }
+    /// `getpwuid`.
+    fn user_name(&self, _id: u32) -> Option<String> {
+        None
+    }
+    /// `getgrnam`.
+    fn group_id(&self, _name: &str) -> Option<u32> {
+        None
+    }
+    /// `getgrgid`.
+    fn group_name(&self, _id: u32) -> Option<String> {
+        None
+    }
+    /// The numbers of a file and their names, in its order; `None`: there is no such file.
+    fn number_names(&self, _which: NumberNames) -> Option<Vec<(u32, String)>> {
+        None
+    }
+}
+
+/// Which file names numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberNames {
+    /// `/etc/iproute2/group`.
+    DeviceGroups,
+    /// `/etc/iproute2/rt_realms`.
+    Realms,
+    /// `/etc/xtables/connlabel.conf`.
+    ConnectionLabels,
 }
 
 /// Databases that know nothing: only numbers and the names that legacy has built in.

@@ -1,6 +1,6 @@
 //! `-m dscp`.
 
-use super::{Cx, Extension, Opt, Spec, ranged_u8};
+use super::{Cx, Extension, Opt, Spec, ranged};
 use crate::error::ParseError;
 use crate::value::dscp_class;
 use bpftables_ruleset::Match;
@@ -35,7 +35,7 @@ impl Extension for Dscp {
     }
 
     fn option(&mut self, id: u8, arg: &str, invert: bool, _: u32, _: &mut Cx<'_, '_>) -> Result<(), ParseError> {
-        self.dscp = if id == VALUE { ranged_u8("dscp", "dscp", arg, 0, 63)? } else { dscp_class(arg)? };
+        self.dscp = if id == VALUE { ranged("dscp", "dscp", arg, 0, 63)? } else { dscp_class(arg)? };
         self.invert |= invert;
         Ok(())
     }

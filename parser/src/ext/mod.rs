@@ -1,24 +1,52 @@
 //! The extensions: what each match and target takes on the command line.
 
 pub(crate) mod addrtype;
+pub(crate) mod ah;
+pub(crate) mod cgroup;
+pub(crate) mod cluster;
 pub(crate) mod comment;
+pub(crate) mod connbytes;
 pub(crate) mod conntrack;
+pub(crate) mod cpu;
 pub(crate) mod ct_target;
+pub(crate) mod dccp;
+pub(crate) mod devgroup;
 pub(crate) mod dscp;
+pub(crate) mod ecn;
+pub(crate) mod esp;
+pub(crate) mod helper;
+pub(crate) mod hl;
 pub(crate) mod icmp;
+pub(crate) mod ipcomp;
 pub(crate) mod length;
 pub(crate) mod limit;
 pub(crate) mod log;
+pub(crate) mod mac;
 pub(crate) mod mark;
 pub(crate) mod multiport;
 pub(crate) mod nat_targets;
+pub(crate) mod nfacct;
 pub(crate) mod nflog;
+pub(crate) mod osf;
+pub(crate) mod owner;
+pub(crate) mod physdev;
+pub(crate) mod pkttype;
+pub(crate) mod quota;
+pub(crate) mod realm;
 pub(crate) mod recent;
 pub(crate) mod reject;
 pub(crate) mod rpfilter;
+pub(crate) mod sctp;
+pub(crate) mod socket;
 pub(crate) mod statistic;
+pub(crate) mod string;
 pub(crate) mod tcp;
+pub(crate) mod tcpmss;
+pub(crate) mod time;
+pub(crate) mod tos;
 pub(crate) mod trace;
+pub(crate) mod ttl;
+pub(crate) mod u32_test;
 pub(crate) mod udp;
 
 use crate::error::ParseError;
@@ -168,7 +196,7 @@ impl<Out> Instance<dyn Extension<Out = Out>> {
                     spec.name, first.name
                 )));
             }
-            if invert && !opt.invert {
+            if invert && !first.invert {
                 return Err(ParseError::Parameter(format!(
                     "{}: option \"--{}\" cannot be inverted.\n",
                     spec.name, first.name
@@ -224,24 +252,35 @@ pub(crate) fn out_of_range(extension: &str, option: &str, min: u64, max: u64) ->
     ParseError::Parameter(format!("{extension}: bad value for option \"--{option}\", or out of range ({min}-{max}).\n"))
 }
 
-/// A number in a range.
-pub(crate) fn ranged(extension: &str, option: &str, text: &str, min: u64, max: u64) -> Result<u64, ParseError> {
-    crate::value::number(text, min, max).ok_or_else(|| out_of_range(extension, option, min, max))
-}
-
 /// A number of 16 bits in a range.
 pub(crate) fn ranged_u16(extension: &str, option: &str, text: &str, min: u16, max: u16) -> Result<u16, ParseError> {
-    ranged(extension, option, text, min.into(), max.into()).map(|value| u16::try_from(value).unwrap_or(max))
-}
-
-/// A number of 8 bits in a range.
-pub(crate) fn ranged_u8(extension: &str, option: &str, text: &str, min: u8, max: u8) -> Result<u8, ParseError> {
-    ranged(extension, option, text, min.into(), max.into()).map(|value| u8::try_from(value).unwrap_or(max))
+    ranged(extension, option, text, min, max)
 }
 
 /// A 32-bit number in a range.
 pub(crate) fn ranged_u32(extension: &str, option: &str, text: &str, min: u32, max: u32) -> Result<u32, ParseError> {
-    ranged(extension, option, text, min.into(), max.into()).map(|value| u32::try_from(value).unwrap_or(max))
+    ranged(extension, option, text, min, max)
+}
+
+/// A number in a range.
+pub(crate) fn ranged<T>(extension: &str, option: &str, text: &str, min: T, max: T) -> Result<T, ParseError>
+where
+    T: Into<u64> + TryFrom<u64>,
+{
+    let (min, max) = (min.into(), max.into());
+    crate::value::number(text, min, max)
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| out_of_range(extension, option, min, max))
+}
+
+/// A value that an extension's own reading refuses.
+pub(crate) fn bad_value(extension: &str, option: &str, text: &str) -> ParseError {
+    ParseError::Parameter(format!("{extension}: Bad value for \"--{option}\" option: \"{text}\""))
+}
+
+/// The beginning of a text that is stored in `most` bytes (without a character that does not fit).
+pub(crate) fn cut(text: &str, most: usize) -> Box<str> {
+    text[..text.floor_char_boundary(most)].into()
 }
 
 /// A text that goes to a log: one byte at least, no line end, and cut after `most` bytes (or before a character that does not fit).
@@ -253,9 +292,4 @@ pub(crate) fn log_prefix(text: &str, option: &str, most: usize) -> Result<Box<st
         return Err(ParseError::Parameter(format!("Newlines not allowed in --{option}")));
     }
     Ok(cut(text, most))
-}
-
-/// The beginning of a text that is stored in `most` bytes (without a character that does not fit).
-pub(crate) fn cut(text: &str, most: usize) -> Box<str> {
-    text[..text.floor_char_boundary(most)].into()
 }

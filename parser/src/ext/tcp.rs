@@ -63,13 +63,13 @@ impl Extension for TcpBuilder {
                 if given(SPORT) {
                     return Err(ParseError::parameter("Only one `--source-port' allowed"));
                 }
-                (info.sport, info.invert_sport) = (value::tcp_ports(arg, cx.names)?, invert);
+                (info.sport, info.invert_sport) = (value::plain_ports(arg, "tcp", cx.names)?, invert);
             }
             DPORT => {
                 if given(DPORT) {
                     return Err(ParseError::parameter("Only one `--destination-port' allowed"));
                 }
-                (info.dport, info.invert_dport) = (value::tcp_ports(arg, cx.names)?, invert);
+                (info.dport, info.invert_dport) = (value::plain_ports(arg, "tcp", cx.names)?, invert);
             }
             SYN | FLAGS => {
                 if given(SYN) || given(FLAGS) {

@@ -87,6 +87,23 @@ pub(crate) fn scan_i32(text: &str) -> Option<i32> {
     Some(if negative { value.wrapping_neg() } else { value })
 }
 
+/// C's `strtoul` in base 10, cut to 32 bits, and what it leaves of the text: all, if it begins with no number (the value is 0 then).
+pub(crate) fn c_unsigned(text: &str) -> (u32, &str) {
+    let Ok((rest, number)) = preceded(blanks, signed).map(wrapped).parse(text) else { return (0, text) };
+    #[expect(clippy::cast_possible_truncation, reason = "as C stores a long in an int")]
+    (number as u32, rest)
+}
+
+/// As [`c_unsigned`], in any base.
+pub(crate) fn c_unsigned_any(text: &str) -> (u32, &str) {
+    let minus = opt(alt((char('-'), char('+')))).map(|sign| sign == Some('-'));
+    let found: IResult<_, _, Refusal> = preceded(blanks, pair(minus, magnitude)).parse(text);
+    let Ok((rest, (negative, number))) = found else { return (0, text) };
+    #[expect(clippy::cast_possible_truncation, reason = "as C stores a long in an int")]
+    let number = number as u32;
+    (if negative { number.wrapping_neg() } else { number }, rest)
+}
+
 /// The whole text as decimal digits after white space and a plus, at most the largest `i64`; `None`: something else.
 pub(crate) fn decimal(text: &str) -> Option<i64> {
     let digits = whole(preceded((blanks, opt(char('+'))), digit1), text)?;

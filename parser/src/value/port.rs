@@ -28,12 +28,12 @@ fn port(text: &str, protocol: &str, names: &dyn Names) -> Result<u16, ParseError
         .ok_or_else(|| ParseError::Parameter(format!("invalid port/service `{text}' specified")))
 }
 
-/// `PORT`, `[LO]:[HI]` of `-m tcp`.
-pub(crate) fn tcp_ports(text: &str, names: &dyn Names) -> Result<PortRange, ParseError> {
-    let or = |text: &str, default| if text.is_empty() { Ok(default) } else { port(text, "tcp", names) };
+/// `PORT`, `[LO]:[HI]` of `-m tcp` and `-m sctp`.
+pub(crate) fn plain_ports(text: &str, protocol: &str, names: &dyn Names) -> Result<PortRange, ParseError> {
+    let or = |text: &str, default| if text.is_empty() { Ok(default) } else { port(text, protocol, names) };
     let range = meaning(one_or_range, |(first, last)| {
         let Some(last) = last else {
-            let port = port(first, "tcp", names)?;
+            let port = port(first, protocol, names)?;
             return Ok(PortRange { lo: port, hi: port });
         };
         let (lo, hi) = (or(first, 0)?, or(last, u16::MAX)?);

@@ -4,7 +4,12 @@ use super::number::unsigned;
 use crate::error::ParseError;
 
 /// `LO`, `[LO]:[HI]` in `0..=max`, as the options take it that legacy reads as a range of integers; `None` when there is no second bound.
-fn number_range(text: &str, extension: &str, option: &str, max: u64) -> Result<(u64, Option<u64>), ParseError> {
+pub(crate) fn number_range(
+    text: &str,
+    extension: &str,
+    option: &str,
+    max: u64,
+) -> Result<(u64, Option<u64>), ParseError> {
     let mut bounds = [None, None];
     let mut least = 0;
     let mut rest = text;
@@ -41,5 +46,12 @@ fn number_range(text: &str, extension: &str, option: &str, max: u64) -> Result<(
 pub(crate) fn range_u16(text: &str, extension: &str, option: &str) -> Result<(u16, u16), ParseError> {
     let (lo, hi) = number_range(text, extension, option, u16::MAX.into())?;
     let narrow = |value| u16::try_from(value).unwrap_or(u16::MAX);
+    Ok((narrow(lo), narrow(hi.unwrap_or(lo))))
+}
+
+/// [`number_range`] in 32 bits, one number standing for itself alone.
+pub(crate) fn range_u32(text: &str, extension: &str, option: &str) -> Result<(u32, u32), ParseError> {
+    let (lo, hi) = number_range(text, extension, option, u32::MAX.into())?;
+    let narrow = |value| u32::try_from(value).unwrap_or(u32::MAX);
     Ok((narrow(lo), narrow(hi.unwrap_or(lo))))
 }

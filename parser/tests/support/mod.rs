@@ -4,6 +4,7 @@
 
 use bpftables_parser::restore::{self, Kind, Reader};
 use bpftables_parser::{Command, Invocation, Names, ParseError, RuleSpec, Verb, parse_command_noticing};
+use bpftables_ruleset::names::NumberNames;
 use bpftables_ruleset::text::{list, save};
 use bpftables_ruleset::{EditError, Editor, Family, NoCounters, Ruleset, TableKind, check};
 use std::fmt::Write;
@@ -44,6 +45,8 @@ const PROTOCOLS: &[(&str, u8)] = &[
     ("ipv6-nonxt", 59),
     ("ipv6-opts", 60),
 ];
+const USERS: &[(&str, u32)] = &[("root", 0), ("games", 5)];
+const GROUPS: &[(&str, u32)] = &[("root", 0), ("games", 60)];
 
 impl Names for TestNames {
     fn protocol_number(&self, name: &str) -> Option<u8> {
@@ -71,6 +74,26 @@ impl Names for TestNames {
     }
     fn network_name(&self, addr: Ipv4Addr) -> Option<String> {
         (addr == Ipv4Addr::new(127, 0, 0, 0)).then(|| "loopback".to_owned())
+    }
+    fn user_id(&self, name: &str) -> Option<u32> {
+        USERS.iter().find(|entry| entry.0 == name).map(|entry| entry.1)
+    }
+    fn user_name(&self, id: u32) -> Option<String> {
+        USERS.iter().find(|entry| entry.1 == id).map(|entry| entry.0.to_owned())
+    }
+    fn group_id(&self, name: &str) -> Option<u32> {
+        GROUPS.iter().find(|entry| entry.0 == name).map(|entry| entry.1)
+    }
+    fn group_name(&self, id: u32) -> Option<String> {
+        GROUPS.iter().find(|entry| entry.1 == id).map(|entry| entry.0.to_owned())
+    }
+    fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {
+        let names: &[(u32, &str)] = match which {
+            NumberNames::DeviceGroups => &[(0, "default"), (7, "office"), (16, "lab")],
+            NumberNames::Realms => &[(0, "cosmos"), (12, "lan")],
+            NumberNames::ConnectionLabels => &[(0, "eth0-in"), (1, "eth0-out"), (40, "bulk")],
+        };
+        Some(names.iter().map(|(number, name)| (*number, (*name).to_owned())).collect())
     }
 }
 

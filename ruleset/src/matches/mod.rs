@@ -1,39 +1,95 @@
 //! The matches, one file each.
 
 pub mod addrtype;
+pub mod ah;
+pub mod cgroup;
+pub mod cluster;
 pub mod comment;
+pub mod connbytes;
 pub mod connmark;
 pub mod conntrack;
+pub mod cpu;
+pub mod dccp;
+pub mod devgroup;
 pub mod dscp;
-pub mod icmp;
+pub mod ecn;
+pub mod esp;
+pub mod helper;
 pub mod icmp6;
+pub mod hl;
+pub mod icmp;
+pub mod ipcomp;
 pub mod length;
 pub mod limit;
+pub mod mac;
 pub mod mark;
 pub mod multiport;
+pub mod nfacct;
+pub mod osf;
+pub mod owner;
+pub mod physdev;
+pub mod pkttype;
+pub mod quota;
+pub mod realm;
 pub mod recent;
 pub mod rpfilter;
+pub mod sctp;
+pub mod socket;
 pub mod state;
 pub mod statistic;
+pub mod string;
 pub mod tcp;
+pub mod tcpmss;
+pub mod time;
+pub mod tos;
+pub mod ttl;
+pub mod u32_test;
 pub mod udp;
 
 pub use addrtype::Addrtype;
+pub use ah::Ah;
+pub use cgroup::Cgroup;
+pub use cluster::Cluster;
 pub use comment::Comment;
+pub use connbytes::{Connbytes, ConnbytesDirection, ConnbytesMode};
 pub use connmark::Connmark;
 pub use conntrack::Conntrack;
+pub use cpu::Cpu;
+pub use dccp::Dccp;
+pub use devgroup::{Devgroup, NamedValue};
 pub use dscp::Dscp;
+pub use ecn::Ecn;
+pub use esp::Esp;
+pub use helper::Helper;
+pub use hl::Hl;
 pub use icmp::Icmp;
 pub use icmp6::Icmp6;
+pub use ipcomp::Ipcomp;
 pub use length::Length;
 pub use limit::Limit;
+pub use mac::Mac;
 pub use mark::Mark;
 pub use multiport::{Multiport, MultiportEntry, MultiportSide};
+pub use nfacct::Nfacct;
+pub use osf::Osf;
+pub use owner::Owner;
+pub use physdev::Physdev;
+pub use pkttype::Pkttype;
+pub use quota::Quota;
+pub use realm::Realm;
 pub use recent::{Recent, RecentOp};
 pub use rpfilter::Rpfilter;
+pub use sctp::Sctp;
+pub use socket::Socket;
 pub use state::State;
 pub use statistic::{Statistic, StatisticMode};
+pub use string::StringMatch;
 pub use tcp::Tcp;
+pub use tcpmss::Tcpmss;
+pub use time::Time;
+pub use tos::Tos;
+pub use ttl::Ttl;
+pub use u32_test::U32;
 pub use udp::Udp;
 
 use crate::check::{Place, Problem};
@@ -123,21 +179,49 @@ macro_rules! matches_table {
 
 matches_table! {
     Addrtype(Addrtype) = "addrtype",
+    Ah(Ah) = "ah",
+    Cgroup(Box<Cgroup>) = "cgroup",
+    Cluster(Cluster) = "cluster",
     Comment(Comment) = "comment",
+    Connbytes(Connbytes) = "connbytes",
     Connmark(Connmark) = "connmark",
     Conntrack(Box<Conntrack>) = "conntrack",
+    Cpu(Cpu) = "cpu",
+    Dccp(Dccp) = "dccp",
+    Devgroup(Box<Devgroup>) = "devgroup",
     Dscp(Dscp) = "dscp",
+    Ecn(Ecn) = "ecn",
+    Esp(Esp) = "esp",
+    Helper(Helper) = "helper",
+    Hl(Hl) = "hl",
     Icmp(Icmp) = "icmp",
     Icmp6(Icmp6) = "icmp6",
+    Ipcomp(Ipcomp) = "ipcomp",
     Length(Length) = "length",
     Limit(Limit) = "limit",
+    Mac(Mac) = "mac",
     Mark(Mark) = "mark",
     Multiport(Multiport) = "multiport",
+    Nfacct(Nfacct) = "nfacct",
+    Osf(Osf) = "osf",
+    Owner(Owner) = "owner",
+    Physdev(Box<Physdev>) = "physdev",
+    Pkttype(Pkttype) = "pkttype",
+    Quota(Quota) = "quota",
+    Realm(Realm) = "realm",
     Recent(Box<Recent>) = "recent",
     Rpfilter(Rpfilter) = "rpfilter",
+    Sctp(Box<Sctp>) = "sctp",
+    Socket(Socket) = "socket",
     State(State) = "state",
     Statistic(Statistic) = "statistic",
+    String(Box<StringMatch>) = "string",
     Tcp(Tcp) = "tcp",
+    Tcpmss(Tcpmss) = "tcpmss",
+    Time(Box<Time>) = "time",
+    Tos(Tos) = "tos",
+    Ttl(Ttl) = "ttl",
+    U32(U32) = "u32",
     Udp(Udp) = "udp",
 }
 
