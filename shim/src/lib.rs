@@ -5,6 +5,7 @@
 //! Architecture Invariant: the commands know the datapath as a [`backend::Backend`] only, and the world as a
 //! [`context::Context`], so that whole sessions run in a test's process.
 
+mod accounts;
 pub mod admin;
 pub mod backend;
 pub mod clock;

@@ -1,5 +1,7 @@
 //! Names of protocols, services, hosts and networks, from where the C library finds them.
 
+use crate::accounts;
+use bpftables_ruleset::names::NumberNames;
 use bpftables_ruleset::{Family, Names};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
@@ -13,6 +15,8 @@ pub struct SystemNames {
     protocols: OnceLock<Protocols>,
     services: OnceLock<Services>,
     networks: OnceLock<Vec<(String, Ipv4Addr)>>,
+    users: OnceLock<Vec<(String, u32)>>,
+    groups: OnceLock<Vec<(String, u32)>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +58,17 @@ impl SystemNames {
             protocols: OnceLock::new(),
             services: OnceLock::new(),
             networks: OnceLock::new(),
+            users: OnceLock::new(),
+            groups: OnceLock::new(),
         }
+    }
+
+    fn users(&self) -> &[(String, u32)] {
+        self.users.get_or_init(|| accounts::accounts(&self.directory.join("passwd")))
+    }
+
+    fn groups(&self) -> &[(String, u32)] {
+        self.groups.get_or_init(|| accounts::accounts(&self.directory.join("group")))
     }
 
     fn protocols(&self) -> &Protocols {
@@ -147,6 +161,26 @@ impl Names for SystemNames {
 
     fn network_address(&self, name: &str) -> Option<Ipv4Addr> {
         self.networks().iter().find(|(known, _)| known == name).map(|(_, network)| *network)
+    }
+
+    fn user_id(&self, name: &str) -> Option<u32> {
+        self.users().iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+    }
+
+    fn user_name(&self, id: u32) -> Option<String> {
+        self.users().iter().find(|(_, known)| *known == id).map(|(name, _)| name.clone())
+    }
+
+    fn group_id(&self, name: &str) -> Option<u32> {
+        self.groups().iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+    }
+
+    fn group_name(&self, id: u32) -> Option<String> {
+        self.groups().iter().find(|(_, known)| *known == id).map(|(name, _)| name.clone())
+    }
+
+    fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {
+        accounts::number_names(&self.directory, which)
     }
 }
 
