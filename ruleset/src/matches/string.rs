@@ -84,7 +84,7 @@ impl MatchKind for StringMatch {
         match &*self.algorithm {
             "bm" | "kmp" => need(!self.pattern.is_empty(), "nothing to look for"),
             // Its pattern is a list of binary tokens.
-            "fsm" => need(self.pattern.len() % 8 == 0 && !self.ignore_case, "no pattern of a state machine"),
+            "fsm" => need(self.pattern.len().is_multiple_of(8) && !self.ignore_case, "no pattern of a state machine"),
             _ => Err(Problem::Missing("no such algorithm")),
         }
     }
