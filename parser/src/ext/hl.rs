@@ -49,9 +49,7 @@ impl Extension for Hl {
 
     fn check(&self, seen: u32) -> Result<(), ParseError> {
         if seen == 0 {
-            return Err(ParseError::parameter(
-                "HL match: You must specify one of `--hl-eq', `--hl-lt', `--hl-gt'",
-            ));
+            return Err(ParseError::parameter("HL match: You must specify one of `--hl-eq', `--hl-lt', `--hl-gt'"));
         }
         Ok(())
     }
