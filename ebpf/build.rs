@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const SOURCE: &str = "bpftables.bpf.c";
+/// The guard at netfilter's hooks, loaded apart: its programs are of other types.
+const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 17] = [
+const MIRRORED: [&str; 18] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -24,6 +26,7 @@ const MIRRORED: [&str; 17] = [
     "bt_addr_key",
     "bt_addr_info",
     "bt_dev_info",
+    "bt_survey",
     "bt_tuple",
     "bt_tcp_side",
     "bt_conn",
@@ -60,7 +63,12 @@ fn build() -> Result<(), String> {
     compile(&clang, &sources, &layout, &layout_object, &manifest)?;
     println!("cargo::rustc-env=BPFTABLES_LAYOUT_OBJECT={}", layout_object.display());
 
-    let bytes = fs::read(&object).map_err(|e| format!("cannot read {}: {e}", object.display()))?;
+    let guard = out.join("guard.bpf.o");
+    compile(&clang, &sources, &sources.join(GUARD_SOURCE), &guard, &manifest)?;
+    println!("cargo::rustc-env=BPFTABLES_GUARD_OBJECT={}", guard.display());
+
+    let read = |path: &Path| fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
+    let bytes = [read(&object)?, read(&guard)?].concat();
     println!("cargo::rustc-env=BPFTABLES_OBJECT={}", object.display());
     println!("cargo::rustc-env=BPFTABLES_OBJECT_HASH={:016x}", fnv1a(&bytes));
     Ok(())

@@ -56,6 +56,8 @@ pub const FLAG_CONNTRACK: u32 = 1;
 pub const FLAG_NAT: u32 = 2;
 /// Some rule names an interface.
 pub const FLAG_IFACE: u32 = 4;
+/// There is a rule, or a policy that is not ACCEPT: devices without our programs are guarded.
+pub const FLAG_GUARD: u32 = 256;
 
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;

@@ -26,6 +26,10 @@ pub const CONN_TABLE: &str = "bt_ct_globals";
 pub const TUPLES: &str = "bt_tuples";
 /// QUEUE of connection numbers that ended and rest.
 pub const FREE_CONNS: &str = "bt_free_conns";
+/// HASH of ifindex to 1: devices whose ingress program was attached, and every earlier packet has gone since.
+pub const COVERED: &str = "bt_covered";
+/// HASH of program numbers to 1: the programs of this namespace.
+pub const GUARD_PROGS: &str = "bt_guard_progs";
 /// PERCPU_ARRAY of u64 by [`stat`].
 pub const STATS: &str = "bt_stats";
 /// ARRAY of one [`IcmpConf`].
@@ -161,6 +165,22 @@ pub struct DevInfo {
     pub pad: u32,
 }
 
+/// What the survey of links writes of one at `lo` or at a hook of netfilter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Survey {
+    /// Number of the link.
+    pub link: u32,
+    /// `enum bpf_link_type`.
+    pub kind: u32,
+    /// Inode of its network namespace.
+    pub inode: u32,
+    /// What holds that namespace: processes, sockets, open files and mounts, links of netfilter's hooks.
+    pub references: u32,
+    /// Cookie of its network namespace.
+    pub cookie: u64,
+}
+
 /// Indices of [`STATS`]: every drop and refusal of the programs has a reason.
 pub mod stat {
     /// Dropped by a rule or policy.
@@ -191,6 +211,8 @@ pub mod stat {
     pub const CONN_EARLY_DROP: u32 = 12;
     /// Dropped: REJECT could not be sent.
     pub const DROP_REJECT_FAILED: u32 = 13;
+    /// Dropped by the guard: the device has no program of ours.
+    pub const DROP_UNCOVERED: u32 = 14;
     /// Number of statistics.
     pub const COUNT: u32 = 32;
 }
@@ -198,4 +220,5 @@ pub mod stat {
 const _: () = {
     assert!(size_of::<Control>() == 24 + 128 + 24);
     assert!(size_of::<Counter>() == 16);
+    assert!(size_of::<Survey>() == 24);
 };

@@ -13,7 +13,7 @@
 
 enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
-enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4 };
+enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_GUARD = 256 };
 enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
 enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
 enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE };
@@ -64,7 +64,7 @@ enum bt_timeout {
 enum bt_stat {
 	STAT_DROP_RULE, STAT_DROP_TABLE_FULL, STAT_DROP_NAT_EXHAUSTED, STAT_DROP_FRAGMENT, STAT_DROP_HOTDROP, STAT_DROP_DEPTH,
 	STAT_DROP_NO_ROUTE, STAT_DROP_MTU, STAT_DROP_REWRITE, STAT_DROP_IMAGE, STAT_REJECTED, STAT_CONN_NEW,
-	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_COUNT = 32,
+	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_DROP_UNCOVERED, STAT_COUNT = 32,
 };
 
 struct bt_line {
@@ -150,6 +150,11 @@ struct bt_dev_info {
 	char name[16];
 	__u64 class;
 	__u32 l2len, pad;
+};
+
+struct bt_survey {
+	__u32 link, kind, inode, references;
+	__u64 cookie;
 };
 
 struct bt_tuple {

@@ -7,6 +7,7 @@
  *
  * What may pass returns TCX_NEXT, so programs of others run as if these were not there. */
 #include "bt.h"
+#include "guard_maps.h"
 #include "inject.h"
 #include "parse.h"
 #include "ct.h"

@@ -12,11 +12,16 @@ static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("BPFTABLES_OBJECT
 /// The object file (ELF, BPF target, little endian), aligned to 8 bytes.
 pub static OBJECT: &[u8] = &ALIGNED.0;
 
+static GUARD_ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("BPFTABLES_GUARD_OBJECT")));
+
+/// The object file of the guard, likewise aligned.
+pub static GUARD_OBJECT: &[u8] = &GUARD_ALIGNED.0;
+
 /// An object of nothing but the types of `c/abi.h`, for the test of layouts.
 #[doc(hidden)]
 pub static LAYOUT_OBJECT: &[u8] = include_bytes!(env!("BPFTABLES_LAYOUT_OBJECT"));
 
-/// A hash of [`OBJECT`], 16 hex digits: tells whether pinned programs are these.
+/// A hash of [`OBJECT`] and [`GUARD_OBJECT`], 16 hex digits: tells whether pinned programs are these.
 pub const OBJECT_HASH: &str = env!("BPFTABLES_OBJECT_HASH");
 
 /// The layouts' version that the object was built for.

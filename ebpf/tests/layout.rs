@@ -48,6 +48,7 @@ fn expected() -> Vec<(&'static str, Layout)> {
         "bt_addr_key" = maps::AddrKey { len, addr }
         "bt_addr_info" = maps::AddrInfo { kind, ifindex }
         "bt_dev_info" = maps::DevInfo { name, class, l2len, pad }
+        "bt_survey" = maps::Survey { link, kind, inode, references, cookie }
         "bt_tuple" = conn::Tuple { saddr, daddr, sport, dport, proto, pad }
         "bt_tcp_side" = conn::TcpSide { end, maxend, maxwin, maxack, scale, flags, pad }
         "bt_conn" = conn::Conn {

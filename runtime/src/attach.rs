@@ -2,9 +2,11 @@
 
 use crate::devices::{Coverage, Device, Framing};
 use crate::error::{Doing, EngineError, Result};
+use crate::guard;
 use crate::install::Installed;
-use crate::sys::bpf::{self, LINK_TYPE_TCX, TCX_EGRESS, TCX_INGRESS};
-use bpftables_abi::maps::PROGRAMS;
+use crate::sys::bpf::nf;
+use crate::sys::bpf::{self, LINK_TYPE_TCX, Map, TCX_EGRESS, TCX_INGRESS};
+use bpftables_abi::maps::{self, PROGRAMS};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -39,6 +41,14 @@ pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<Str
         let program = installed.program(name)?;
         programs.insert(name, program.ok_or_else(|| EngineError::Internal(format!("program {name} vanished")))?);
     }
+    let marks = Marks(installed.map(maps::COVERED)?);
+    let mut ids = Vec::new();
+    for name in PROGRAMS {
+        if let Some(program) = installed.program(name)? {
+            ids.push(bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id);
+        }
+    }
+    guard::know_programs(installed, &ids, true)?;
     let mut new = Vec::new();
     for device in devices {
         let Coverage::Attached(framing) = device.coverage else { continue };
@@ -48,7 +58,7 @@ pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<Str
             let Some(program) = programs.get(name) else {
                 return Err(EngineError::Internal(format!("program {name} is not open")));
             };
-            attached |= cover_one(installed, device, direction, attach_type, program)?;
+            attached |= cover_one(installed, &marks, device, direction, attach_type, program)?;
         }
         if attached {
             new.push(device.name.clone());
@@ -60,6 +70,7 @@ pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<Str
 /// Whether a link had to be made.
 fn cover_one(
     installed: &Installed,
+    marks: &Marks,
     device: &Device,
     direction: &str,
     attach_type: u32,
@@ -69,15 +80,24 @@ fn cover_one(
     let pin = installed.links().join(format!("{}_{direction}", device.ifindex));
     if let Some(link) = open_link(&pin).doing(doing)? {
         let info = bpf::link_info(link.as_fd()).doing(doing)?;
-        if info.ifindex == device.ifindex && info.link_type == LINK_TYPE_TCX && info.attach_type == attach_type {
+        let ours = info.ifindex == device.ifindex && info.link_type == LINK_TYPE_TCX && info.attach_type == attach_type;
+        // The link may be at a device that took its number along to another namespace.
+        if ours && is_at(info.id, device.ifindex, attach_type).doing(doing)? {
             let wanted = bpf::prog_info(program.as_fd()).doing(doing)?.id;
             if info.prog_id != wanted {
                 bpf::update_link(link.as_fd(), program.as_fd()).doing(doing)?;
             }
+            if attach_type == TCX_INGRESS {
+                marks.set(device.ifindex).doing(doing)?;
+            }
             return Ok(false);
         }
         // Its device went, and another one got its number.
+        bpf::detach_link(link.as_fd()).doing(doing)?;
         fs::remove_file(&pin).doing(doing)?;
+    }
+    if attach_type == TCX_INGRESS {
+        marks.clear(device.ifindex).doing(doing)?;
     }
     let link = match bpf::attach_tcx_first(program.as_fd(), device.ifindex, attach_type) {
         Ok(link) => link,
@@ -89,7 +109,36 @@ fn cover_one(
         Err(e) => return Err(e).doing(doing),
     };
     bpf::pin(link.as_fd(), &pin).doing(doing)?;
+    if attach_type == TCX_INGRESS {
+        // Packets that passed before the program was there are through: attaching waited for them.
+        marks.set(device.ifindex).doing(doing)?;
+    }
     Ok(true)
+}
+
+/// Devices of which the guard may know that every packet met the ingress program.
+struct Marks(Map<u32, u32>);
+
+impl Marks {
+    fn set(&self, ifindex: u32) -> io::Result<()> {
+        match self.0.get(&ifindex)? {
+            Some(_) => Ok(()),
+            None => self.0.set(&ifindex, &1),
+        }
+    }
+
+    fn clear(&self, ifindex: u32) -> io::Result<()> {
+        self.0.remove(&ifindex).map(drop)
+    }
+}
+
+/// Whether a link is at this device of the calling thread's namespace.
+fn is_at(link: u32, ifindex: u32, attach_type: u32) -> io::Result<bool> {
+    match nf::query_tcx_links(ifindex, attach_type) {
+        Ok(there) => Ok(there.iter().any(|(_, id)| *id == link)),
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 fn open_link(pin: &Path) -> io::Result<Option<OwnedFd>> {
@@ -101,10 +150,15 @@ fn open_link(pin: &Path) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Removes links whose device is gone or carries no packets of its own any more (it became a bridge's port, say).
-pub(crate) fn prune(links: &Path, devices: &[Device]) -> io::Result<()> {
-    remove_links(links, |ifindex| {
-        devices.iter().any(|d| d.ifindex == ifindex && matches!(d.coverage, Coverage::Attached(_)))
-    })
+pub(crate) fn prune(installed: &Installed, devices: &[Device]) -> Result<()> {
+    let doing = || "clear up after devices that are gone".to_owned();
+    let keep =
+        |ifindex: u32| devices.iter().any(|d| d.ifindex == ifindex && matches!(d.coverage, Coverage::Attached(_)));
+    let marks = Marks(installed.map(maps::COVERED)?);
+    for ifindex in marks.0.keys().doing(doing)?.into_iter().filter(|ifindex| !keep(*ifindex)) {
+        marks.clear(ifindex).doing(doing)?;
+    }
+    remove_links(&installed.links(), keep).doing(doing)
 }
 
 /// Detaches all programs of ours.

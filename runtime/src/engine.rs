@@ -6,6 +6,7 @@ use crate::connections;
 use crate::counters::{self, CountersThen, KernelCounters};
 use crate::devices::{self, Coverage, Device};
 use crate::error::{Doing, EngineError, Result};
+use crate::guard;
 use crate::image::{self, Live, Placed, Prepared};
 use crate::install::{self, Installed};
 use crate::location::{BUILDING, DirLock, Home, remove_tree};
@@ -15,6 +16,7 @@ use crate::sys::bpf;
 use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
+use bpftables_abi::image::FLAG_GUARD;
 use bpftables_abi::maps;
 use bpftables_compiler::{CompileError, Options, StateKind, compile};
 use bpftables_ebpf::OBJECT_HASH;
@@ -222,10 +224,15 @@ impl Engine {
         if !dir.exists() {
             return Ok(false);
         }
-        // Links first: programs never run without their maps, and packets pass as soon as the rules go.
+        // Links first: programs never run without their maps, and packets pass as soon as the rules go. The guard before all: it would
+        // stop what no program sees any more.
+        guard::detach_all(&dir).doing(doing)?;
         attach::detach_all(&dir.join("links")).doing(doing)?;
         sysctl::restore_lo(&dir)?;
         remove_tree(&dir).doing(doing)?;
+        if !home.has_others() {
+            guard::forget_survey(home).doing(doing)?;
+        }
         Ok(true)
     }
 
@@ -358,7 +365,7 @@ fn commit(
 
     // The image; whatever cannot be run is refused here, before anything is made.
     let compiled = compile(ruleset, &Options::default())?;
-    let warnings = compiled.warnings.iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<String> = compiled.warnings.iter().map(ToString::to_string).collect();
     let tables = Tables::encode(ruleset)?;
     let devices = devices::list()?;
 
@@ -390,6 +397,10 @@ fn commit(
     addrs::mirror(&installed.map(maps::ADDRS)?)?;
     devices::name(&installed.map(maps::DEVS)?, &devices)?;
     let attached = attach::cover(installed, &devices)?;
+    let guarded = prepared.header.flags & FLAG_GUARD != 0;
+    if guarded {
+        warnings.extend(guard::arm(installed, ruleset.family)?);
+    }
 
     let slot = image::next_slot(live.slot);
     let mut placed = prepared.put(&installed.images, slot)?;
@@ -406,7 +417,10 @@ fn commit(
         Ok(ended) => tracing::debug!(ended, "UDP connections of rules that are gone"),
         Err(error) => tracing::warn!(%error, "UDP connections of rules that are gone live on"),
     }
-    if let Err(error) = attach::prune(&installed.links(), &devices) {
+    if !guarded && let Err(error) = guard::disarm(installed, ruleset.family) {
+        tracing::warn!(%error, "the guard stays, though no rule asks for it");
+    }
+    if let Err(error) = attach::prune(installed, &devices) {
         tracing::warn!(%error, "links of devices that are gone stay pinned");
     }
     let uncovered =
@@ -462,6 +476,9 @@ fn carry_states(
 /// Removes directories of namespaces that are gone, and of commits that were killed while making one. The caller holds the lock of
 /// all namespaces, so nobody is making one now.
 fn collect_garbage(home: &Home) {
+    if let Err(error) = guard::sweep(home) {
+        tracing::warn!(%error, "network namespaces that nobody uses may stay");
+    }
     let Ok(entries) = fs::read_dir(home.all()) else { return };
     let own = home.dir();
     for entry in entries.flatten() {

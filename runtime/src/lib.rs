@@ -11,6 +11,7 @@ mod counters;
 mod devices;
 mod engine;
 mod error;
+mod guard;
 mod image;
 mod install;
 mod location;

@@ -68,6 +68,12 @@ impl Home {
         format!("{BPFFS}/{OURS}/{:x}", self.cookie)
     }
 
+    /// Whether any namespace has a directory.
+    pub(crate) fn has_others(&self) -> bool {
+        let entries = fs::read_dir(self.all());
+        entries.is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()))
+    }
+
     /// Makes the directory of all namespaces.
     pub(crate) fn make_all(&self) -> Result<()> {
         match fs::create_dir(self.all()) {

@@ -3,6 +3,7 @@
 use crate::devices::{self, Coverage};
 use crate::engine::{Engine, READ_TRIES, current};
 use crate::error::{Doing, EngineError, Result};
+use crate::guard;
 use crate::install::Installed;
 use crate::sys::bpf::{self, Map, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
@@ -32,6 +33,8 @@ pub struct Status {
     pub tables: Vec<(&'static str, usize, usize)>,
     /// Connections at most.
     pub max_connections: u32,
+    /// Hooks of netfilter at which the guard is, of four (two for each family).
+    pub guards: usize,
     /// Devices by number.
     pub devices: Vec<DeviceStatus>,
     /// Settings of `lo` that were changed: name, old value, ours.
@@ -87,7 +90,7 @@ pub struct Connection {
 }
 
 /// Names and meanings by index of `bt_stats`.
-const STATS: [(&str, &str); 14] = [
+const STATS: [(&str, &str); 15] = [
     ("drop_rule", "dropped by a rule or policy"),
     ("drop_table_full", "dropped: connection table full"),
     ("drop_nat_exhausted", "dropped: no port left for NAT"),
@@ -102,6 +105,7 @@ const STATS: [(&str, &str); 14] = [
     ("conn_new", "new connections"),
     ("conn_early_drop", "connections dropped early to make room"),
     ("drop_reject_failed", "dropped: REJECT could not be sent"),
+    ("drop_uncovered", "dropped by the guard: the device has no program of ours"),
 ];
 
 impl Engine {
@@ -138,6 +142,7 @@ impl Engine {
             bytes: live.bytes(),
             tables: tables.collect(),
             max_connections: installed.control().max_conns,
+            guards: guard::count(&installed.dir),
             devices: devices.collect::<Result<_>>()?,
             settings: sysctl::changed(&installed.dir),
         }))

@@ -1,10 +1,11 @@
 //! Another build of the programs with the same layouts takes over, in place.
 
 use crate::error::{Doing, EngineError, Result};
+use crate::guard;
 use crate::install::{self, Installed};
 use crate::location::{Home, remove_tree};
 use crate::sys::bpf::{self, MapInfo};
-use bpftables_abi::ABI_VERSION;
+use bpftables_abi::{ABI_VERSION, maps};
 use bpftables_ebpf::OBJECT_HASH;
 use std::fs;
 use std::os::fd::AsFd;
@@ -56,6 +57,14 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
     let programs: Vec<&str> = bpftables_abi::maps::PROGRAMS.into_iter().filter(|name| old.has_program(name)).collect();
     install::load(&building, old.control().max_conns, &reuse, &programs)?;
 
+    // The guard must know the new programs before packets meet them.
+    if old.dir.join("maps").join(maps::GUARD_PROGS).exists() {
+        let ids = programs.iter().map(|name| {
+            let program = bpf::open_pinned(&building.join("progs").join(name)).doing(doing)?;
+            Ok(bpf::prog_info(program.as_fd()).doing(doing)?.id)
+        });
+        guard::know_programs(old, &ids.collect::<Result<Vec<_>>>()?, false)?;
+    }
     // The new programs first, at every link; then the pins that name them.
     for entry in fs::read_dir(old.links()).doing(doing)? {
         let entry = entry.doing(doing)?;
@@ -70,6 +79,7 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
     }
     move_pins(&building.join("progs"), &old.dir.join("progs")).doing(doing)?;
     move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
+    guard::outdate(&old.dir).doing(doing)?;
     let version = building.join("version");
     std::os::unix::fs::symlink(format!("{ABI_VERSION}_{OBJECT_HASH}"), &version).doing(doing)?;
     fs::rename(&version, old.dir.join("version")).doing(doing)?;

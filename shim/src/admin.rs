@@ -133,11 +133,18 @@ fn status() -> Result<ExitCode, AdminError> {
         writeln!(out, "table        {name}: {rules} rules, {chains} user chains")?;
     }
     writeln!(out, "connections  {connections} of at most {}", status.max_connections)?;
+    let guard = match status.guards {
+        0 => "off: nothing but ACCEPT policies, or not known to this kernel",
+        _ => "on: what uses a device without our programs is dropped",
+    };
+    writeln!(out, "guard        {guard}")?;
     for device in &status.devices {
         let note = match device.coverage {
             Coverage::Attached(Framing::Ethernet | Framing::Raw) => String::new(),
             Coverage::Lower => ", owned by another device".to_owned(),
-            Coverage::Unknown(kind) => format!(", link header of unknown kind {kind}: its packets meet no rules"),
+            Coverage::Unknown(kind) => {
+                format!(", link header of unknown kind {kind}: no program fits, the guard drops its IP packets")
+            }
         };
         let (ingress, egress) = (hooked(device.ingress), hooked(device.egress));
         writeln!(out, "device       {} ({}): ingress {ingress}, egress {egress}{note}", device.name, device.ifindex)?;

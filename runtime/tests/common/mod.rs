@@ -1,6 +1,11 @@
-//! A network namespace for one test.
+//! Network namespaces for one test.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use bpftables_runtime::{Engine, sys::ns};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
 /// Runs a test in a new network namespace on a thread of its own, and removes what it left. Needs root.
 ///
@@ -11,7 +16,7 @@ pub(crate) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
         let thread = std::thread::Builder::new().stack_size(64 << 20);
         let run = move || {
             ns::unshare_network().expect("a network namespace (needs root)");
-            let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status();
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
             assert!(up.expect("ip of iproute2").success());
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test));
             let mut engine = Engine::open().expect("an engine");
@@ -24,4 +29,62 @@ pub(crate) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
             Ok(Err(panic)) | Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Runs `ip -batch` in the calling thread's namespace.
+///
+/// # Panics
+/// When a line fails.
+pub(crate) fn ip(lines: &str) {
+    let mut child = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip of iproute2");
+    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("ip reads");
+    assert!(child.wait().expect("ip ends").success(), "{lines}");
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Another network namespace, held by a thread that lives in it.
+pub(crate) struct Other {
+    path: String,
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Other {
+    pub(crate) fn new() -> Self {
+        let (ready, path) = channel();
+        let (jobs, queue) = channel::<Job>();
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(move || {
+            ns::unshare_network().expect("a network namespace (needs root)");
+            ip("link set lo up\n");
+            let own = std::fs::read_link("/proc/thread-self").expect("/proc");
+            ready.send(format!("/proc/{}/ns/net", own.display())).expect("the test waits");
+            for job in queue {
+                job();
+            }
+        });
+        Self { path: path.recv().expect("a namespace"), jobs: Some(jobs), thread: thread.ok() }
+    }
+
+    /// Under which ip(8) finds it.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Runs a closure there.
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tx, rx) = channel();
+        let job = Box::new(move || drop(tx.send(job())));
+        self.jobs.as_ref().expect("alive").send(job).expect("the thread lives");
+        rx.recv().expect("the job ended well")
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod link;
 mod map;
+pub mod nf;
 mod object;
 mod prog;
 
@@ -32,6 +33,7 @@ enum Cmd {
     MapUpdateElem = 2,
     MapDeleteElem = 3,
     MapGetNextKey = 4,
+    ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,

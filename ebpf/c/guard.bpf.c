@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The guard, at PREROUTING and POSTROUTING of netfilter: what uses a device that has no program of this namespace's goes no further,
+ * unless the rules are none but ACCEPT policies. And the survey of links, by which namespaces are found that nobody uses any more.
+ *
+ * Whether a device has a program is read from the device itself, so no list can be stale: not when a number is used again, not when a
+ * device comes from another namespace with the programs of that one. At PREROUTING this does not suffice: a packet may have passed the
+ * ingress hook before the program was there and arrive here after. The kernel waits for such packets before it gives the link to
+ * whoever attached it; bt_covered is set after that. At POSTROUTING the egress hook is still to come. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+#include "guard_maps.h"
+
+#define NF_DROP 0
+#define NF_ACCEPT 1
+#define NF_INET_PRE_ROUTING 0
+#define NFPROTO_IPV6 10
+#define L3MDEV_MASTER (1u << 18)
+/* Programs of others that may run before ours. */
+#define MAX_BEFORE 8
+
+struct bpf_prog_aux {
+	__u32 id;
+} __attribute__((preserve_access_index));
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+} __attribute__((preserve_access_index));
+struct bpf_mprog_fp {
+	struct bpf_prog *prog;
+} __attribute__((preserve_access_index));
+struct bpf_mprog_entry {
+	struct bpf_mprog_fp fp_items[64];
+} __attribute__((preserve_access_index));
+/* Linux before 6.18, and from it on. */
+struct ns_common___old {
+	struct {
+		struct {
+			int counter;
+		} refs;
+	} count;
+} __attribute__((preserve_access_index));
+struct ns_common___new {
+	struct {
+		struct {
+			int counter;
+		} refs;
+	} __ns_ref;
+} __attribute__((preserve_access_index));
+struct ns_common {
+	unsigned int inum;
+} __attribute__((preserve_access_index));
+struct net {
+	struct ns_common ns;
+	__u64 net_cookie;
+} __attribute__((preserve_access_index));
+typedef struct {
+	struct net *net;
+} __attribute__((preserve_access_index)) possible_net_t;
+struct net_device {
+	int ifindex;
+	unsigned int flags;
+	unsigned long priv_flags : 32;
+	possible_net_t nd_net;
+	struct bpf_mprog_entry *tcx_ingress, *tcx_egress;
+} __attribute__((preserve_access_index));
+struct nf_hook_state {
+	__u8 hook, pf;
+	struct net_device *in, *out;
+} __attribute__((preserve_access_index));
+struct sk_buff;
+/* The verifier knows the context's members by offset. */
+struct bpf_nf_ctx {
+	struct nf_hook_state *state;
+	struct sk_buff *skb;
+};
+
+/* Maps of the tcx programs; the loader puts the pinned ones here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bt_control);
+} bt_control SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, BT_IMAGE_SLOTS);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} bt_images SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} bt_stats SEC(".maps");
+
+char _license[] SEC("license") = "GPL";
+
+/* Whether the live image asks for a guard. */
+static __always_inline bool armed(__u8 pf)
+{
+	__u32 zero = 0, slot;
+	struct bt_control *ctl = bpf_map_lookup_elem(&bt_control, &zero);
+
+	if (!ctl)
+		return false;
+	slot = pf == NFPROTO_IPV6 ? ctl->slot6 : ctl->slot4;
+	void *img = bpf_map_lookup_elem(&bt_images, &slot);
+	if (!img)
+		return false;
+	struct bt_header *h = bpf_map_lookup_elem(img, &zero);
+	return h && h->flags & IMG_GUARD;
+}
+
+/* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */
+SEC("classifier")
+int bt_guard(struct bpf_nf_ctx *ctx)
+{
+	struct nf_hook_state *state = ctx->state;
+	bool pre = state->hook == NF_INET_PRE_ROUTING;
+	struct net_device *dev = pre ? state->in : state->out;
+	struct bpf_mprog_entry *entry;
+	struct bpf_prog *prog;
+	struct bpf_prog_aux *aux;
+	__u32 ifindex, id, i, stat = STAT_DROP_UNCOVERED;
+	__u64 *n;
+
+	if (!armed(state->pf) || !dev)
+		return NF_ACCEPT;
+	/* Packets of a VRF are seen at its members. */
+	if (BPF_CORE_READ_BITFIELD(dev, priv_flags) & L3MDEV_MASTER)
+		return NF_ACCEPT;
+	ifindex = dev->ifindex;
+	entry = pre ? dev->tcx_ingress : dev->tcx_egress;
+	if (!entry)
+		goto drop;
+#pragma unroll
+	for (i = 0; i < MAX_BEFORE; i++) {
+		prog = entry->fp_items[i].prog;
+		if (!prog)
+			break;
+		aux = prog->aux;
+		if (!aux)
+			break;
+		id = aux->id;
+		if (!bpf_map_lookup_elem(&bt_guard_progs, &id))
+			continue;
+		if (!pre || bpf_map_lookup_elem(&bt_covered, &ifindex))
+			return NF_ACCEPT;
+		break;
+	}
+drop:
+	n = bpf_map_lookup_elem(&bt_stats, &stat);
+	if (n)
+		*n += 1;
+	return NF_DROP;
+}
+
+#define LINK_TYPE_NETFILTER 10
+#define LINK_TYPE_TCX 11
+#define IFF_LOOPBACK 8
+
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((preserve_access_index));
+struct bpf_link {
+	__u32 id;
+	enum bpf_link_type type;
+} __attribute__((preserve_access_index));
+struct tcx_link {
+	struct net_device *dev;
+} __attribute__((preserve_access_index));
+struct bpf_nf_link {
+	struct net *net;
+	__u32 dead;
+} __attribute__((preserve_access_index));
+struct survey_ctx {
+	struct bpf_iter_meta *meta;
+	struct bpf_link *link;
+};
+
+static __always_inline int references(struct net *net)
+{
+	struct ns_common *ns = (void *)net + bpf_core_field_offset(struct net, ns);
+
+	if (bpf_core_field_exists(struct ns_common___new, __ns_ref))
+		return BPF_CORE_READ((struct ns_common___new *)ns, __ns_ref.refs.counter);
+	return BPF_CORE_READ((struct ns_common___old *)ns, count.refs.counter);
+}
+
+/* Loaded as BPF_PROG_TYPE_TRACING at bpf_iter_bpf_link: one record for each link at `lo` or at a netfilter hook, of anybody. */
+SEC("classifier")
+int bt_survey(struct survey_ctx *ctx)
+{
+	struct bpf_iter_meta *meta = ctx->meta;
+	struct bpf_link *link = ctx->link;
+	struct bt_survey record = {};
+	struct net *net;
+
+	if (!meta || !link)
+		return 0;
+	record.link = link->id;
+	record.kind = link->type;
+	if (record.kind == LINK_TYPE_NETFILTER) {
+		struct bpf_nf_link *nf = (void *)link;
+		if (BPF_CORE_READ(nf, dead))
+			return 0;
+		net = BPF_CORE_READ(nf, net);
+	} else if (record.kind == LINK_TYPE_TCX) {
+		struct net_device *dev = BPF_CORE_READ((struct tcx_link *)link, dev);
+		if (!dev || !(BPF_CORE_READ(dev, flags) & IFF_LOOPBACK))
+			return 0;
+		net = BPF_CORE_READ(dev, nd_net.net);
+	} else {
+		return 0;
+	}
+	record.cookie = BPF_CORE_READ(net, net_cookie);
+	record.inode = BPF_CORE_READ(net, ns.inum);
+	record.references = references(net);
+	bpf_seq_write(meta->seq, &record, sizeof(record));
+	return 0;
+}

@@ -1,0 +1,223 @@
+//! Devices that no command has seen yet: what the rules might refuse does not pass by them. And namespaces that nobody uses go, though
+//! the guard's links hold them.
+
+mod common;
+
+use bpftables_ruleset::{Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
+use bpftables_runtime::Engine;
+use common::{Other, in_namespace, ip};
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const PORT: u16 = 9999;
+/// Devices of the race.
+const DEVICES: u32 = 200;
+
+/// A filter table whose INPUT and OUTPUT refuse everything.
+fn refusing() -> Ruleset {
+    let mut ruleset = Ruleset::new(Family::V4);
+    let table = ruleset.table_mut(TableKind::Filter);
+    for chain in [0, 2] {
+        table.builtin[chain].policy = Some(Policy::Drop);
+    }
+    ruleset
+}
+
+/// A filter table of ACCEPT policies alone.
+fn accepting() -> Ruleset {
+    let mut ruleset = Ruleset::new(Family::V4);
+    ruleset.table_mut(TableKind::Filter);
+    ruleset
+}
+
+fn commit(ruleset: &mut Ruleset) {
+    Engine::open().unwrap().commit(ruleset).unwrap();
+}
+
+fn stat(name: &str) -> u64 {
+    Engine::open().unwrap().stats().unwrap().iter().find(|stat| stat.name == name).unwrap().count
+}
+
+/// Adds pair number `n`: `aN` here, `bN` there, both ready to send from their first instant on.
+fn pair(n: u32, there: &Other) {
+    let net = format!("10.{}.{}", 50 + n / 200, n % 200);
+    ip(&format!(
+        "link add a{n} address 02:00:00:01:00:{low:02x} type veth peer name b{n} address 02:00:00:02:00:{low:02x} netns {there}\n\
+         link set a{n} up\naddr add {net}.1/24 dev a{n}\nneigh replace {net}.2 dev a{n} lladdr 02:00:00:02:00:{low:02x}\n",
+        low = n % 256,
+        there = there.path(),
+    ));
+    there.run(move || {
+        ip(&format!(
+            "link set b{n} up\naddr add {net}.2/24 dev b{n}\nneigh replace {net}.1 dev b{n} lladdr 02:00:00:01:00:{:02x}\n",
+            n % 256
+        ));
+    });
+}
+
+/// Whether a datagram arrives that is sent to `to`, until some time has gone.
+fn arrives(from: &UdpSocket, to: &str, at: &UdpSocket) -> bool {
+    at.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    (0..15).any(|_| {
+        let _ = from.send_to(b"x", to);
+        at.recv(&mut [0; 8]).is_ok()
+    })
+}
+
+#[test]
+fn a_device_without_programs_lets_nothing_pass_unless_the_rules_accept_all() {
+    in_namespace(|| {
+        let there = Other::new();
+        commit(&mut refusing());
+        pair(1, &there);
+        let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        let far = there.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
+        assert!(!arrives(&far, "10.50.1.1:9999", &here));
+        assert!(!arrives(&here, "10.50.1.2:9999", &far));
+        assert!(stat("drop_uncovered") >= 16, "each way was refused by the guard");
+        assert_eq!(stat("drop_rule"), 0);
+
+        commit(&mut refusing());
+        let uncovered = stat("drop_uncovered");
+        assert!(!arrives(&far, "10.50.1.1:9999", &here));
+        assert_eq!(stat("drop_uncovered"), uncovered, "now it is the rules that refuse");
+        assert!(stat("drop_rule") > 0);
+
+        commit(&mut accepting());
+        pair(2, &there);
+        assert!(arrives(&far, "10.50.2.1:9999", &here));
+        assert!(arrives(&here, "10.50.2.2:9999", &far));
+        assert_eq!(Engine::open().unwrap().status().unwrap().unwrap().guards, 0);
+
+        // One rule, though it accepts: it counts what it sees.
+        let mut counting = accepting();
+        counting.tables[0].builtin[0].rules = vec![Rule::new(IpMatch::default(), vec![], Target::Accept)];
+        commit(&mut counting);
+        pair(3, &there);
+        assert!(!arrives(&far, "10.50.3.1:9999", &here));
+        commit(&mut counting);
+        assert!(arrives(&far, "10.50.3.1:9999", &here));
+    });
+}
+
+#[test]
+fn a_device_that_takes_the_number_of_one_that_left_is_not_taken_for_it() {
+    in_namespace(|| {
+        let there = Other::new();
+        pair(1, &there);
+        commit(&mut refusing());
+        let status = Engine::open().unwrap().status().unwrap().unwrap();
+        let index = status.devices.iter().find(|device| device.name == "a1").unwrap().ifindex;
+        // Our programs go along with it, and so does its number.
+        ip(&format!("link set a1 netns {}", there.path()));
+        ip(&format!(
+            "link add a9 index {index} type veth peer name c9\nlink set c9 up\nlink set a9 up\naddr add 10.77.0.1/24 dev a9\n\
+             neigh replace 10.77.0.2 dev a9 lladdr 02:00:00:00:00:09\n"
+        ));
+        let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        let before = stat("drop_uncovered");
+        let sent = here.send_to(b"x", "10.77.0.2:9999");
+        assert!(sent.is_err(), "the guard refuses at POSTROUTING: {sent:?}");
+        assert_eq!(stat("drop_uncovered"), before + 1);
+        commit(&mut refusing());
+        let status = Engine::open().unwrap().status().unwrap().unwrap();
+        let device = status.devices.iter().find(|device| device.name == "a9").unwrap();
+        assert_eq!(device.ingress, bpftables_runtime::Hooked::First);
+        let _ = here.send_to(b"x", "10.77.0.2:9999");
+        assert_eq!(stat("drop_uncovered"), before + 1, "it is the rules that refuse");
+    });
+}
+
+#[test]
+fn no_packet_passes_unseen_by_devices_that_appear() {
+    in_namespace(|| {
+        let there = Other::new();
+        commit(&mut refusing());
+        let (done, ready) = (AtomicBool::new(false), AtomicU32::new(0));
+        let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        let far = there.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
+        let flood = |socket: &UdpSocket, host: u8| {
+            let mut sent = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                // The newest devices, again and again, the next one before it is there.
+                let newest = ready.load(Ordering::Relaxed);
+                for n in newest.saturating_sub(3)..=newest {
+                    let to = format!("10.{}.{}.{host}:{PORT}", 50 + n / 200, n % 200);
+                    sent += u64::from(socket.send_to(b"x", to).is_ok());
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            sent
+        };
+        let mut attached = 0;
+        std::thread::scope(|scope| {
+            let outside = scope.spawn(|| flood(&far, 1));
+            let inside = scope.spawn(|| flood(&here, 2));
+            let flooding = Raise(&done);
+            for n in 0..DEVICES {
+                pair(n, &there);
+                ready.store(n + 1, Ordering::Relaxed);
+                // As commands come along: programs come to some devices while packets pass.
+                if n % 4 == 3 {
+                    commit(&mut refusing());
+                    attached += 4;
+                }
+            }
+            drop(flooding);
+            assert!(outside.join().unwrap() > 1000, "packets were sent");
+            inside.join().unwrap();
+        });
+        for (socket, place) in [(&here, "in"), (&far, "out")] {
+            socket.set_nonblocking(true).unwrap();
+            assert!(socket.recv(&mut [0; 8]).is_err(), "a packet came {place} that no rule saw");
+        }
+        assert_eq!(attached, DEVICES);
+        assert!(stat("drop_uncovered") > 100, "the guard refused what came before the programs");
+        assert!(stat("drop_rule") > 100, "the rules refused what came after");
+        // The test can fail: without rules the same packets arrive.
+        commit(&mut accepting());
+        assert!(arrives(&far, "10.50.7.1:9999", &here));
+    });
+}
+
+#[test]
+fn a_namespace_that_only_guards_hold_goes_with_the_next_commit_of_any_other() {
+    in_namespace(|| {
+        commit(&mut refusing());
+        let there = Other::new();
+        pair(1, &there);
+        there.run(|| commit(&mut refusing()));
+        let gone = |wait: Duration| {
+            let begin = Instant::now();
+            while begin.elapsed() < wait {
+                if !ip_knows("a1") {
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            false
+        };
+        // A commit elsewhere leaves one alone that somebody uses.
+        commit(&mut refusing());
+        assert!(!gone(Duration::from_millis(300)));
+        // From here on the guard's links hold it, until a commit looks; one of another test may.
+        drop(there);
+        commit(&mut refusing());
+        assert!(gone(Duration::from_secs(10)), "its end of the pair is gone, so it is");
+    });
+}
+
+/// Raises a flag when dropped, also by a panic.
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn ip_knows(device: &str) -> bool {
+    let out = std::process::Command::new("ip").args(["link", "show", device]).output();
+    out.expect("ip of iproute2").status.success()
+}
