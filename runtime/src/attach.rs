@@ -161,6 +161,20 @@ pub(crate) fn prune(installed: &Installed, devices: &[Device]) -> Result<()> {
     remove_links(&installed.links(), keep).doing(doing)
 }
 
+/// Detaches our programs from one device, which is gone or carries no packets of its own any more.
+pub(crate) fn uncover(installed: &Installed, ifindex: u32) -> Result<()> {
+    let doing = || format!("detach from device {ifindex}");
+    Marks(installed.map(maps::COVERED)?).clear(ifindex).doing(doing)?;
+    for (direction, _, _) in DIRECTIONS {
+        let pin = installed.links().join(format!("{ifindex}_{direction}"));
+        if let Some(link) = open_link(&pin).doing(doing)? {
+            bpf::detach_link(link.as_fd()).doing(doing)?;
+            fs::remove_file(&pin).doing(doing)?;
+        }
+    }
+    Ok(())
+}
+
 /// Detaches all programs of ours.
 pub(crate) fn detach_all(links: &Path) -> io::Result<()> {
     remove_links(links, |_| false)

@@ -11,6 +11,7 @@ use crate::sys::mmap::Mapping;
 use bpftables_abi::conn::{Conn, status};
 use bpftables_abi::maps::{self, ConnTable};
 use std::mem::offset_of;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 /// `IPPROTO_UDP`.
@@ -62,6 +63,17 @@ pub(crate) fn end_orphans(installed: &Installed, gone: &SlotSet) -> Result<usize
     }
     Ok(Table::open(installed)?.end(|table, number| {
         table.protocol(number) == UDP && gone.contains(table.u32_at(number, offset_of!(Conn, dnat_slot)))
+    }))
+}
+
+/// Ends the connections that MASQUERADE gave an address of a device: those with `addr`, or all of the device's.
+pub(crate) fn end_masqueraded(installed: &Installed, ifindex: u32, addr: Option<Ipv4Addr>) -> Result<usize> {
+    let wanted = addr.map(|addr| u32::from_ne_bytes(addr.octets()));
+    Ok(Table::open(installed)?.end(|table, number| {
+        table.u32_at(number, offset_of!(Conn, masq_ifindex)) == ifindex
+            && wanted.is_none_or(|addr| {
+                table.u32_at(number, offset_of!(Conn, reply) + offset_of!(bpftables_abi::conn::Tuple, daddr)) == addr
+            })
     }))
 }
 

@@ -4,9 +4,9 @@ use crate::error::{Doing, Result};
 use crate::netlink::dump;
 use crate::sys::bpf::Map;
 use bpftables_abi::maps::DevInfo;
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkMessage};
-use std::collections::BTreeSet;
+use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a device's packets begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,21 +39,68 @@ pub struct Device {
     pub coverage: Coverage,
 }
 
+/// What rtnetlink says of a device, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) ifindex: u32,
+    pub(crate) name: String,
+    /// `IFF_UP`.
+    pub(crate) up: bool,
+    master: Option<u32>,
+    vrf: bool,
+    /// It says itself that it is a VRF's member.
+    vrf_member: bool,
+    /// `ARPHRD_*`.
+    header: u16,
+}
+
+impl Link {
+    /// None for messages about a bridge's view of its port.
+    pub(crate) fn new(message: &LinkMessage) -> Option<Self> {
+        if message.header.interface_family != AddressFamily::Unspec {
+            return None;
+        }
+        let attributes = &message.attributes;
+        let name = attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        });
+        let master = attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Controller(master) if *master != 0 => Some(*master),
+            _ => None,
+        });
+        Some(Self {
+            ifindex: message.header.index,
+            name: name.unwrap_or_default(),
+            up: message.header.flags.contains(LinkFlags::Up),
+            master,
+            vrf: infos(message).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf))),
+            vrf_member: infos(message).any(|info| matches!(info, LinkInfo::PortKind(InfoPortKind::Vrf))),
+            header: u16::from(message.header.link_layer_type),
+        })
+    }
+}
+
 /// All devices of the calling thread's network namespace, by number.
 pub(crate) fn list() -> Result<Vec<Device>> {
+    Ok(devices(&links()?))
+}
+
+/// All devices of the calling thread's network namespace, as rtnetlink describes them.
+pub(crate) fn links() -> Result<BTreeMap<u32, Link>> {
     let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let links: Vec<LinkMessage> = dump(&request)
-        .doing(|| "list the network devices".to_owned())?
-        .into_iter()
-        .filter_map(|message| match message {
-            RouteNetlinkMessage::NewLink(link) => Some(link),
-            _ => None,
-        })
-        .collect();
-    let vrfs: BTreeSet<u32> = links.iter().filter(|link| is_vrf(link)).map(|link| link.header.index).collect();
-    let mut devices: Vec<Device> = links.iter().map(|link| device(link, &vrfs)).collect();
-    devices.sort_by_key(|device| device.ifindex);
-    Ok(devices)
+    let messages = dump(&request).doing(|| "list the network devices".to_owned())?;
+    let links = messages.iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => Link::new(link),
+        _ => None,
+    });
+    Ok(links.map(|link| (link.ifindex, link)).collect())
+}
+
+/// What the programs have to do with each of them.
+pub(crate) fn devices(links: &BTreeMap<u32, Link>) -> Vec<Device> {
+    let vrfs: BTreeSet<u32> = links.values().filter(|link| link.vrf).map(|link| link.ifindex).collect();
+    links.values().map(|link| device(link, &vrfs)).collect()
 }
 
 /// Tells the programs the names of the devices, which they ask when a packet's way leads to a device that they did not see it on.
@@ -84,25 +131,12 @@ fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
         .flatten()
 }
 
-fn is_vrf(link: &LinkMessage) -> bool {
-    infos(link).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)))
-}
-
-fn device(link: &LinkMessage, vrfs: &BTreeSet<u32>) -> Device {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    });
-    let master = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Controller(master) if *master != 0 => Some(*master),
-        _ => None,
-    });
+fn device(link: &Link, vrfs: &BTreeSet<u32>) -> Device {
     // A member of a VRF keeps its packets; a member of anything else hands them to its master.
-    let vrf_member = infos(link).any(|info| matches!(info, LinkInfo::PortKind(InfoPortKind::Vrf)))
-        || master.is_some_and(|master| vrfs.contains(&master));
-    let lower = (master.is_some() && !vrf_member) || vrfs.contains(&link.header.index);
-    let coverage = if lower { Coverage::Lower } else { by_header(u16::from(link.header.link_layer_type)) };
-    Device { ifindex: link.header.index, name: name.unwrap_or_default(), coverage }
+    let vrf_member = link.vrf_member || link.master.is_some_and(|master| vrfs.contains(&master));
+    let lower = (link.master.is_some() && !vrf_member) || link.vrf;
+    let coverage = if lower { Coverage::Lower } else { by_header(link.header) };
+    Device { ifindex: link.ifindex, name: link.name.clone(), coverage }
 }
 
 /// By `ARPHRD_*`.

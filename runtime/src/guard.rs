@@ -248,6 +248,8 @@ pub(crate) struct Holders {
     pub(crate) references: u32,
     /// Links of netfilter's hooks among these, of anybody.
     pub(crate) links: u32,
+    /// Its inode.
+    pub(crate) inode: u32,
 }
 
 /// Network namespaces by cookie: those that have programs at `lo` or links of netfilter.
@@ -261,6 +263,7 @@ pub(crate) fn survey(home: &Home) -> Result<BTreeMap<u64, Holders>> {
         let record = Survey::read_from_bytes(record).map_err(|e| EngineError::Corrupt { what: e.to_string() })?;
         let holders = found.entry(record.cookie).or_default();
         holders.references = record.references;
+        holders.inode = record.inode;
         holders.links += u32::from(record.kind == LINK_TYPE_NETFILTER);
         debug_assert!(matches!(record.kind, LINK_TYPE_NETFILTER | LINK_TYPE_TCX));
     }

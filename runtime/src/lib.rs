@@ -16,15 +16,18 @@ mod image;
 mod install;
 mod location;
 mod netlink;
+mod serve;
 mod slots;
 mod state;
 mod status;
 pub mod sys;
 mod sysctl;
 mod upgrade;
+mod watch;
 
 pub use counters::{CountersThen, KernelCounters};
 pub use devices::{Coverage, Device, Framing};
 pub use engine::{Committed, Engine, Snapshot};
 pub use error::{EngineError, Result};
+pub use serve::{Agent, Served};
 pub use status::{Connection, DeviceStatus, Hooked, Stat, Status};

@@ -71,7 +71,8 @@ impl Home {
     /// Whether any namespace has a directory.
     pub(crate) fn has_others(&self) -> bool {
         let entries = fs::read_dir(self.all());
-        entries.is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()))
+        let cookie = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| u64::from_str_radix(name, 16).is_ok());
+        entries.is_ok_and(|entries| entries.flatten().any(|entry| cookie(&entry.file_name())))
     }
 
     /// Makes the directory of all namespaces.

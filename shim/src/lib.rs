@@ -11,6 +11,7 @@ pub mod backend;
 pub mod clock;
 pub mod conntrack;
 pub mod context;
+pub mod daemon;
 pub mod dry;
 pub mod engine;
 pub mod execute;
@@ -34,7 +35,9 @@ pub fn run(program: Program, arguments: &[String], context: &mut Context<'_>) ->
         Program::Tables(family) => iptables::run(family, arguments, context).map_err(Located::from),
         Program::Save(family) => save::run(family, arguments, context).map_err(Located::from),
         Program::Restore(family) => restore::run(family, arguments, context),
-        Program::Admin => Err(Failure::plain(2, "bpftables is no iptables command").into()),
+        Program::Admin | Program::Agent => {
+            Err(Failure::plain(2, format!("{} is no iptables command", program.name())).into())
+        }
     };
     let flushed = context.stdout.flush().map_err(|error| Located::from(Failure::from(error)));
     match result.and(flushed) {

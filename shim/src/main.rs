@@ -5,7 +5,7 @@ use bpftables::engine::Kernel;
 use bpftables::failure::Failure;
 use bpftables::multicall::{Program, no_such_program};
 use bpftables::names::SystemNames;
-use bpftables::{admin, clock};
+use bpftables::{admin, clock, daemon};
 use bpftables_parser::ParseError;
 use bpftables_ruleset::Family;
 use std::ffi::OsString;
@@ -17,9 +17,6 @@ use tracing_subscriber::EnvFilter;
 const LOG_VARIABLE: &str = "BPFTABLES_LOG";
 
 fn main() -> ExitCode {
-    if let Ok(filter) = EnvFilter::try_from_env(LOG_VARIABLE) {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
-    }
     let words: Vec<String> = match std::env::args_os().map(OsString::into_string).collect() {
         Ok(words) => words,
         Err(word) => {
@@ -32,10 +29,20 @@ fn main() -> ExitCode {
         let _ = io::stderr().write_all(no_such_program().as_bytes());
         return ExitCode::FAILURE;
     };
-    if program == Program::Admin {
-        let mut words = vec![program.name().to_owned()];
-        words.extend_from_slice(arguments);
-        return admin::run(&words);
+    let told = match (EnvFilter::try_from_env(LOG_VARIABLE), program) {
+        (Ok(filter), _) => Some(filter),
+        // The agent has no other way to speak.
+        (Err(_), Program::Agent) => Some(EnvFilter::new("info")),
+        (Err(_), _) => None,
+    };
+    if let Some(filter) = told {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    }
+    let named = || [&[program.name().to_owned()], arguments].concat();
+    match program {
+        Program::Admin => return admin::run(&named()),
+        Program::Agent => return daemon::run(&named()),
+        _ => {}
     }
     let mut context = Context {
         backend: &mut Kernel::default(),

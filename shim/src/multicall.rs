@@ -13,6 +13,8 @@ pub enum Program {
     Restore(Family),
     /// `bpftables`.
     Admin,
+    /// `bpftablesd`.
+    Agent,
 }
 
 const V4: Family = Family::V4;
@@ -33,6 +35,7 @@ pub const NAMES: &[(&str, Program)] = &[
     ("ip6tables-bpf-save", Program::Save(V6)),
     ("ip6tables-bpf-restore", Program::Restore(V6)),
     ("bpftables", Program::Admin),
+    ("bpftablesd", Program::Agent),
 ];
 
 impl Program {
@@ -65,6 +68,7 @@ impl Program {
             Self::Restore(Family::V4) => "iptables-restore",
             Self::Restore(Family::V6) => "ip6tables-restore",
             Self::Admin => "bpftables",
+            Self::Agent => "bpftablesd",
         }
     }
 }

@@ -4,3 +4,4 @@ pub mod bpf;
 pub mod grace;
 pub mod mmap;
 pub mod ns;
+pub mod wait;

@@ -1,0 +1,272 @@
+//! The agent's core: one thread for every network namespace that has rules of ours.
+//!
+//! A thread in a namespace, and its socket, hold it. So the agent looks once a second what else does ([`crate::guard::survey`]); where
+//! nothing is left but its own thread and socket and the guard's links, it leaves, and the namespace goes.
+
+use crate::error::{Doing, EngineError, Result};
+use crate::guard;
+use crate::location::{DirLock, Home};
+use crate::sys::ns;
+use crate::sys::wait;
+use crate::watch::{Followed, Watcher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Directory whose lock the agent has.
+const MARK: &str = "agent";
+/// How a served namespace is held by the agent: its thread, and the socket of that thread.
+const OWN_REFERENCES: u32 = 2;
+/// Between two looks at what holds the namespaces.
+const SURVEY_EVERY: Duration = Duration::from_secs(1);
+/// Between two readings of sysctls.
+const SETTINGS_EVERY: Duration = Duration::from_secs(5);
+/// Before something that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Serves every network namespace of this machine that has rules of ours.
+#[derive(Debug)]
+pub struct Agent {
+    home: Home,
+    served: BTreeMap<u64, Thread>,
+    /// Namespaces that were left, and when.
+    left: BTreeMap<u64, Instant>,
+    surveyed: Option<Instant>,
+    /// If not all of the machine's.
+    only: Option<BTreeSet<u64>>,
+    _lock: DirLock,
+}
+
+#[derive(Debug)]
+struct Thread {
+    handle: JoinHandle<()>,
+    /// Closed: the thread ends.
+    stop: UnixStream,
+    leaving: bool,
+}
+
+/// What a look at the machine found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Namespaces that are served now.
+    pub namespaces: usize,
+    /// Cookies of namespaces that were taken up by this look.
+    pub taken_up: Vec<u64>,
+    /// Cookies of namespaces that were left by this look.
+    pub left: Vec<u64>,
+}
+
+impl Agent {
+    /// For all namespaces, or for some by their cookies. Mounts the BPF file system if it is not, and makes our directory there. None if
+    /// there is such an agent already.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open(only: Option<BTreeSet<u64>>) -> Result<Option<Self>> {
+        let home = Home::find(true)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
+        home.make_all()?;
+        let doing = || "see whether there is an agent".to_owned();
+        // In the BPF file system, which all mount namespaces share.
+        let mark = home.all().join(match only.as_ref().and_then(BTreeSet::first) {
+            None => MARK.to_owned(),
+            Some(first) => format!("{MARK}_{first:x}"),
+        });
+        match fs::create_dir(&mark) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
+            _ => {}
+        }
+        let lock = DirLock::try_exclusive(&mark).doing(doing)?;
+        let (served, left) = (BTreeMap::new(), BTreeMap::new());
+        Ok(lock.map(|lock| Self { home, served, left, surveyed: None, only, _lock: lock }))
+    }
+
+    /// Looks for namespaces that have come or gone. To be called some times a second.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn look(&mut self) -> Result<Served> {
+        let mut found = Served::default();
+        let ended: Vec<u64> =
+            self.served.iter().filter(|(_, thread)| thread.handle.is_finished()).map(|(cookie, _)| *cookie).collect();
+        for cookie in ended {
+            if let Some(thread) = self.served.remove(&cookie) {
+                if thread.handle.join().is_err() {
+                    tracing::error!(cookie = format!("{cookie:x}"), "the thread of a network namespace panicked");
+                }
+                self.left.insert(cookie, Instant::now());
+                found.left.push(cookie);
+            }
+        }
+        self.left.retain(|_, when| when.elapsed() < RETRY_AFTER);
+        let known = |cookie: &u64| {
+            let wanted = self.only.as_ref().is_none_or(|only| only.contains(cookie));
+            !wanted || self.served.contains_key(cookie) || self.left.contains_key(cookie)
+        };
+        let new: Vec<u64> = self.pinned()?.into_iter().filter(|cookie| !known(cookie)).collect();
+        let due = self.surveyed.is_none_or(|last| last.elapsed() >= SURVEY_EVERY);
+        if !new.is_empty() || due {
+            let survey = guard::survey(&self.home)?;
+            self.surveyed = Some(Instant::now());
+            self.release(&survey);
+            for cookie in new {
+                let Some(holders) = survey.get(&cookie) else { continue };
+                let Some(namespace) = find_namespace(holders.inode) else {
+                    tracing::debug!(cookie = format!("{cookie:x}"), "no way into this network namespace is known");
+                    continue;
+                };
+                self.served.insert(cookie, start(cookie, namespace)?);
+                found.taken_up.push(cookie);
+            }
+            if !found.left.is_empty() || due {
+                self.sweep();
+            }
+        }
+        found.namespaces = self.served.len();
+        Ok(found)
+    }
+
+    /// Ends all threads. What is attached stays attached.
+    pub fn stop(&mut self) {
+        let threads = std::mem::take(&mut self.served);
+        for thread in threads.into_values() {
+            drop(thread.stop);
+            let _ = thread.handle.join();
+        }
+    }
+
+    /// Cookies that have a directory.
+    fn pinned(&self) -> Result<Vec<u64>> {
+        let entries = fs::read_dir(self.home.all()).doing(|| "list the network namespaces".to_owned())?;
+        let names = entries.flatten().map(|entry| entry.file_name());
+        Ok(names.filter_map(|name| u64::from_str_radix(name.to_str()?, 16).ok()).collect())
+    }
+
+    /// Leaves namespaces that nothing holds but the agent and guards.
+    fn release(&mut self, survey: &BTreeMap<u64, guard::Holders>) {
+        for (cookie, thread) in &mut self.served {
+            let Some(holders) = survey.get(cookie) else { continue };
+            if !thread.leaving && *cookie != self.home.cookie && holders.references == holders.links + OWN_REFERENCES {
+                tracing::info!(cookie = format!("{cookie:x}"), "nobody else uses this network namespace: left");
+                let _ = thread.stop.shutdown(std::net::Shutdown::Both);
+                thread.leaving = true;
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        let swept = match DirLock::try_exclusive(&self.home.all()) {
+            Ok(Some(_lock)) => guard::sweep(&self.home),
+            // A command has it, and sweeps itself.
+            Ok(None) => Ok(()),
+            Err(e) => Err(e).doing(|| "lock the namespaces".to_owned()),
+        };
+        if let Err(error) = swept {
+            tracing::warn!(%error, "network namespaces that nobody uses may stay");
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn start(cookie: u64, namespace: File) -> Result<Thread> {
+    let doing = || "start a thread".to_owned();
+    let (stop, stopped) = UnixStream::pair().doing(doing)?;
+    let handle = std::thread::Builder::new()
+        .name(format!("netns-{cookie:x}"))
+        .spawn(move || {
+            let entered = ns::enter_network_namespace(namespace.as_fd());
+            drop(namespace);
+            let result = entered.doing(|| "enter the network namespace".to_owned()).and_then(|()| serve(&stopped));
+            if let Err(error) = result {
+                tracing::error!(cookie = format!("{cookie:x}"), %error, "network namespace");
+            }
+        })
+        .doing(doing)?;
+    Ok(Thread { handle, stop, leaving: false })
+}
+
+/// Until the other end of `stopped` is closed, or there is nothing to serve.
+fn serve(stopped: &UnixStream) -> Result<()> {
+    let mut watcher = Watcher::open()?;
+    let mut result = watcher.resync();
+    let mut refreshed = Instant::now();
+    loop {
+        let wait = match &result {
+            Ok(Followed::Left) => return Ok(()),
+            Ok(Followed::Served) => SETTINGS_EVERY.saturating_sub(refreshed.elapsed()),
+            Err(error) => {
+                tracing::warn!(%error, "tried again in a moment");
+                RETRY_AFTER
+            }
+        };
+        let failed = result.is_err();
+        let descriptors = [stopped.as_fd(), watcher.descriptor()];
+        // After a failure events wait until everything is looked at.
+        let polled = if failed { &descriptors[..1] } else { &descriptors[..] };
+        let ready = wait::readable(polled, wait).doing(|| "wait for changes".to_owned())?;
+        if ready[0] && stopped_now(stopped) {
+            return Ok(());
+        }
+        result = if failed {
+            watcher.resync()
+        } else if ready[1] {
+            watcher.follow()
+        } else {
+            refreshed = Instant::now();
+            watcher.refresh()
+        };
+    }
+}
+
+fn stopped_now(mut stopped: &UnixStream) -> bool {
+    matches!(stopped.read(&mut [0]), Ok(0) | Err(_))
+}
+
+/// A network namespace by its inode, by whatever process, mount or open file shows it.
+fn find_namespace(inode: u32) -> Option<File> {
+    let matches = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.ino() == u64::from(inode));
+    let entries = |dir: &str| -> Vec<PathBuf> {
+        fs::read_dir(dir).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    };
+    let processes: Vec<PathBuf> = entries("/proc")
+        .into_iter()
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<u32>().is_ok()))
+        .collect();
+    let own = std::iter::once(PathBuf::from("/proc/self/ns/net"));
+    let named = ["/run/netns", "/run/docker/netns", "/var/run/netns"].into_iter().flat_map(entries);
+    let by_process = processes.iter().map(|process| process.join("ns/net"));
+    let by_thread = processes.iter().flat_map(|process| {
+        entries(&process.join("task").to_string_lossy()).into_iter().map(|task| task.join("ns/net"))
+    });
+    let wanted = format!("net:[{inode}]");
+    let by_file = processes.iter().flat_map(|process| entries(&process.join("fd").to_string_lossy()));
+    let path = own.chain(named).chain(by_process).chain(by_thread).find(matches).or_else(|| {
+        by_file.into_iter().find(|path| fs::read_link(path).is_ok_and(|to| to.as_os_str() == wanted.as_str()))
+    })?;
+    let file = File::open(path).ok()?;
+    // The process may have gone, and its number may be another's.
+    file.metadata().ok().filter(|found| found.ino() == u64::from(inode)).map(|_| file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_namespace_is_found_by_its_inode() {
+        let own = fs::metadata("/proc/self/ns/net").unwrap();
+        let found = find_namespace(u32::try_from(own.ino()).unwrap()).unwrap();
+        assert_eq!(found.metadata().unwrap().ino(), own.ino());
+        assert!(find_namespace(1).is_none());
+    }
+}

@@ -1,0 +1,245 @@
+//! Follows one network namespace: its devices, addresses and settings, for as long as it has rules of ours.
+//!
+//! Everything is done under the locks of a commit, so commands and the agent never attach to one device at once.
+
+use crate::addrs;
+use crate::attach;
+use crate::connections;
+use crate::devices::{self, Coverage, Device, Link};
+use crate::error::{Doing, EngineError, Result};
+use crate::install::Installed;
+use crate::location::{DirLock, Home};
+use bpftables_abi::maps;
+use bpftables_ebpf::OBJECT_HASH;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
+
+/// `RTNLGRP_*`: links, IPv4 addresses and routes.
+const GROUPS: [u32; 3] = [1, 5, 7];
+/// Bytes that may wait in the socket: some ten thousand messages.
+const BUFFER: usize = 16 << 20;
+
+/// What is known of a namespace, and the socket that tells what changes. Belongs to a thread that is in that namespace.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    socket: Socket,
+    home: Home,
+    links: BTreeMap<u32, Link>,
+    /// What the programs were last told of each device.
+    done: BTreeMap<u32, Device>,
+}
+
+/// What became of the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// It has rules, and they meet every device.
+    Served,
+    /// It has no rules any more, or programs of another build, which the next commit replaces.
+    Left,
+}
+
+/// What a batch of messages says.
+#[derive(Debug, Default)]
+struct Changes {
+    devices: bool,
+    routes: bool,
+    /// Devices that went down or away.
+    down: BTreeSet<u32>,
+    /// Addresses that were removed.
+    gone: Vec<(u32, Ipv4Addr)>,
+}
+
+impl Watcher {
+    /// For the calling thread's namespace; nothing is attached yet.
+    pub(crate) fn open() -> Result<Self> {
+        let doing = || "listen to changes of devices".to_owned();
+        let mut socket = Socket::new(NETLINK_ROUTE).doing(doing)?;
+        socket.set_rx_buf_sz(BUFFER).doing(doing)?;
+        socket.bind(&SocketAddr::new(0, 0)).doing(doing)?;
+        for group in GROUPS {
+            socket.add_membership(group).doing(doing)?;
+        }
+        socket.set_non_blocking(true).doing(doing)?;
+        let home = Home::find(false)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
+        Ok(Self { socket, home, links: BTreeMap::new(), done: BTreeMap::new() })
+    }
+
+    /// To wait for changes on.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        crate::sys::wait::borrow(&self.socket)
+    }
+
+    /// Looks at everything anew.
+    pub(crate) fn resync(&mut self) -> Result<Followed> {
+        self.links = devices::links()?;
+        self.done.clear();
+        let Some((installed, _locks)) = self.installed()? else { return Ok(Followed::Left) };
+        let now = devices::devices(&self.links);
+        attach::prune(&installed, &now)?;
+        apply(&installed, &now, &mut self.done)?;
+        addrs::mirror(&installed.map(maps::ADDRS)?)?;
+        installed.refresh_settings()?;
+        Ok(Followed::Served)
+    }
+
+    /// Follows sysctls.
+    pub(crate) fn refresh(&mut self) -> Result<Followed> {
+        let Some((installed, _locks)) = self.installed()? else { return Ok(Followed::Left) };
+        installed.refresh_settings()?;
+        Ok(Followed::Served)
+    }
+
+    /// Takes what the socket has to tell and acts on it.
+    pub(crate) fn follow(&mut self) -> Result<Followed> {
+        let Some(changes) = self.drain().doing(|| "read changes of devices".to_owned())? else {
+            // Some were lost.
+            return self.resync();
+        };
+        if !changes.devices && !changes.routes && changes.down.is_empty() && changes.gone.is_empty() {
+            return Ok(Followed::Served);
+        }
+        let Some((installed, _locks)) = self.installed()? else { return Ok(Followed::Left) };
+        if changes.devices {
+            apply(&installed, &devices::devices(&self.links), &mut self.done)?;
+        }
+        if changes.routes {
+            addrs::mirror(&installed.map(maps::ADDRS)?)?;
+        }
+        // As nf_nat_masquerade does when a device goes down or loses an address.
+        for ifindex in &changes.down {
+            let ended = connections::end_masqueraded(&installed, *ifindex, None)?;
+            tracing::debug!(ifindex, ended, "masqueraded connections of a device that went down");
+        }
+        for (ifindex, addr) in &changes.gone {
+            let ended = connections::end_masqueraded(&installed, *ifindex, Some(*addr))?;
+            tracing::debug!(ifindex, %addr, ended, "masqueraded connections of an address that went");
+        }
+        Ok(Followed::Served)
+    }
+
+    /// The pins and the locks of a commit; none if there is nothing for this build to serve.
+    fn installed(&self) -> Result<Option<(Installed, [DirLock; 2])>> {
+        let doing = || format!("lock {}", self.home.display());
+        let lock = |path: std::path::PathBuf, exclusive| match exclusive {
+            true => DirLock::exclusive(&path),
+            false => DirLock::shared(&path),
+        };
+        let found = |result: io::Result<DirLock>| match result {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        };
+        let Some(all) = found(lock(self.home.all(), false)).doing(doing)? else { return Ok(None) };
+        let Some(own) = found(lock(self.home.dir(), true)).doing(doing)? else { return Ok(None) };
+        let installed = match Installed::open(&self.home) {
+            Err(EngineError::AbiMismatch { .. }) => None,
+            installed => installed?,
+        };
+        Ok(installed.filter(|installed| installed.object == OBJECT_HASH).map(|installed| (installed, [all, own])))
+    }
+
+    /// All messages that wait; none when some were lost.
+    fn drain(&mut self) -> io::Result<Option<Changes>> {
+        let mut changes = Changes::default();
+        loop {
+            let datagram = match self.socket.recv_from_full() {
+                Ok((datagram, _)) => datagram,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Some(changes)),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => return Ok(None),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            let mut rest = datagram.as_slice();
+            while rest.len() >= 16 {
+                let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+                let (message, next) = rest.split_at(length.next_multiple_of(4).clamp(16, rest.len()));
+                rest = next;
+                match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) {
+                    Ok(message) => self.note(message.payload, &mut changes),
+                    Err(error) => {
+                        tracing::debug!(%error, "a message of rtnetlink is not understood: everything is looked at");
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, payload: NetlinkPayload<RouteNetlinkMessage>, changes: &mut Changes) {
+        let NetlinkPayload::InnerMessage(message) = payload else { return };
+        match message {
+            RouteNetlinkMessage::NewLink(message) => {
+                let Some(link) = Link::new(&message) else { return };
+                let old = self.links.get(&link.ifindex);
+                if old.is_some_and(|old| old.up) && !link.up {
+                    changes.down.insert(link.ifindex);
+                }
+                changes.devices |= old != Some(&link);
+                self.links.insert(link.ifindex, link);
+            }
+            RouteNetlinkMessage::DelLink(message) => {
+                let Some(link) = Link::new(&message) else { return };
+                self.links.remove(&link.ifindex);
+                // What has this number next is another device, also within this batch.
+                self.done.remove(&link.ifindex).inspect(|device| tracing::debug!(name = device.name, "gone"));
+                changes.down.insert(link.ifindex);
+                changes.devices = true;
+            }
+            RouteNetlinkMessage::NewRoute(_) | RouteNetlinkMessage::DelRoute(_) => changes.routes = true,
+            RouteNetlinkMessage::DelAddress(message) => {
+                changes.routes = true;
+                changes.gone.extend(address(&message).map(|addr| (message.header.index, addr)));
+            }
+            RouteNetlinkMessage::NewAddress(_) => changes.routes = true,
+            _ => {}
+        }
+    }
+}
+
+/// Brings the programs of every device that differs from `done` to what it should be.
+fn apply(installed: &Installed, now: &[Device], done: &mut BTreeMap<u32, Device>) -> Result<()> {
+    let changed: Vec<Device> = now.iter().filter(|device| done.get(&device.ifindex) != Some(device)).cloned().collect();
+    let gone: Vec<u32> =
+        done.keys().copied().filter(|ifindex| !now.iter().any(|device| device.ifindex == *ifindex)).collect();
+    for ifindex in gone {
+        attach::uncover(installed, ifindex)?;
+        done.remove(&ifindex);
+    }
+    for device in changed.iter().filter(|device| !matches!(device.coverage, Coverage::Attached(_))) {
+        attach::uncover(installed, device.ifindex)?;
+    }
+    devices::name(&installed.map(maps::DEVS)?, &changed)?;
+    for device in changed {
+        let new = attach::cover(installed, std::slice::from_ref(&device))?;
+        if !new.is_empty() {
+            tracing::info!(device = device.name, ifindex = device.ifindex, "attached");
+        }
+        done.insert(device.ifindex, device);
+    }
+    Ok(())
+}
+
+/// The address that netfilter compares.
+fn address(message: &AddressMessage) -> Option<Ipv4Addr> {
+    let v4 = |addr: &IpAddr| match addr {
+        IpAddr::V4(addr) => Some(*addr),
+        IpAddr::V6(_) => None,
+    };
+    let find =
+        |wanted: fn(&AddressAttribute) -> Option<&IpAddr>| message.attributes.iter().find_map(wanted).and_then(v4);
+    find(|attribute| match attribute {
+        AddressAttribute::Address(addr) => Some(addr),
+        _ => None,
+    })
+    .or_else(|| {
+        find(|attribute| match attribute {
+            AddressAttribute::Local(addr) => Some(addr),
+            _ => None,
+        })
+    })
+}

@@ -1,0 +1,75 @@
+//! A namespace that the agent serves goes when everybody else has left it.
+
+mod common;
+
+use bpftables_ruleset::{Family, Policy, Ruleset, TableKind};
+use bpftables_runtime::sys::ns;
+use bpftables_runtime::{Agent, Engine, Hooked};
+use common::{Other, in_namespace, ip};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+fn commit() {
+    let mut ruleset = Ruleset::new(Family::V4);
+    ruleset.table_mut(TableKind::Filter).builtin[0].policy = Some(Policy::Drop);
+    Engine::open().unwrap().commit(&mut ruleset).unwrap();
+}
+
+/// Lets the agent look until `done`, some seconds at most.
+fn until(agent: &mut Agent, done: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(20) {
+        agent.look().unwrap();
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+fn covered(device: &str) -> bool {
+    let status = Engine::open().unwrap().status().unwrap().unwrap();
+    status.devices.iter().any(|d| d.name == device && d.ingress == Hooked::First && d.egress == Hooked::First)
+}
+
+fn exists(device: &str) -> bool {
+    let out = std::process::Command::new("ip").args(["link", "show", device]).output();
+    out.expect("ip of iproute2").status.success()
+}
+
+#[test]
+fn a_namespace_that_only_the_agent_and_guards_hold_goes() {
+    in_namespace(|| {
+        let there = Other::new();
+        let cookies = [ns::netns_cookie().unwrap(), there.run(|| ns::netns_cookie().unwrap())];
+        commit();
+        there.run(commit);
+        let mut agent = Agent::open(Some(BTreeSet::from(cookies))).unwrap().expect("no other agent for these");
+        assert!(until(&mut agent, || agent_serves(&cookies)), "both are served");
+        ip(&format!("link add a1 type veth peer name b1 netns {}", there.path()));
+        assert!(until(&mut agent, || covered("a1")), "the agent attaches here");
+        let begin = Instant::now();
+        while !there.run(|| covered("b1")) {
+            assert!(begin.elapsed() < Duration::from_secs(10), "and there");
+        }
+        // As long as a process is there, it stays.
+        let begin = Instant::now();
+        assert!(until(&mut agent, || begin.elapsed() > Duration::from_secs(3)));
+        assert!(exists("a1"));
+        drop(there);
+        assert!(until(&mut agent, || !exists("a1")), "its end of the pair goes with it");
+        // This one is still served.
+        ip("link add c1 type veth peer name c2");
+        assert!(until(&mut agent, || covered("c1") && covered("c2")));
+        drop(agent);
+        assert!(covered("c1"), "what is attached stays");
+    });
+}
+
+/// Whether threads of these namespaces run in this process.
+fn agent_serves(cookies: &[u64]) -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names: Vec<String> = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect();
+    cookies.iter().all(|cookie| names.iter().any(|name| name.trim() == format!("netns-{cookie:x}")))
+}

@@ -1,0 +1,299 @@
+//! `bpftablesd` and what changes while it runs, and while it is killed. Needs root.
+
+#[path = "../../runtime/tests/common/mod.rs"]
+mod netns;
+
+use bpftables_runtime::sys::ns;
+use netns::{Other, in_namespace, ip};
+use std::net::UdpSocket;
+use std::os::unix::process::CommandExt;
+use std::panic::AssertUnwindSafe;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The binary.
+const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
+/// Devices that appear under a flood.
+const DEVICES: u32 = 200;
+/// How often the agent is killed.
+const KILLS: u32 = 300;
+const PORT: u16 = 9999;
+
+fn ours(words: &str) -> Output {
+    // A lock of each namespace's own: others of the machine are not waited for.
+    let lock = std::env::temp_dir().join(format!("bpftables-agent-test-{:x}.lock", ns::netns_cookie().unwrap()));
+    Command::new(BINARY).args(words.split(' ')).env("XTABLES_LOCKFILE", lock).output().unwrap()
+}
+
+/// Standard output of a command that has to work.
+fn run(words: &str) -> String {
+    let out = ours(words);
+    assert!(out.status.success(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// The agent of this namespace, killed when dropped.
+struct Agent(Child);
+
+impl Agent {
+    fn start() -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["bpftablesd", "--this-namespace"]).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(15), "{what}: not within 15 s\n{}", run("bpftables status"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn covered(device: &str) -> bool {
+    all_covered(std::iter::once(device.to_owned()))
+}
+
+fn all_covered(devices: impl Iterator<Item = String>) -> bool {
+    let status = run("bpftables status");
+    let line = |device: String| status.lines().find(|line| line.contains(&format!(" {device} (")));
+    devices.map(line).all(|line| line.is_some_and(|line| line.contains("ingress ours, egress ours")))
+}
+
+fn statistic(name: &str) -> u64 {
+    let status = run("bpftables status");
+    let line = status.lines().find_map(|line| line.strip_prefix(&format!("statistic    {name} ")).map(str::to_owned));
+    line.and_then(|line| line.split(':').next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Packets that the `-S -v` line with `text` counted.
+fn packets(text: &str) -> u64 {
+    let rules = run("iptables -S -v");
+    let line = rules.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text} in\n{rules}"));
+    let at = line.find("-c ").unwrap_or_else(|| panic!("{line}"));
+    line[at + 3..].split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Adds pair number `n`: `aN` here, `bN` there, both ready to send from their first instant on.
+fn pair(n: u32, there: &Other) {
+    let net = format!("10.{}.{}", 50 + n / 200, n % 200);
+    let low = format!("{:02x}:{:02x}", n / 256, n % 256);
+    ip(&format!(
+        "link add a{n} address 02:00:00:01:{low} type veth peer name b{n} address 02:00:00:02:{low} netns {}\n\
+         link set a{n} up\naddr add {net}.1/24 dev a{n}\nneigh replace {net}.2 dev a{n} lladdr 02:00:00:02:{low}\n",
+        there.path(),
+    ));
+    there.run(move || {
+        ip(&format!(
+            "link set b{n} up\naddr add {net}.2/24 dev b{n}\nneigh replace {net}.1 dev b{n} lladdr 02:00:00:01:{low}\n"
+        ));
+    });
+}
+
+#[test]
+fn devices_addresses_and_settings_are_followed() {
+    in_namespace(|| {
+        let there = Other::new();
+        pair(1, &there);
+        run("iptables -A INPUT -i new+ -p udp --dport 9999 -j ACCEPT");
+        run("iptables -A INPUT -m addrtype ! --dst-type LOCAL -p udp --dport 9999 -m comment --comment foreign");
+        run("iptables -A INPUT -m addrtype --dst-type LOCAL -p udp --dport 9999 -m comment --comment local");
+        run("iptables -t nat -A POSTROUTING -p udp --dport 7777 -j MASQUERADE");
+        let _agent = Agent::start();
+        let far = there.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
+
+        // A device that appears.
+        ip("link add c1 type veth peer name c2\nlink set c1 up\n");
+        eventually("c1 and c2 are attached", || covered("c1") && covered("c2"));
+        // It becomes a bridge's port, and leaves it.
+        ip("link add br0 type bridge\nlink set br0 up\nlink set c1 master br0\n");
+        eventually("a bridge's port is left to it", || !covered("c1") && covered("br0"));
+        ip("link set c1 nomaster\n");
+        eventually("what left a bridge is attached", || covered("c1"));
+
+        // Another name, and the rules that name it.
+        far.send_to(b"x", "10.50.1.1:9999").unwrap();
+        eventually("no rule names a1", || packets("--comment local") == 1);
+        assert_eq!(packets("-i new+"), 0);
+        ip("link set a1 name new1\n");
+        eventually("rules know the new name", || {
+            far.send_to(b"x", "10.50.1.1:9999").unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            packets("-i new+") > 0
+        });
+        ip("link set new1 name a1\n");
+
+        // Another address.
+        ip("addr add 10.88.0.1/32 dev lo\n");
+        there.run(|| ip("route add 10.88.0.1 via 10.50.1.1\n"));
+        std::thread::sleep(Duration::from_millis(300));
+        let before = (packets("--comment foreign"), packets("--comment local"));
+        eventually("the device has its old name", || {
+            let count = packets("--comment local");
+            far.send_to(b"x", "10.88.0.1:9999").unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            packets("--comment local") > count
+        });
+        assert_eq!(packets("--comment foreign"), before.0, "an address of this host from the first packet on");
+        ip("addr del 10.88.0.1/32 dev lo\n");
+
+        // MASQUERADE's connections go with their address, and only these.
+        ip("addr add 10.50.1.9/24 dev a1\nroute add 10.99.0.0/24 via 10.50.1.2 src 10.50.1.9\n");
+        let here = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        here.send_to(b"x", "10.50.1.2:7777").unwrap();
+        eventually("a masqueraded connection", || run("bpftables conntrack list").contains("dport=7777"));
+        ip("addr del 10.50.1.9/24 dev a1\n");
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(run("bpftables conntrack list").contains("dport=7777"), "its address is still there");
+        ip("addr del 10.50.1.1/24 dev a1\n");
+        eventually("the connection is gone", || !run("bpftables conntrack list").contains("dport=7777"));
+    });
+}
+
+#[test]
+fn no_packet_passes_unseen_by_devices_that_appear_while_the_agent_attaches() {
+    in_namespace(|| {
+        let there = Other::new();
+        run("iptables -P INPUT DROP");
+        run("iptables -P OUTPUT DROP");
+        let _agent = Agent::start();
+        let (done, ready) = (AtomicBool::new(false), AtomicU32::new(0));
+        let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        let far = there.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
+        let flood = |socket: &UdpSocket, host: u8| {
+            let mut sent = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                // The newest devices, again and again, the next one before it is there.
+                let newest = ready.load(Ordering::Relaxed);
+                for n in newest.saturating_sub(3)..=newest {
+                    let to = format!("10.{}.{}.{host}:{PORT}", 50 + n / 200, n % 200);
+                    sent += u64::from(socket.send_to(b"x", to).is_ok());
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            sent
+        };
+        std::thread::scope(|scope| {
+            let outside = scope.spawn(|| flood(&far, 1));
+            let inside = scope.spawn(|| flood(&here, 2));
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                for n in 0..DEVICES {
+                    pair(n, &there);
+                    ready.store(n + 1, Ordering::Relaxed);
+                }
+                eventually("every device is attached", || covered(&format!("a{}", DEVICES - 1)));
+            }));
+            done.store(true, Ordering::Relaxed);
+            assert!(outside.join().unwrap() > 1000, "packets were sent");
+            inside.join().unwrap();
+            result.unwrap();
+        });
+        for (socket, place) in [(&here, "in"), (&far, "out")] {
+            socket.set_nonblocking(true).unwrap();
+            assert!(socket.recv(&mut [0; 8]).is_err(), "a packet came {place} that no rule saw");
+        }
+        assert!(all_covered((0..DEVICES).map(|n| format!("a{n}"))));
+        assert!(statistic("drop_uncovered") > 0, "the guard refused what came before the programs");
+        assert!(statistic("drop_rule") > 100, "the rules refused what came after");
+    });
+}
+
+#[test]
+fn an_agent_that_is_killed_at_any_instant_leaves_rules_and_connections_alone() {
+    in_namespace(|| {
+        let there = Other::new();
+        pair(0, &there);
+        run("iptables -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT");
+        run("iptables -P INPUT DROP");
+        let closed = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        closed.set_nonblocking(true).unwrap();
+        let echo = there.run(|| UdpSocket::bind(("0.0.0.0", 7777)).unwrap());
+        let client = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        client.connect("10.50.0.2:7777").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        echo.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let (done, sent, newest) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 16];
+                while !done.load(Ordering::Relaxed) {
+                    if let Ok((n, from)) = echo.recv_from(&mut buffer) {
+                        let _ = echo.send_to(&buffer[..n], from);
+                    }
+                }
+            });
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    for n in [0, newest.load(Ordering::Relaxed)] {
+                        let to = format!("10.50.{n}.1:{PORT}");
+                        sent.fetch_add(u64::from(echo.send_to(b"x", to).is_ok()), Ordering::Relaxed);
+                    }
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            });
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                let mut random = 5_u64;
+                for round in 0..KILLS {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    if round % 3 == 0 {
+                        pair(1 + round / 3, &there);
+                        newest.store(1 + round / 3, Ordering::Relaxed);
+                    }
+                    let agent = Agent::start();
+                    std::thread::sleep(Duration::from_micros((random >> 33) % 60_000));
+                    drop(agent);
+                    client.send(b"hello").unwrap();
+                    assert_eq!(client.recv(&mut [0; 16]).unwrap(), 5, "round {round}: the connection lives");
+                }
+                let _agent = Agent::start();
+                eventually("the next one takes over", || all_covered((0..KILLS / 3).map(|n| format!("a{}", n + 1))));
+            }));
+            done.store(true, Ordering::Relaxed);
+            result.unwrap();
+        });
+        assert!(closed.recv(&mut [0; 8]).is_err(), "a packet came in that no rule saw");
+        assert!(sent.load(Ordering::Relaxed) > 1000);
+        assert!(statistic("drop_rule") > 100);
+        // Nothing stays locked, and every command works.
+        run("iptables -A INPUT -p tcp -j ACCEPT");
+        assert_eq!(run("bpftables conntrack list").matches("dport=7777").count(), 1);
+    });
+}
+
+#[test]
+fn a_second_agent_says_so_and_sigterm_leaves_what_is_attached() {
+    in_namespace(|| {
+        run("iptables -P INPUT DROP");
+        let mut first = Agent::start();
+        ip("link add c1 type veth peer name c2\n");
+        eventually("the first one serves", || covered("c1"));
+        let second = ours("bpftablesd --this-namespace");
+        assert_eq!(second.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8_lossy(&second.stderr),
+            "bpftablesd: another agent runs already: there is nothing to do for a second one\n"
+        );
+        let kill = Command::new("kill").args(["-TERM", &first.0.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        assert_eq!(first.0.wait().unwrap().code(), Some(0));
+        assert!(covered("c1"));
+        assert!(run("bpftables status").contains("guard        on"));
+
+        let mut nobody = Command::new(BINARY);
+        let refused = nobody.args(["bpftablesd", "--this-namespace"]).uid(65534).gid(65534).output();
+        // The binary itself may not be reachable for others.
+        if let Ok(refused) = refused {
+            assert_eq!(refused.status.code(), Some(1));
+            assert_eq!(String::from_utf8_lossy(&refused.stderr), "bpftablesd: Permission denied (you must be root)\n");
+        }
+    });
+}
