@@ -58,6 +58,7 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
                 ConnmarkSet::Set { value, mask } => [0, value, 0, mask],
                 ConnmarkSet::Save { nfmask, ctmask } => [1, 0, nfmask, ctmask],
                 ConnmarkSet::Restore { nfmask, ctmask } => [2, 0, nfmask, ctmask],
+                ConnmarkSet::Shifted { .. } => return Err("-j CONNMARK can't be run with a shift yet".into()),
             };
             (target::CONNMARK, lines.intern_words(&words))
         }
@@ -72,7 +73,8 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
             let params = NatParams { flags: NAT_MAP_IPS, min, max, port_lo: 0, port_hi: 0, base: 0, pad: 0 };
             (target::NETMAP, store(lines, &params))
         }
-        Target::CtNotrack | Target::Notrack => (target::NOTRACK, 0),
+        Target::Notrack => (target::NOTRACK, 0),
+        Target::Ct(ct) if ct.is_notrack() => (target::NOTRACK, 0),
         // Whatever else can be said. A target stands above once the programs can run it.
         other => {
             return Err(format!("-j {} can't be run yet", other.name()).into());

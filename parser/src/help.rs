@@ -322,9 +322,9 @@ CONNMARK target options:
   --and-mark value              AND with the value
   --or-mark value               OR with the value
   --xor-mark value              XOR with the value
+  --left-shift-mark value       shift the mark to the left first
+  --right-shift-mark value      shift the mark to the right first
 ";
-
-pub(crate) const CT: &str = "CT target options:\n --notrack\t\t\tleave the connection untracked\n";
 
 pub(crate) const NOTRACK: &str = "NOTRACK does not take any options\n";
 

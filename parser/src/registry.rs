@@ -86,20 +86,45 @@ pub(crate) const MATCHES: &[Entry<MatchBuilder>] = &[
 
 /// The table of targets, sorted as [`MATCHES`].
 pub(crate) const TARGETS: &[Entry<TargetBuilder>] = &[
+    entry("AUDIT", Families::Any, |_| Box::new(ext::audit::AuditBuilder::default())),
+    entry("CHECKSUM", Families::Any, |_| Box::new(ext::checksum::ChecksumBuilder)),
+    entry("CLASSIFY", Families::Any, |_| Box::new(ext::classify::ClassifyBuilder::default())),
+    entry("CLUSTERIP", Families::V4, |_| Box::new(ext::clusterip::ClusteripBuilder::default())),
     entry("CONNMARK", Families::Any, |_| Box::new(ext::mark::ConnmarkTargetBuilder::default())),
+    entry("CONNSECMARK", Families::Any, |_| Box::new(ext::connsecmark::ConnsecmarkBuilder::default())),
     entry("CT", Families::Any, |_| Box::new(ext::ct_target::CtBuilder::default())),
     entry("DNAT", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::dnat())),
+    entry("DNPT", Families::V6, |_| Box::new(ext::npt_targets::NptBuilder::dnpt())),
+    entry("DSCP", Families::Any, |_| Box::new(ext::dscp_target::DscpBuilder::default())),
+    entry("ECN", Families::V4, |_| Box::new(ext::ecn_target::EcnBuilder::default())),
+    entry("HL", Families::V6, |_| Box::new(ext::hop_targets::HopBuilder::hl())),
+    entry("HMARK", Families::Any, |family| Box::new(ext::hmark::HmarkBuilder::new(family))),
+    entry("IDLETIMER", Families::Any, |_| Box::new(ext::idletimer::IdletimerBuilder::default())),
+    entry("LED", Families::Any, |_| Box::new(ext::led::LedBuilder::default())),
     entry("LOG", Families::Any, |_| Box::new(ext::log::LogBuilder::default())),
     entry("MARK", Families::Any, |_| Box::new(ext::mark::MarkTargetBuilder::default())),
     entry("MASQUERADE", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::masquerade())),
     entry("NETMAP", Families::Any, |family| Box::new(ext::nat_targets::NetmapBuilder::new(family))),
     entry("NFLOG", Families::Any, |_| Box::new(ext::nflog::NflogBuilder::default())),
+    entry("NFQUEUE", Families::Any, |_| Box::new(ext::nfqueue::NfqueueBuilder::default())),
     entry("NOTRACK", Families::Any, |_| Box::new(ext::ct_target::NotrackBuilder)),
+    entry("QUEUE", Families::Any, |_| Box::new(ext::queue::QueueBuilder)),
+    entry("RATEEST", Families::Any, |_| Box::new(ext::rateest::RateestBuilder::default())),
     entry("REDIRECT", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::redirect())),
     entry("REJECT", Families::V4, |_| Box::new(ext::reject::RejectBuilder::v4())),
     entry("REJECT", Families::V6, |_| Box::new(ext::reject::RejectBuilder::v6())),
+    entry("SECMARK", Families::Any, |_| Box::new(ext::secmark::SecmarkBuilder::default())),
     entry("SNAT", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::snat())),
+    entry("SNPT", Families::V6, |_| Box::new(ext::npt_targets::NptBuilder::snpt())),
+    entry("SYNPROXY", Families::Any, |_| Box::new(ext::synproxy::SynproxyBuilder::default())),
+    entry("TCPMSS", Families::Any, |family| Box::new(ext::tcpmss_target::TcpmssBuilder::new(family))),
+    entry("TCPOPTSTRIP", Families::Any, |_| Box::new(ext::tcpoptstrip::TcpoptstripBuilder::default())),
+    entry("TEE", Families::Any, |_| Box::new(ext::tee::TeeBuilder::default())),
+    entry("TOS", Families::Any, |_| Box::new(ext::tos_target::TosBuilder::default())),
+    entry("TPROXY", Families::Any, |family| Box::new(ext::tproxy::TproxyBuilder::new(family))),
     entry("TRACE", Families::Any, |_| Box::new(ext::trace::TraceBuilder)),
+    entry("TTL", Families::V4, |_| Box::new(ext::hop_targets::HopBuilder::ttl())),
+    entry("ULOG", Families::V4, |_| Box::new(ext::ulog::UlogBuilder::default())),
 ];
 
 /// Matches of legacy that are not supported here.
@@ -125,34 +150,7 @@ const LEGACY_MATCHES: &[(&str, Families)] = &[
 ];
 
 /// Targets of legacy that are not supported here.
-const LEGACY_TARGETS: &[(&str, Families)] = &[
-    ("AUDIT", Families::Any),
-    ("CHECKSUM", Families::Any),
-    ("CLASSIFY", Families::Any),
-    ("CLUSTERIP", Families::V4),
-    ("CONNSECMARK", Families::Any),
-    ("DNPT", Families::V6),
-    ("DSCP", Families::Any),
-    ("ECN", Families::V4),
-    ("HL", Families::V6),
-    ("HMARK", Families::Any),
-    ("IDLETIMER", Families::Any),
-    ("LED", Families::Any),
-    ("NFQUEUE", Families::Any),
-    ("QUEUE", Families::Any),
-    ("RATEEST", Families::Any),
-    ("SECMARK", Families::Any),
-    ("SET", Families::Any),
-    ("SNPT", Families::V6),
-    ("SYNPROXY", Families::Any),
-    ("TCPMSS", Families::Any),
-    ("TCPOPTSTRIP", Families::Any),
-    ("TEE", Families::Any),
-    ("TOS", Families::Any),
-    ("TPROXY", Families::Any),
-    ("TTL", Families::V4),
-    ("ULOG", Families::V4),
-];
+const LEGACY_TARGETS: &[(&str, Families)] = &[("SET", Families::Any)];
 
 /// The extension of a name.
 fn find<B: ?Sized>(table: &[Entry<B>], name: &str, family: Family) -> Option<Box<B>> {
@@ -229,11 +227,11 @@ mod tests {
     use crate::ext::Extension;
 
     #[test]
-    fn a_queue_is_refused_by_its_name() {
-        assert!(matches!(find_target("QUEUE", Family::V4), FoundTarget::Unsupported));
+    fn what_is_only_legacys_is_refused_by_its_name() {
+        assert!(matches!(find_target("SET", Family::V4), FoundTarget::Unsupported));
         assert_eq!(
-            no_extension(ExtensionKind::Target, "QUEUE", Family::V4).to_string(),
-            "target `QUEUE' is known to iptables but not supported by this version of bpftables\n"
+            no_extension(ExtensionKind::Target, "SET", Family::V4).to_string(),
+            "target `SET' is known to iptables but not supported by this version of bpftables\n"
         );
     }
 

@@ -7,7 +7,7 @@ use crate::addr::Family;
 use crate::chain::{Chain, ChainName};
 use crate::rule::Rule;
 use crate::table::{Hook, Table, TableKind};
-use crate::targets::{RejectWith, Target};
+use crate::targets::{ConnmarkSet, RejectWith, Target};
 use rustc_hash::FxHashMap;
 
 /// How many jumps may be nested. Legacy has no such limit; nf_tables and bpftables do.
@@ -261,9 +261,9 @@ impl Place {
         need(self.protocol == Some((protocol, false)), reason)
     }
 
-    /// It stands in this table.
-    pub(crate) fn in_table(self, table: TableKind, reason: &'static str) -> Result<(), Problem> {
-        need(self.table == table, reason)
+    /// It stands in one of these tables.
+    pub(crate) fn in_tables(self, tables: &[TableKind], reason: &'static str) -> Result<(), Problem> {
+        need(tables.contains(&self.table), reason)
     }
 
     /// It must not be reached from other hooks than these.
@@ -300,7 +300,10 @@ fn check_target(
         Target::Snat(_) => (TableKind::Nat, POST | IN, "SNAT belongs in nat's POSTROUTING and INPUT"),
         Target::Masquerade(_) => (TableKind::Nat, POST, "MASQUERADE belongs in nat's POSTROUTING"),
         Target::Netmap(_) => (TableKind::Nat, PRE | POST | OUT | IN, "NETMAP belongs in the nat table"),
-        Target::CtNotrack | Target::Notrack => (TableKind::Raw, PRE | OUT, "CT belongs in the raw table"),
+        Target::Notrack => (TableKind::Raw, PRE | OUT, "CT belongs in the raw table"),
+        Target::Connmark(ConnmarkSet::Shifted { bits: 32.., .. }) => {
+            return Err(Problem::Invalid("a mark of 32 bits is shifted by less"));
+        }
         Target::None
         | Target::Accept
         | Target::Drop

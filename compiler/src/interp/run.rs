@@ -79,7 +79,7 @@ pub fn traverse(
                 }
                 Target::Mark(set) => packet.mark = packet.mark & !set.mask ^ set.value,
                 Target::Connmark(set) => connmark(&set, packet),
-                Target::CtNotrack | Target::Notrack => {
+                Target::Notrack => {
                     if packet.ct == Ct::None {
                         packet.ct = Ct::Untracked;
                     }
@@ -113,5 +113,7 @@ fn connmark(set: &ConnmarkSet, packet: &mut Packet) {
         ConnmarkSet::Set { value, mask } => ct.mark = ct.mark & !mask ^ value,
         ConnmarkSet::Save { nfmask, ctmask } => ct.mark = ct.mark & !ctmask ^ packet.mark & nfmask,
         ConnmarkSet::Restore { nfmask, ctmask } => packet.mark = packet.mark & !nfmask ^ ct.mark & ctmask,
+        // No image holds one.
+        ConnmarkSet::Shifted { .. } => {}
     }
 }

@@ -4,7 +4,7 @@ use super::Profile;
 use super::matches::{addr_match, any_match, invert};
 use super::pools::{DEVICES, addr, mark, port};
 use bpftables_ruleset::matches::{Match, Tcp, Udp};
-use bpftables_ruleset::targets::{ConnmarkSet, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith};
+use bpftables_ruleset::targets::{ConnmarkSet, CtSet, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith};
 use bpftables_ruleset::{
     AddrMatch, Chain, Family, IfacePattern, IpMatch, Policy, PortRange, Rule, Ruleset, Slot, TableKind, Target,
 };
@@ -73,7 +73,7 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
         choices.push((1, set.boxed()));
     }
     match profile.table {
-        TableKind::Raw => choices.push((1, select(vec![Target::Notrack, Target::CtNotrack]).boxed())),
+        TableKind::Raw => choices.push((1, select(vec![Target::Notrack, notrack()]).boxed())),
         TableKind::Nat => choices.push((2, nat().boxed())),
         TableKind::Filter => choices.push((1, Just(Target::Reject(RejectWith::PortUnreachable)).boxed())),
         TableKind::Mangle | TableKind::Security => {}
@@ -213,4 +213,9 @@ pub fn many_rules(profile: Profile, count: usize) -> impl Strategy<Value = Rules
         }
         assemble(profile.table, vec![chain], vec![], false)
     })
+}
+
+/// `-j CT --notrack`.
+fn notrack() -> Target {
+    Target::Ct(Box::new(CtSet { notrack: true, ..CtSet::default() }))
 }

@@ -1,8 +1,8 @@
 //! `-m mark`, `-m connmark`, `-j MARK`, `-j CONNMARK`.
 
-use super::{Cx, Extension, Opt, Spec, ranged_u32};
+use super::{Cx, Extension, Opt, Spec, ranged, ranged_u32};
 use crate::error::ParseError;
-use crate::value::{self, mark_mask};
+use crate::value::mark_mask;
 use bpftables_ruleset::matches::{Connmark, Mark};
 use bpftables_ruleset::targets::{ConnmarkSet, MarkSet};
 use bpftables_ruleset::{Match, Target};
@@ -173,11 +173,13 @@ pub(crate) struct ConnmarkTargetBuilder {
     value: u32,
     ctmask: u32,
     nfmask: u32,
+    /// To the left, and by how much.
+    shift: (bool, u8),
 }
 
 impl Default for ConnmarkTargetBuilder {
     fn default() -> Self {
-        Self { op: SET, value: 0, ctmask: u32::MAX, nfmask: u32::MAX }
+        Self { op: SET, value: 0, ctmask: u32::MAX, nfmask: u32::MAX, shift: (true, 0) }
     }
 }
 
@@ -204,16 +206,7 @@ impl Extension for ConnmarkTargetBuilder {
             }
             _ => {
                 let option = if id == LEFT { "left-shift-mark" } else { "right-shift-mark" };
-                match value::number(arg, 0, 32) {
-                    None => return Err(super::out_of_range("CONNMARK", option, 0, 32)),
-                    Some(0) => {}
-                    Some(_) => {
-                        return Err(ParseError::UnsupportedOption {
-                            extension: "CONNMARK",
-                            what: format!("--{option}"),
-                        });
-                    }
-                }
+                self.shift = (id == LEFT, ranged("CONNMARK", option, arg, 0, 32)?);
             }
         }
         Ok(())
@@ -228,10 +221,14 @@ impl Extension for ConnmarkTargetBuilder {
 
     fn finish(&self) -> Result<Target, ParseError> {
         let Self { value, ctmask, nfmask, .. } = *self;
-        Ok(Target::Connmark(match self.op {
+        let set = match self.op {
             SAVE => ConnmarkSet::Save { nfmask, ctmask },
             RESTORE => ConnmarkSet::Restore { nfmask, ctmask },
             _ => ConnmarkSet::Set { value, mask: ctmask },
+        };
+        Ok(Target::Connmark(match self.shift {
+            (_, 0) => set,
+            (left, bits) => ConnmarkSet::Shifted { set: Box::new(set), left, bits },
         }))
     }
 }

@@ -2,22 +2,33 @@
 
 pub(crate) mod addrtype;
 pub(crate) mod ah;
+pub(crate) mod audit;
 pub(crate) mod cgroup;
+pub(crate) mod checksum;
+pub(crate) mod classify;
 pub(crate) mod cluster;
+pub(crate) mod clusterip;
 pub(crate) mod comment;
 pub(crate) mod connbytes;
+pub(crate) mod connsecmark;
 pub(crate) mod conntrack;
 pub(crate) mod cpu;
 pub(crate) mod ct_target;
 pub(crate) mod dccp;
 pub(crate) mod devgroup;
 pub(crate) mod dscp;
+pub(crate) mod dscp_target;
 pub(crate) mod ecn;
+pub(crate) mod ecn_target;
 pub(crate) mod esp;
 pub(crate) mod helper;
 pub(crate) mod hl;
+pub(crate) mod hmark;
+pub(crate) mod hop_targets;
 pub(crate) mod icmp;
+pub(crate) mod idletimer;
 pub(crate) mod ipcomp;
+pub(crate) mod led;
 pub(crate) mod length;
 pub(crate) mod limit;
 pub(crate) mod log;
@@ -27,27 +38,39 @@ pub(crate) mod multiport;
 pub(crate) mod nat_targets;
 pub(crate) mod nfacct;
 pub(crate) mod nflog;
+pub(crate) mod nfqueue;
+pub(crate) mod npt_targets;
 pub(crate) mod osf;
 pub(crate) mod owner;
 pub(crate) mod physdev;
 pub(crate) mod pkttype;
+pub(crate) mod queue;
 pub(crate) mod quota;
+pub(crate) mod rateest;
 pub(crate) mod realm;
 pub(crate) mod recent;
 pub(crate) mod reject;
 pub(crate) mod rpfilter;
 pub(crate) mod sctp;
+pub(crate) mod secmark;
 pub(crate) mod socket;
 pub(crate) mod statistic;
 pub(crate) mod string;
+pub(crate) mod synproxy;
 pub(crate) mod tcp;
 pub(crate) mod tcpmss;
+pub(crate) mod tcpmss_target;
+pub(crate) mod tcpoptstrip;
+pub(crate) mod tee;
 pub(crate) mod time;
 pub(crate) mod tos;
+pub(crate) mod tos_target;
+pub(crate) mod tproxy;
 pub(crate) mod trace;
 pub(crate) mod ttl;
 pub(crate) mod u32_test;
 pub(crate) mod udp;
+pub(crate) mod ulog;
 
 use crate::error::ParseError;
 use crate::getopt::Getopt;
@@ -139,6 +162,11 @@ pub(crate) trait Extension {
 
     /// Its table.
     fn spec(&self) -> &'static Spec;
+
+    /// A line for standard error when it is named.
+    fn loaded(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Takes one option. `seen` has the bits of those given before.
     fn option(&mut self, id: u8, arg: &str, invert: bool, seen: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError>;

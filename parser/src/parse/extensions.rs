@@ -43,6 +43,7 @@ impl Parser<'_> {
         match registry::find_target(&name, family) {
             FoundTarget::Verdict(verdict) => self.verdict = Some(verdict),
             FoundTarget::Extension(builder) => {
+                self.notices.extend(builder.loaded().map(str::to_owned));
                 let options = builder.spec().options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
                 self.options.add_group(EXTENSION_TARGET, options);
                 self.target = Some(Instance::new(builder));

@@ -133,6 +133,16 @@ fn before_and_behind_slash(text: &str) -> Read<&str, (&str, Option<&str>)> {
     (take_till(|c| c == '/'), opt(preceded(char('/'), rest))).parse(text)
 }
 
+/// A mask by its length or in full, as options take it that legacy reads as either.
+pub(crate) fn prefix_mask(text: &str, extension: &str, option: &str, family: Family) -> Result<IpAddr, ParseError> {
+    let width = family.width();
+    cidr(text, family).or_else(|| resolver_numeric(text, family)).ok_or_else(|| {
+        ParseError::Parameter(format!(
+            "{extension}: bad value for option \"--{option}\", neither a valid network mask nor valid CIDR (0-{width}).\n"
+        ))
+    })
+}
+
 /// `HOST[/MASK]` of extensions; the address is not masked.
 pub(crate) fn host_mask(
     text: &str,

@@ -5,6 +5,7 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag_no_case, take_while, take_while1};
 use nom::character::complete::{char, digit1, satisfy};
 use nom::combinator::{all_consuming, map_opt, opt, peek, success, value, verify};
+use nom::number::complete::recognize_float;
 use nom::sequence::{pair, preceded, terminated};
 use nom::{IResult, Parser};
 
@@ -108,6 +109,32 @@ pub(crate) fn c_unsigned_any(text: &str) -> (u32, &str) {
 pub(crate) fn decimal(text: &str) -> Option<i64> {
     let digits = whole(preceded((blanks, opt(char('+'))), digit1), text)?;
     Some(digits.parse().unwrap_or(i64::MAX))
+}
+
+/// `sscanf("%x")`: a hexadecimal number after white space, whatever follows. A minus wraps, and what is too large is cut.
+pub(crate) fn scan_hex(text: &str) -> Read<&str, u32> {
+    let sign = alt((value(true, char('-')), value(false, opt(char('+')))));
+    let digits = take_while(|c: char| c.is_ascii_hexdigit());
+    let prefixed = preceded(tag_no_case("0x"), digits);
+    let bare = take_while1(|c: char| c.is_ascii_hexdigit());
+    let number = alt((prefixed, bare)).map(|digits: &str| match digits {
+        "" => 0,
+        digits => u64::from_str_radix(digits, 16).unwrap_or(u64::MAX),
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "as C stores a long in an int")]
+    preceded(blanks, pair(sign, number))
+        .map(|(negative, number)| if negative { number.wrapping_neg() as u32 } else { number as u32 })
+        .parse(text)
+}
+
+/// `strtod`: a number and what follows it. Infinities and what is no number are not taken.
+pub(crate) fn leading_float(text: &str) -> Option<(f64, &str)> {
+    let (rest, _) = blanks(text).ok()?;
+    let hexadecimal = preceded(tag_no_case("0x"), take_while1(|c: char| c.is_ascii_hexdigit()));
+    let hexadecimal = map_opt(hexadecimal, |digits: &str| u32::from_str_radix(digits, 16).ok()).map(f64::from);
+    let read: Read<&str, f64> =
+        alt((hexadecimal, map_opt(recognize_float, |digits: &str| digits.parse().ok()))).parse(rest);
+    read.ok().map(|(rest, number)| (number, rest))
 }
 
 /// C's `atoi`.

@@ -65,7 +65,7 @@ pub(crate) fn port_list(text: &str, protocol: &str, names: &dyn Names) -> Result
 }
 
 /// A port as `getaddrinfo` takes it: decimal (cut to 16 bits) or a name.
-fn port_by_resolver(text: &str, names: &dyn Names) -> Result<u16, ParseError> {
+pub(crate) fn port_by_resolver(text: &str, names: &dyn Names) -> Result<u16, ParseError> {
     let digits: Read<&str, &str> = all_consuming(preceded((blanks, opt(char('+'))), digit1)).parse(text);
     match digits {
         // The resolver keeps the number in an int, clamped as a long and cut.

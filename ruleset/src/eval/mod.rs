@@ -142,11 +142,13 @@ fn run<'a>(
                 packet.mark = packet.mark & !set.mask ^ set.value;
                 next
             }
+            Target::Connmark(ConnmarkSet::Shifted { .. }) => return Verdict::Unknown("CONNMARK"),
             Target::Connmark(set) => {
                 connmark(set, packet);
                 next
             }
-            Target::CtNotrack | Target::Notrack => {
+            Target::Ct(ct) if !ct.is_notrack() => return Verdict::Unknown("CT"),
+            Target::Ct(_) | Target::Notrack => {
                 if packet.ct == Ct::None {
                     packet.ct = Ct::Untracked;
                 }
@@ -164,6 +166,8 @@ fn connmark(set: &ConnmarkSet, packet: &mut Packet) {
         ConnmarkSet::Set { value, mask } => ct.mark = ct.mark & !mask ^ value,
         ConnmarkSet::Save { nfmask, ctmask } => ct.mark = ct.mark & !ctmask ^ packet.mark & nfmask,
         ConnmarkSet::Restore { nfmask, ctmask } => packet.mark = packet.mark & !nfmask ^ ct.mark & ctmask,
+        // The traversal ends before one of these is done.
+        ConnmarkSet::Shifted { .. } => {}
     }
 }
 

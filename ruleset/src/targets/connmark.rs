@@ -28,11 +28,28 @@ pub enum ConnmarkSet {
         /// `--ctmask`.
         ctmask: u32,
     },
+    /// One of the others, whose mark from outside is shifted first (never one within another).
+    Shifted {
+        /// The other.
+        set: Box<ConnmarkSet>,
+        /// `--left-shift-mark` or else `--right-shift-mark`.
+        left: bool,
+        /// By how much, 1 to 32; the kernel refuses 32.
+        bits: u8,
+    },
+}
+
+fn shift_name(left: bool) -> &'static str {
+    if left { "left-shift-mark" } else { "right-shift-mark" }
 }
 
 impl Text for ConnmarkSet {
     fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         match *self {
+            Self::Shifted { ref set, left, bits } => {
+                set.save(out)?;
+                write!(out, " --{} {bits}", shift_name(left))
+            }
             Self::Set { value, mask } => write!(out, " --set-xmark 0x{value:x}/0x{mask:x}"),
             Self::Save { nfmask, ctmask } => write!(out, " --save-mark --nfmask 0x{nfmask:x} --ctmask 0x{ctmask:x}"),
             Self::Restore { nfmask, ctmask } => {
@@ -41,9 +58,14 @@ impl Text for ConnmarkSet {
         }
     }
 
-    fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+    fn list(&self, cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        if let Self::Shifted { set, left, bits } = self {
+            set.list(cx, out)?;
+            return write!(out, " {} {bits}", shift_name(*left));
+        }
         out.write_str(" CONNMARK")?;
         let (verb, first, second) = match *self {
+            Self::Shifted { .. } => return Ok(()),
             Self::Set { value, mask } => return crate::text::write_mark_operation(value, mask, out),
             Self::Save { nfmask, ctmask } => ("save", ("nfmask", nfmask), ("ctmask", ctmask)),
             Self::Restore { nfmask, ctmask } => ("restore", ("ctmask", ctmask), ("nfmask", nfmask)),

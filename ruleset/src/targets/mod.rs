@@ -1,26 +1,76 @@
 //! The targets, one file each.
 
+pub mod audit;
+pub mod checksum;
+pub mod classify;
+pub mod clusterip;
 pub mod connmark;
+pub mod connsecmark;
+pub mod ct;
+pub mod dscp;
+pub mod ecn;
+pub mod hl;
+pub mod hmark;
+pub mod idletimer;
+pub mod led;
 pub mod log;
 pub mod mark;
 pub mod masquerade;
 pub mod nat;
 pub mod netmap;
 pub mod nflog;
+pub mod nfqueue;
+pub mod npt;
+pub mod queue;
+pub mod rateest;
 pub mod redirect;
 pub mod reject;
+pub mod secmark;
+pub mod synproxy;
+pub mod tcpmss;
+pub mod tcpoptstrip;
+pub mod tee;
+pub mod tos;
+pub mod tproxy;
 pub mod trace;
+pub mod ttl;
+pub mod ulog;
 
+pub use audit::Audit;
+pub use checksum::Checksum;
+pub use classify::Classify;
+pub use clusterip::Clusterip;
 pub use connmark::ConnmarkSet;
+pub use connsecmark::Connsecmark;
+pub use ct::CtSet;
+pub use dscp::DscpSet;
+pub use ecn::EcnSet;
+pub use hl::HlSet;
+pub use hmark::Hmark;
+pub use idletimer::Idletimer;
+pub use led::Led;
 pub use log::Log;
 pub use mark::MarkSet;
 pub use masquerade::Masquerade;
 pub use nat::NatRange;
 pub use netmap::Netmap;
 pub use nflog::Nflog;
+pub use nfqueue::Nfqueue;
+pub use npt::{Dnpt, Snpt};
+pub use queue::Queue;
+pub use rateest::Rateest;
 pub use redirect::Redirect;
 pub use reject::RejectWith;
+pub use secmark::Secmark;
+pub use synproxy::Synproxy;
+pub use tcpmss::TcpmssSet;
+pub use tcpoptstrip::Tcpoptstrip;
+pub use tee::Tee;
+pub use tos::TosSet;
+pub use tproxy::Tproxy;
 pub use trace::Trace;
+pub use ttl::{HopChange, TtlSet};
+pub use ulog::Ulog;
 
 use crate::chain::ChainName;
 use crate::check::{Place, Problem};
@@ -111,14 +161,38 @@ pub enum Target {
     Redirect(Redirect),
     /// `-j NETMAP`.
     Netmap(Netmap),
-    /// `-j CT --notrack`.
-    CtNotrack,
     /// `-j NOTRACK`.
     Notrack,
 }
+Audit(Audit) = "AUDIT",
+Checksum(Checksum) = "CHECKSUM",
+Classify(Classify) = "CLASSIFY",
+Clusterip(Box<Clusterip>) = "CLUSTERIP",
+Connsecmark(Connsecmark) = "CONNSECMARK",
+Ct(Box<CtSet>) = "CT",
+Dnpt(Box<Dnpt>) = "DNPT",
+Dscp(DscpSet) = "DSCP",
+Ecn(EcnSet) = "ECN",
+Hl(HlSet) = "HL",
+Hmark(Box<Hmark>) = "HMARK",
+Idletimer(Idletimer) = "IDLETIMER",
+Led(Led) = "LED",
 Log(Log) = "LOG",
 Nflog(Nflog) = "NFLOG",
+Nfqueue(Nfqueue) = "NFQUEUE",
+Queue(Queue) = "QUEUE",
+Rateest(Rateest) = "RATEEST",
+Secmark(Secmark) = "SECMARK",
+Snpt(Box<Snpt>) = "SNPT",
+Synproxy(Synproxy) = "SYNPROXY",
+Tcpmss(TcpmssSet) = "TCPMSS",
+Tcpoptstrip(Tcpoptstrip) = "TCPOPTSTRIP",
+Tee(Tee) = "TEE",
+Tos(TosSet) = "TOS",
+Tproxy(Tproxy) = "TPROXY",
 Trace(Trace) = "TRACE",
+Ttl(TtlSet) = "TTL",
+Ulog(Box<Ulog>) = "ULOG",
 }
 
 impl Target {
@@ -139,7 +213,6 @@ impl Target {
             Self::Masquerade(_) => "MASQUERADE",
             Self::Redirect(_) => "REDIRECT",
             Self::Netmap(_) => "NETMAP",
-            Self::CtNotrack => "CT",
             Self::Notrack => "NOTRACK",
             other => other.table_name(),
         }
@@ -166,7 +239,6 @@ impl Text for Target {
             Self::Masquerade(t) => t.save(out),
             Self::Redirect(t) => t.save(out),
             Self::Netmap(t) => t.save(out),
-            Self::CtNotrack => out.write_str(" --notrack"),
             other => other.kind().map_or(Ok(()), |target| target.save(out)),
         }
     }
@@ -180,7 +252,6 @@ impl Text for Target {
             Self::Masquerade(t) => t.list(cx, out),
             Self::Redirect(t) => t.list(cx, out),
             Self::Netmap(t) => t.list(cx, out),
-            Self::CtNotrack => out.write_str(" CT notrack"),
             Self::Notrack => out.write_str(" NOTRACK"),
             other => other.kind().map_or(Ok(()), |target| target.list(cx, out)),
         }

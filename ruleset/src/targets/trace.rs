@@ -3,6 +3,7 @@
 use super::TargetKind;
 use crate::check::{Place, Problem};
 use crate::rule::Rule;
+use crate::table::TableKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,7 +14,7 @@ pub struct Trace;
 
 impl TargetKind for Trace {
     fn check(&self, place: Place, _: &Rule) -> Result<(), Problem> {
-        place.in_table(crate::TableKind::Raw, "TRACE belongs in the raw table")
+        place.in_tables(&[TableKind::Raw], "TRACE belongs in the raw table")
     }
 }
 

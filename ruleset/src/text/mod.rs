@@ -132,7 +132,7 @@ const fn is_compatible(addr: Ipv6Addr) -> bool {
 }
 
 /// The length of a contiguous mask.
-fn prefix_length(mask: IpAddr) -> Option<u32> {
+pub(crate) fn prefix_length(mask: IpAddr) -> Option<u32> {
     let (bits, width) = match mask {
         IpAddr::V4(mask) => (u128::from(mask.to_bits()) << 96, 32),
         IpAddr::V6(mask) => (mask.to_bits(), 128),
