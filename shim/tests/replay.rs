@@ -95,22 +95,8 @@ impl Tally {
 }
 
 /// Extensions whose presence shorewall probes.
-const SHOREWALL_PROBES: &[&str] = &[
-    "CT: --helper",
-    "match `connlimit'",
-    "match `hashlimit'",
-    "match `iprange'",
-    "match `policy'",
-    "match `set'",
-    "target `AUDIT'",
-    "target `CHECKSUM'",
-    "target `CLASSIFY'",
-    "target `DSCP'",
-    "target `NFQUEUE'",
-    "target `TCPMSS'",
-    "target `TPROXY'",
-    "target `ULOG'",
-];
+const SHOREWALL_PROBES: &[&str] =
+    &["match `connlimit'", "match `hashlimit'", "match `iprange'", "match `policy'", "match `set'"];
 
 fn replay(name: &str) -> Tally {
     let mut host = Host::default();
