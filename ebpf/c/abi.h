@@ -3,6 +3,18 @@
  * that differs; codes are explained there. */
 #pragma once
 
+/* The family that is compiled. Layouts with addresses differ by it, and nothing else. */
+#ifndef BT_FAMILY
+#define BT_FAMILY 4
+#endif
+#if BT_FAMILY == 6
+typedef struct bt_addr6 {
+	__u32 w[4];
+} bt_addr;
+#else
+typedef __u32 bt_addr;
+#endif
+
 #define BT_ABI_VERSION 2
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
@@ -23,6 +35,7 @@ enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE }
 enum bt_field_what { F_SADDR, F_DADDR, F_PROTO, F_SPORT, F_DPORT, F_IIF, F_OIF, F_ICMP, F_TCP_FLAGS, F_CTSTATE };
 enum bt_field_kind { FK_PREFIX, FK_PAGE16, FK_DIRECT };
 #define BT_IFACE_EXACT 16
+#define BT_KEY6 0x9e3779b97f4a7c15ULL
 
 enum bt_rule_flag {
 	RF_SADDR = 1 << 0, RF_INV_SADDR = 1 << 1, RF_DADDR = 1 << 2, RF_INV_DADDR = 1 << 3,
@@ -108,6 +121,22 @@ struct bt_rule {
 	__u32 ops, arg, slot, number, reserved;
 };
 
+#if BT_FAMILY == 6
+struct bt_key6 {
+	__u64 hi, lo;
+};
+
+struct bt_bucket6 {
+	struct bt_key6 keys[3];
+	__u32 values[3];
+	__u8 lens[3], pad;
+};
+
+struct bt_addrs6 {
+	bt_addr saddr, smask, daddr, dmask;
+};
+#endif
+
 struct bt_op {
 	__u8 op, flags;
 	__u16 a;
@@ -115,12 +144,14 @@ struct bt_op {
 };
 
 struct bt_recent_params {
-	__u32 seconds, hitcount, mask;
+	__u32 seconds, hitcount;
+	bt_addr mask;
 	__u8 op, dest, ttl, reap;
 };
 
 struct bt_nat_params {
-	__u32 flags, min, max;
+	__u32 flags;
+	bt_addr min, max;
 	__u16 port_lo, port_hi, base, pad;
 };
 
@@ -139,7 +170,8 @@ struct bt_counter {
 };
 
 struct bt_addr_key {
-	__u32 len, addr;
+	__u32 len;
+	bt_addr addr;
 };
 
 struct bt_addr_info {
@@ -158,7 +190,7 @@ struct bt_survey {
 };
 
 struct bt_tuple {
-	__u32 saddr, daddr;
+	bt_addr saddr, daddr;
 	__u16 sport, dport;
 	__u8 proto, pad[3];
 };

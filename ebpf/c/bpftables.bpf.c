@@ -20,7 +20,6 @@
 
 #define PACKET_OTHERHOST 3
 #define PACKET_LOOPBACK 5
-#define AF_INET 2
 
 char _license[] SEC("license") = "GPL";
 
@@ -82,7 +81,7 @@ static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u3
 	if (!c)
 		return BT_NEXT;
 	p->hook = hook;
-	if ((p->ctinfo == CI_NEW || (p->ctinfo == CI_RELATED && p->proto != IPPROTO_ICMP)) &&
+	if ((p->ctinfo == CI_NEW || (p->ctinfo == CI_RELATED && p->proto != BT_ICMP)) &&
 	    !(c->status & (manip == MANIP_SRC ? ST_SRC_NAT_DONE : ST_DST_NAT_DONE))) {
 		p->table = T_NAT;
 		p->nat_target = TG_NONE;
@@ -105,7 +104,7 @@ enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD };
 static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex, struct bpf_fib_lookup *f)
 {
 	__builtin_memset(f, 0, sizeof(*f));
-	f->family = AF_INET;
+	f->family = BT_AF;
 	f->tos = p->tos & 0x1c;
 	f->l4_protocol = p->proto;
 	f->sport = bpf_htons(p->sport);
@@ -173,7 +172,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 
 static __always_inline bool skip(struct __sk_buff *skb)
 {
-	if (skb->protocol != bpf_htons(ETH_P_IP))
+	if (skb->protocol != bpf_htons(BT_ETH_P))
 		return true;
 	/* A tagged frame belongs to the VLAN device above. */
 	return skb->vlan_present && skb->vlan_tci & 0xfff;
@@ -195,7 +194,7 @@ static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_c
 		/* No Ethernet header here, but lo has one. */
 		if (bpf_skb_change_head(skb, ETH_HLEN, 0))
 			return drop_for(skb, p, -STAT_DROP_REWRITE);
-		__u16 proto = bpf_htons(ETH_P_IP);
+		__u16 proto = bpf_htons(BT_ETH_P);
 		if (bpf_skb_store_bytes(skb, 12, &proto, 2, 0))
 			return drop_for(skb, p, -STAT_DROP_REWRITE);
 	}
@@ -392,7 +391,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		a = bt_mtu(skb, p->ifout);
 		if (a != BT_NEXT)
 			return a;
-		struct bpf_redir_neigh nh = { .nh_family = AF_INET, .ipv4_nh = nexthop };
+		struct bpf_redir_neigh nh = { .nh_family = BT_AF, .ipv4_nh = nexthop };
 		mark_injected(skb, ctl, INJ_DONE, 0);
 		return bpf_redirect_neigh(p->ifout, &nh, sizeof(nh), 0);
 	}

@@ -15,14 +15,13 @@
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
+#include "addr.h"
 
 #define BT_NEXT (-1) /* TCX_NEXT */
 #define BT_DROP 2    /* TCX_DROP */
 #define BT_REDIRECT 7
 
 #define ETH_HLEN 14
-#define ETH_P_IP 0x0800
-#define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_DCCP 33
@@ -62,6 +61,8 @@ enum bt_pkt_flag {
 	P_TRUNC = 2,   /* the L4 header is shorter than its protocol's */
 	P_MORE = 4,    /* more fragments follow */
 	P_LOCAL = 16,  /* made by this host */
+	P_BAD_EXT = 32,  /* IPv6: its extension headers lead to no transport protocol */
+	P_FRAG_HDR = 64, /* IPv6: it has a fragment header */
 };
 
 /* Connection state of the packet, as netfilter's ctinfo. */
@@ -87,13 +88,13 @@ struct bt_stream {
 
 struct bt_pkt {
 	/* The packet as it is now. Addresses in network byte order, ports in host byte order. */
-	__u32 saddr, daddr;
+	bt_addr saddr, daddr;
 	__u16 sport, dport;
 	__u8 proto, tcp_flags, icmp_type, icmp_code;
 	__u16 l2len;    /* bytes before the IP header in skb->data */
 	__u16 ihl;      /* bytes of IP header */
 	__u16 frag_off; /* in units of 8 bytes; 0: whole or first */
-	__u16 ip_id;    /* network byte order */
+	bt_frag_id ip_id; /* network byte order */
 	__u8 flags;     /* bt_pkt_flag */
 	__u8 ttl, tos, pad3;
 	__u32 len;      /* IP total length */
@@ -237,15 +238,4 @@ static __always_inline void stat_add(__u32 which)
 	__u64 *n = bpf_map_lookup_elem(&bt_stats, &which);
 	if (n)
 		*n += 1;
-}
-
-/* murmur3's finaliser, as abi::image::hash. */
-static __always_inline __u64 bt_hash(__u64 key, __u64 seed)
-{
-	__u64 h = key ^ seed;
-	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdULL;
-	h ^= h >> 33;
-	h *= 0xc4ceb9fe1a85ec53ULL;
-	return h ^ (h >> 33);
 }

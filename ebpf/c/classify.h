@@ -169,6 +169,9 @@ static __always_inline void stream_advance(void *img, struct bt_stream *s)
 	s->next = s->at < s->count ? word(img, s->line, 1 + s->at) : BT_NONE;
 }
 
+#if BT_FAMILY == 6
+#include "classify6.h"
+#else
 /* The value of the longest prefix of `addr` (host order) in a PREFIX table, 0 if it has none. */
 __noinline int bt_prefix_ref(__u32 table, __u32 mask, __u64 seed, __u32 lens, __u32 addr)
 {
@@ -191,6 +194,13 @@ __noinline int bt_prefix_ref(__u32 table, __u32 mask, __u64 seed, __u32 lens, __
 	return 0;
 }
 
+/* The ref of a source or destination address in its field's table. */
+static __always_inline __u32 addr_ref(struct bt_pkt *p, struct bt_field *f)
+{
+	return bt_prefix_ref(f->table, f->mask, f->seed, f->lens, bpf_ntohl(f->what == F_SADDR ? p->saddr : p->daddr));
+}
+#endif
+
 /* What a field's table says of this packet. */
 static __noinline __u32 field_ref(void *img, struct bt_pkt *p, struct bt_field *f)
 {
@@ -198,11 +208,9 @@ static __noinline __u32 field_ref(void *img, struct bt_pkt *p, struct bt_field *
 
 	switch (f->what) {
 	case F_SADDR:
-		v = bpf_ntohl(p->saddr);
-		break;
 	case F_DADDR:
-		v = bpf_ntohl(p->daddr);
-		break;
+		ref = addr_ref(p, f);
+		return ref ? ref : f->dflt;
 	case F_PROTO:
 		v = p->proto;
 		break;
@@ -219,7 +227,7 @@ static __noinline __u32 field_ref(void *img, struct bt_pkt *p, struct bt_field *
 		v = p->class_out;
 		break;
 	case F_ICMP:
-		if (p->proto != IPPROTO_ICMP || p->frag_off)
+		if (p->proto != BT_ICMP || p->frag_off)
 			return f->absent;
 		v = (__u32)p->icmp_type << 8 | p->icmp_code;
 		break;
@@ -241,9 +249,6 @@ static __noinline __u32 field_ref(void *img, struct bt_pkt *p, struct bt_field *
 		return ref;
 	case FK_DIRECT:
 		return v <= f->mask ? word(img, f->table, v) : f->dflt;
-	case FK_PREFIX:
-		ref = bt_prefix_ref(f->table, f->mask, f->seed, f->lens, v);
-		return ref ? ref : f->dflt;
 	}
 	return (__u32)VR_ALL << VR_SHIFT;
 }
@@ -345,8 +350,9 @@ __noinline int bt_enter(__u32 at, __u32 pos)
 	p->m_next = c->next;
 	p->m_mode = MODE_SCAN;
 	/* netfilter ends packets whose L4 header an L4 match can't read ("hotdrop"): no rule may be passed over. */
-	if (p->flags & P_TRUNC || p->frag_off)
+	if (p->flags & (P_TRUNC | P_BAD_EXT) || p->frag_off)
 		return 0;
+#if BT_FAMILY == 4 /* IPv6's compiler makes none */
 	if (c->kind == CHAIN_HASH) {
 		__u32 ref = 0;
 		if (p->flags & P_PORTS)
@@ -357,6 +363,7 @@ __noinline int bt_enter(__u32 at, __u32 pos)
 		p->m_mode = MODE_STREAM;
 		return 0;
 	}
+#endif
 	if (c->kind != CHAIN_BITVEC)
 		return 0;
 
@@ -440,21 +447,35 @@ static __always_inline bool between(__u32 v, __u32 lo, __u32 hi)
 	return v - lo <= hi - lo;
 }
 
-/* 1: the record's own checks hold; 0: not; -1: hotdrop. */
-static __always_inline int rule_match(struct bt_pkt *p, struct bt_rule *r)
+#if BT_FAMILY == 4
+/* Whether the record's addresses hold. */
+static __always_inline bool addrs_match(struct bt_pkt *p, void *img, struct bt_rule *r)
 {
 	__u32 f = r->flags;
 
 	if (f & RF_SADDR && ((p->saddr & r->smask) != r->saddr) != !!(f & RF_INV_SADDR))
-		return 0;
-	if (f & RF_DADDR && ((p->daddr & r->dmask) != r->daddr) != !!(f & RF_INV_DADDR))
+		return false;
+	return !(f & RF_DADDR && ((p->daddr & r->dmask) != r->daddr) != !!(f & RF_INV_DADDR));
+}
+#endif
+
+/* 1: the record's own checks hold; 0: not; -1: hotdrop. */
+static __always_inline int rule_match(struct bt_pkt *p, void *img, struct bt_rule *r)
+{
+	__u32 f = r->flags;
+
+	if (!addrs_match(p, img, r))
 		return 0;
 	if (f & RF_IIF && !between(p->class_in, r->iif_lo, r->iif_hi) != !!(f & RF_INV_IIF))
 		return 0;
 	if (f & RF_OIF && !between(p->class_out, r->oif_lo, r->oif_hi) != !!(f & RF_INV_OIF))
 		return 0;
-	if (f & RF_PROTO && (p->proto != r->proto) != !!(f & RF_INV_PROTO))
-		return 0;
+	if (f & RF_PROTO) {
+		if (BT_FAMILY == 6 && p->flags & P_BAD_EXT)
+			return -1;
+		if ((p->proto != r->proto) != !!(f & RF_INV_PROTO))
+			return 0;
+	}
 	if (f & (RF_FRAG | RF_NOT_FRAG | RF_NEVER)) {
 		if (f & RF_NEVER || (f & RF_FRAG && !p->frag_off) || (f & RF_NOT_FRAG && p->frag_off))
 			return 0;
@@ -463,12 +484,12 @@ static __always_inline int rule_match(struct bt_pkt *p, struct bt_rule *r)
 		return 1;
 	if (p->frag_off) {
 		/* A fragment that would overwrite the flags of a TCP header is no accident (RFC 1858). */
-		return r->l4 == L4_TCP && p->frag_off == 1 ? -1 : 0;
+		return BT_FAMILY == 4 && r->l4 == L4_TCP && p->frag_off == 1 ? -1 : 0;
 	}
 	if (p->flags & P_TRUNC)
 		return -1;
 	if (r->l4 == L4_ICMP) {
-		bool hit = r->l4_a == 255 || (p->icmp_type == r->l4_a && between(p->icmp_code, r->dport_lo, r->dport_hi));
+		bool hit = (BT_FAMILY == 4 && r->l4_a == 255) || (p->icmp_type == r->l4_a && between(p->icmp_code, r->dport_lo, r->dport_hi));
 		return hit != !!(f & RF_INV_ICMP);
 	}
 	if (between(p->sport, r->sport_lo, r->sport_hi) == !!(f & RF_INV_SPORT))
@@ -550,7 +571,7 @@ static long bt_step(__u64 i, struct bt_step *s)
 		stat_add(STAT_DROP_IMAGE);
 		return finish(p, V_DROP);
 	}
-	int hit = rule_match(p, r);
+	int hit = rule_match(p, img, r);
 	if (hit > 0 && r->nops) {
 		p->op_line = r->ops;
 		p->op_count = r->nops;

@@ -23,6 +23,7 @@ static __always_inline bool icmp_is_error(__u32 type)
 	return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
 }
 
+#if BT_FAMILY == 4
 /* The tuple of the packet inside an ICMP error into scratch `t`. 0, or -1 if there is none to be read. */
 __noinline int bt_ct_inner(struct __sk_buff *skb)
 {
@@ -46,7 +47,7 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 	__builtin_memcpy(&x->t.daddr, ip + 16, 4);
 	x->t.sport = x->t.dport = 0;
 	switch (ip[9]) {
-	case IPPROTO_ICMP:
+	case BT_ICMP:
 		if (bpf_skb_load_bytes(skb, at + ihl, l4, 8))
 			return -1;
 		__builtin_memcpy(&x->t.sport, l4 + 4, 2);
@@ -68,6 +69,7 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 	}
 	return 0;
 }
+#endif
 
 __noinline int bt_ct_search(__u32 unused);
 
@@ -80,7 +82,7 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 
 	if (bt_ct_inner(skb))
 		return;
-	if (p->hook == H_OUT) {
+	if (p->hook == H_OUT && !(BT_FAMILY == 6 && x->icmp_type == BT_ICMP_REDIRECT)) {
 		/* This host made it about a packet that it holds: one that may be translated already, of a connection that may not be
 		 * confirmed yet. Netfilter hands the connection over from that packet. */
 		hit = bt_ct_search(0);
@@ -99,7 +101,7 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 	c = bt_conn_at((hit >> 1) - 1);
 	if (!c || !(c->status & ST_CONFIRMED))
 		return;
-	if (p->daddr != (hit & 1 ? c->reply.daddr : c->orig.daddr))
+	if (!addr_eq(p->daddr, hit & 1 ? c->reply.daddr : c->orig.daddr))
 		return;
 	p->ct = hit >> 1;
 	p->ctinfo = CI_RELATED;
@@ -122,9 +124,9 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	ARG_USED(skb);
 	if (!x || !ctl)
 		return 0;
-	if (x->t.proto == IPPROTO_ICMP) {
+	if (x->t.proto == BT_ICMP) {
 		kind = x->t.dport >> 8;
-		if (kind != 8 && kind != 13 && kind != 15 && kind != 17)
+		if (!icmp_opens(kind))
 			return 0;
 	} else if (x->t.proto == IPPROTO_TCP) {
 		kind = tcp_kind(x->tflags);
@@ -155,7 +157,7 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	switch (key.proto) {
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE: secs = ctl->timeouts[TO_UDP]; break;
-	case IPPROTO_ICMP: secs = ctl->timeouts[TO_ICMP]; break;
+	case BT_ICMP: secs = ctl->timeouts[TO_ICMP]; break;
 	case IPPROTO_SCTP: secs = ctl->timeouts[TO_SCTP]; break;
 	case IPPROTO_GRE: secs = GRE_SECS; break;
 	default: secs = ctl->timeouts[TO_GENERIC];
@@ -235,7 +237,7 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 		}
 	} else if (p->proto == IPPROTO_UDP || p->proto == IPPROTO_UDPLITE) {
 		udp_packet(c, x, ctl);
-	} else if (p->proto == IPPROTO_ICMP) {
+	} else if (p->proto == BT_ICMP) {
 		ct_refresh(c, x->now, ctl->timeouts[TO_ICMP]);
 	} else if (p->proto == IPPROTO_GRE) {
 		ct_refresh(c, x->now, status & ST_SEEN_REPLY ? GRE_STREAM_SECS : GRE_SECS);
@@ -285,6 +287,8 @@ __noinline int bt_ct_in(struct __sk_buff *skb)
 			r = bt_ct_find(skb);
 		if (r < 0)
 			return r;
+	} else if (r == L4_UNTRACKED) {
+		p->ctinfo = CI_UNTRACKED;
 	} else if (r > 0) {
 		ct_icmp_error(skb, p, x);
 	}
@@ -336,7 +340,7 @@ __noinline int bt_ct_abandon(struct __sk_buff *skb)
 	ARG_USED(skb);
 	if (!p || !p->ct)
 		return 0;
-	if (p->ctinfo == CI_RELATED && (!(p->flags & P_LOCAL) || (p->proto == IPPROTO_ICMP && p->icmp_type == 5)))
+	if (p->ctinfo == CI_RELATED && (!(p->flags & P_LOCAL) || (p->proto == BT_ICMP && p->icmp_type == BT_ICMP_REDIRECT)))
 		return 0;
 	i = p->ct - 1;
 	c = bt_conn_at(i);

@@ -75,10 +75,18 @@ __noinline int bt_sum_ok(struct __sk_buff *skb, __u32 len, __u32 pseudo)
 	if (how == SUM_UNNECESSARY || how == SUM_PARTIAL)
 		return 1;
 	if (pseudo) {
+#if BT_FAMILY == 6
+		__u64 s = (__u64)bpf_htonl(pseudo) + bpf_htonl(p->proto);
+		for (int i = 0; i < 4; i++)
+			s += (__u64)p->saddr.w[i] + p->daddr.w[i];
+		s = (s & 0xffffffff) + (s >> 32);
+		sum = sum_fold((s & 0xffffffff) + (s >> 32));
+#else
 		sum = (p->saddr & 0xffff) + (p->saddr >> 16) + (p->daddr & 0xffff) + (p->daddr >> 16);
 		sum += bpf_htons(p->proto) + bpf_htons(pseudo & 0xffff);
+#endif
 	}
-	if (how == SUM_COMPLETE) {
+	if (BT_FAMILY == 4 && how == SUM_COMPLETE) {
 		/* Over the IP packet; a right IP header adds nothing. */
 		whole = sum_fold(BPF_CORE_READ(k, csum));
 		if (sum_fold(whole + sum_fold(sum)) == 0xffff)
@@ -96,8 +104,13 @@ static __always_inline __u32 get_be32(const __u8 *b)
 	return (__u32)b[0] << 24 | (__u32)b[1] << 16 | (__u32)b[2] << 8 | b[3];
 }
 
+#define L4_UNTRACKED 2
+#if BT_FAMILY == 6
+#include "ct6.h"
+#endif
+
 /* Reads the L4 header into scratch: offsets, ports of `t`, TCP's numbers and options. 0: may be tracked, 1: an ICMP error,
- * -1: INVALID. Checksums are checked at PREROUTING, as nf_conntrack_checksum says. */
+ * L4_UNTRACKED: never tracked (neighbour discovery), -1: INVALID. Checksums are checked at PREROUTING, as nf_conntrack_checksum says. */
 __noinline int bt_ct_l4(struct __sk_buff *skb)
 {
 	struct bt_control *ctl = control();
@@ -113,7 +126,7 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 	total = skb->len - p->l2len;
 	if (p->len && p->len < total)
 		total = p->len;
-	if (total < p->ihl)
+	if (total < p->ihl || (BT_FAMILY == 6 && (p->flags & P_BAD_EXT || p->proto == 59)))
 		return -1;
 	len = total - p->ihl;
 	x->l4len = len;
@@ -174,9 +187,19 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 		x->seq = get_be32(h + 4); /* verification tag */
 		x->tflags = h[12];        /* first chunk */
 		break;
-	case IPPROTO_ICMP:
+	case BT_ICMP:
 		if (len < 8 || bpf_skb_load_bytes(skb, x->l4off, h, 8))
 			return -1;
+#if BT_FAMILY == 6
+		if (sums && !bt_sum_ok(skb, len, len))
+			return -1;
+		x->icmp_type = h[0];
+		x->icmp_code = h[1];
+		if (icmp6_untracked(h[0]))
+			return L4_UNTRACKED;
+		if (h[0] < 128 || h[0] == BT_ICMP_REDIRECT)
+			return 1;
+#else
 		if (h[0] > 18)
 			return -1;
 		if (sums && !bt_sum_ok(skb, len, 0))
@@ -185,6 +208,7 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 		x->icmp_code = h[1];
 		if (h[0] == 3 || h[0] == 4 || h[0] == 5 || h[0] == 11 || h[0] == 12)
 			return 1;
+#endif
 		if (icmp_partner(h[0]) == 255)
 			return -1;
 		__builtin_memcpy(&x->t.sport, h + 4, 2);

@@ -29,7 +29,7 @@ static __always_inline __u32 hint_unmix(__u32 v, __u32 magic)
 /* Of a packet that belongs to no connection: both ends of the way compute it alike. */
 static __always_inline __u32 hint_none(const struct bt_pkt *p, __u32 info, __u32 magic)
 {
-	__u64 k = (__u64)p->saddr << 32 | p->daddr;
+	__u64 k = addr_pair(p->saddr, p->daddr);
 
 	k ^= (__u64)p->sport << 40 ^ (__u64)p->dport << 8 ^ p->proto;
 	return bt_hash(k, (__u64)magic << 8 | info) >> 32;
@@ -55,9 +55,9 @@ __noinline int bt_ct_hint(struct __sk_buff *skb)
 	return 0;
 }
 
-static __always_inline bool end_eq(__u32 a, __u16 ap, __u32 b, __u16 bp)
+static __always_inline bool end_eq(bt_addr a, __u16 ap, bt_addr b, __u16 bp)
 {
-	return a == b && ap == bp;
+	return addr_eq(a, b) && ap == bp;
 }
 
 /* Whether a packet with tuple `t` can be one of connection `c` in this direction, somewhere between its translations. */
@@ -67,8 +67,9 @@ static __always_inline bool on_the_way(const struct bt_conn *c, __u32 dir, const
 
 	if (t->proto != a->proto)
 		return false;
-	if (t->proto == IPPROTO_ICMP)
-		return (t->saddr == a->saddr || t->saddr == b->daddr) && (t->daddr == a->daddr || t->daddr == b->saddr) &&
+	if (t->proto == BT_ICMP)
+		return (addr_eq(t->saddr, a->saddr) || addr_eq(t->saddr, b->daddr)) &&
+		       (addr_eq(t->daddr, a->daddr) || addr_eq(t->daddr, b->saddr)) &&
 		       t->dport == a->dport && (t->sport == a->sport || t->sport == b->sport);
 	return (end_eq(t->saddr, t->sport, a->saddr, a->sport) || end_eq(t->saddr, t->sport, b->daddr, b->dport)) &&
 	       (end_eq(t->daddr, t->dport, a->daddr, a->dport) || end_eq(t->daddr, t->dport, b->saddr, b->sport));
@@ -135,7 +136,9 @@ __noinline int bt_ct_resume(struct __sk_buff *skb)
 		goto out;
 	}
 	r = bt_ct_l4(skb);
-	if (r < 0)
+	if (r == L4_UNTRACKED)
+		p->ctinfo = CI_UNTRACKED;
+	if (r < 0 || r == L4_UNTRACKED)
 		goto out;
 	if (r > 0) {
 		/* The inverse of what the error quotes is a tuple in the error's own direction. */

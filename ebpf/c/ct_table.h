@@ -94,6 +94,7 @@ struct bt_ctx {
 	/* Port search. */
 	__u32 n_conn, n_min, n_range, n_off, n_tries, n_span, n_end, n_found, n_manip, n_src;
 	struct bt_nat_params r;
+	bt_addr to; /* what bt_nat_inner and bt_nat_outer write */
 	/* Checksums. */
 	__u32 c_sum, c_at, c_left;
 	__u8 buf[256] __attribute__((aligned(8)));
@@ -120,13 +121,20 @@ static __always_inline struct bt_ct_global *ct_global(void)
 
 static __always_inline bool tuple_eq(const struct bt_tuple *a, const struct bt_tuple *b)
 {
-	return a->saddr == b->saddr && a->daddr == b->daddr && a->sport == b->sport && a->dport == b->dport && a->proto == b->proto;
+	return addr_eq(a->saddr, b->saddr) && addr_eq(a->daddr, b->daddr) && a->sport == b->sport && a->dport == b->dport &&
+	       a->proto == b->proto;
 }
 
 /* The ICMP type that answers or asked for `type`; 255: it has no partner. */
 static __always_inline __u32 icmp_partner(__u32 type)
 {
 	switch (type) {
+#if BT_FAMILY == 6
+	case 128: return 129;
+	case 129: return 128;
+	case 139: return 140;
+	case 140: return 139;
+#else
 	case 0: return 8;
 	case 8: return 0;
 	case 13: return 14;
@@ -135,8 +143,15 @@ static __always_inline __u32 icmp_partner(__u32 type)
 	case 16: return 15;
 	case 17: return 18;
 	case 18: return 17;
+#endif
 	default: return 255;
 	}
+}
+
+/* Whether an ICMP message of this type may open a connection. */
+static __always_inline bool icmp_opens(__u32 type)
+{
+	return BT_FAMILY == 6 ? type == 128 || type == 139 : type == 8 || type == 13 || type == 15 || type == 17;
 }
 
 /* The tuple of the other direction. */
@@ -147,7 +162,7 @@ static __always_inline void tuple_invert(struct bt_tuple *to, const struct bt_tu
 	r.saddr = from->daddr;
 	r.daddr = from->saddr;
 	r.proto = from->proto;
-	if (from->proto == IPPROTO_ICMP) {
+	if (from->proto == BT_ICMP) {
 		r.sport = from->sport;
 		r.dport = icmp_partner(from->dport >> 8) << 8 | (from->dport & 255);
 	} else {
@@ -177,7 +192,7 @@ static __always_inline void mid_tuple(struct bt_tuple *to, const struct bt_conn 
 	m.sport = c->orig.sport;
 	m.daddr = c->reply.saddr;
 	m.dport = c->reply.sport;
-	if (c->orig.proto == IPPROTO_ICMP) {
+	if (c->orig.proto == BT_ICMP) {
 		m.sport = c->reply.sport;
 		m.dport = c->orig.dport;
 	}

@@ -7,12 +7,17 @@
 
 #include "ct_table.h"
 
+/* What later fragments have from the first. */
+#define FRAG_FLAGS (P_PORTS | P_TRUNC | P_BAD_EXT)
 #define FRAG_LIFE (30 * SEC_NS)
 
 struct bt_frag_key {
-	__u32 saddr, daddr;
-	__u16 id;
+	bt_addr saddr, daddr;
+	bt_frag_id id;
 	__u8 proto, hook;
+#if BT_FAMILY == 6
+	__u16 pad;
+#endif
 };
 
 struct bt_frag_val {
@@ -20,7 +25,7 @@ struct bt_frag_val {
 	__u32 ct;
 	__u16 sport, dport;
 	__u8 flags, tcp_flags, icmp_type, icmp_code;
-	__u8 info, dir, pad[2];
+	__u8 info, dir, proto, pad;
 };
 
 struct {
@@ -35,7 +40,7 @@ static __always_inline void frag_key(struct bt_frag_key *k, const struct bt_pkt 
 	k->saddr = p->saddr;
 	k->daddr = p->daddr;
 	k->id = p->ip_id;
-	k->proto = p->proto;
+	k->proto = BT_FAMILY == 6 ? 0 : p->proto; /* IPv6: a later fragment does not tell it */
 	k->hook = p->hook;
 }
 
@@ -69,6 +74,8 @@ __noinline int bt_frag(struct __sk_buff *skb)
 	x->frag_real = p->frag_off;
 	x->f_ct = 0;
 	x->f_info = CI_NONE;
+	if (BT_FAMILY == 6 && p->flags & P_FRAG_HDR)
+		p->nbytes -= 8; /* the whole packet has no such header */
 	if (!p->frag_off && !(p->flags & P_MORE))
 		return 0;
 	frag_key(&k, p);
@@ -76,7 +83,8 @@ __noinline int bt_frag(struct __sk_buff *skb)
 		n.until = bpf_ktime_get_ns() + FRAG_LIFE;
 		n.sport = p->sport;
 		n.dport = p->dport;
-		n.flags = p->flags & (P_PORTS | P_TRUNC);
+		n.flags = p->flags & FRAG_FLAGS;
+		n.proto = p->proto;
 		n.tcp_flags = p->tcp_flags;
 		n.icmp_type = p->icmp_type;
 		n.icmp_code = p->icmp_code;
@@ -91,7 +99,8 @@ __noinline int bt_frag(struct __sk_buff *skb)
 	p->tcp_flags = v->tcp_flags;
 	p->icmp_type = v->icmp_type;
 	p->icmp_code = v->icmp_code;
-	p->flags = (p->flags & ~(P_PORTS | P_TRUNC)) | v->flags;
+	p->proto = v->proto;
+	p->flags = (p->flags & ~FRAG_FLAGS) | v->flags;
 	p->frag_off = 0;
 	p->npkts = 0;
 	p->nbytes = p->len - p->ihl;

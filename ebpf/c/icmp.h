@@ -139,7 +139,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 		return BT_DROP;
 	if (a->frag & 0x1fff || skb->pkt_type || !answer_unicast(a->from_daddr))
 		return BT_DROP;
-	if (p->proto == IPPROTO_ICMP) {
+	if (p->proto == BT_ICMP) {
 		if (!answer_l4_bytes(p) || bpf_skb_load_bytes(skb, answer_l4_at(p), &inner, 1))
 			return BT_DROP;
 		if (inner > 18 || !(ICMP_QUERIES >> inner & 1))
@@ -150,7 +150,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	if (global && !icmp_global())
 		return BT_DROP;
 	a->saddr = p->hook == H_IN || (a->local && addr_type(a->from_daddr, 0) == 2) ? a->from_daddr : 0;
-	a->proto = IPPROTO_ICMP;
+	a->proto = BT_ICMP;
 	a->tos = (a->from_tos & 0x1e) | 0xc0;
 	if (answer_route(skb, p, a) < 0)
 		return BT_DROP;

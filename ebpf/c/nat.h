@@ -119,7 +119,7 @@ static __always_inline bool nat_part_fits(const struct bt_ctx *x, __u32 manip)
 {
 	__u32 v;
 
-	if (x->u.proto == IPPROTO_ICMP)
+	if (x->u.proto == BT_ICMP)
 		v = nat_part(x, true);
 	else if (proto_has_ports(x->u.proto))
 		v = nat_part(x, manip == MANIP_SRC);
@@ -130,7 +130,7 @@ static __always_inline bool nat_part_fits(const struct bt_ctx *x, __u32 manip)
 
 /* The last source translation of each source, so that a source keeps its mapping towards several destinations. */
 struct bt_nat_src_key {
-	__u32 saddr;
+	bt_addr saddr;
 	__u16 sport;
 	__u8 proto, pad;
 };
@@ -153,19 +153,17 @@ static __always_inline bool nat_known_src(struct bt_ctx *x, const struct bt_tupl
 	if (!v)
 		return false;
 	o = bt_conn_at(*v);
-	if (!o || !(o->status & ST_LIVE) || ct_dead(o, x->now) || !(o->status & ST_SRC_NAT) || o->orig.saddr != k.saddr ||
+	if (!o || !(o->status & ST_LIVE) || ct_dead(o, x->now) || !(o->status & ST_SRC_NAT) || !addr_eq(o->orig.saddr, k.saddr) ||
 	    o->orig.sport != k.sport || o->orig.proto != k.proto)
 		return false;
 	x->u.saddr = o->reply.daddr;
-	x->u.sport = k.proto == IPPROTO_ICMP ? o->reply.sport : o->reply.dport;
+	x->u.sport = k.proto == BT_ICMP ? o->reply.sport : o->reply.dport;
 	return true;
 }
 
 static __always_inline bool nat_addr_fits(const struct bt_ctx *x)
 {
-	__u32 a = bpf_ntohl(x->u.saddr);
-
-	return !(x->r.flags & NAT_MAP_IPS) || (a >= bpf_ntohl(x->r.min) && a <= bpf_ntohl(x->r.max));
+	return !(x->r.flags & NAT_MAP_IPS) || addr_between(x->u.saddr, x->r.min, x->r.max);
 }
 
 /* Scratch `r` on scratch `u`, the tuple as it is: leaves the new one in `u`, claimed if it is a source translation.
@@ -175,7 +173,8 @@ __noinline int bt_nat_unique(__u32 manip)
 	struct bt_control *ctl = control();
 	struct bt_ctx *x = ctx_();
 	struct bt_tuple cur;
-	__u32 flags, j, lo, span, part, max;
+	bt_addr to;
+	__u32 flags, lo, part, max;
 	bool random;
 
 	if (!x || !ctl)
@@ -195,15 +194,11 @@ __noinline int bt_nat_unique(__u32 manip)
 		x->u = cur;
 	}
 	if (flags & NAT_MAP_IPS) {
-		lo = bpf_ntohl(x->r.min);
-		span = bpf_ntohl(x->r.max) - lo + 1;
-		j = lo;
-		if (span != 1)
-			j += ((bt_hash((__u64)cur.saddr << 32 | (flags & NAT_PERSISTENT ? 0 : cur.daddr), ctl->seed) >> 32) * span) >> 32;
+		to = addr_pick(x->r.min, x->r.max, bt_hash(addr_pair(cur.saddr, flags & NAT_PERSISTENT ? ADDR_NONE : cur.daddr), ctl->seed));
 		if (manip == MANIP_SRC)
-			x->u.saddr = bpf_htonl(j);
+			x->u.saddr = to;
 		else
-			x->u.daddr = bpf_htonl(j);
+			x->u.daddr = to;
 	}
 	if (!random) {
 		if (flags & NAT_PROTO_SPECIFIED) {
@@ -217,9 +212,9 @@ __noinline int bt_nat_unique(__u32 manip)
 			return 1;
 		}
 	}
-	x->n_src = manip == MANIP_SRC || x->u.proto == IPPROTO_ICMP;
+	x->n_src = manip == MANIP_SRC || x->u.proto == BT_ICMP;
 	part = nat_part(x, x->n_src);
-	if (!proto_has_ports(x->u.proto) && x->u.proto != IPPROTO_ICMP)
+	if (!proto_has_ports(x->u.proto) && x->u.proto != BT_ICMP)
 		return manip == MANIP_DST || bt_nat_try(0);
 	if (flags & NAT_PROTO_SPECIFIED) {
 		lo = x->r.port_lo;
@@ -228,7 +223,7 @@ __noinline int bt_nat_unique(__u32 manip)
 			lo = max;
 			max = x->r.port_lo;
 		}
-	} else if (x->u.proto == IPPROTO_ICMP) {
+	} else if (x->u.proto == BT_ICMP) {
 		lo = 0;
 		max = 65535;
 	} else if (manip == MANIP_DST) {
@@ -261,7 +256,7 @@ __noinline int bt_nat_unique(__u32 manip)
 /* The range that the packet's nat target asks for, into scratch `r`. 1, or 0: there is no address to give. */
 static __always_inline int nat_range(struct __sk_buff *skb, const struct bt_pkt *p, struct bt_ctx *x, __u32 manip)
 {
-	__u32 addr;
+	bt_addr addr;
 
 	x->r = p->nat;
 	switch (p->nat_target) {
@@ -271,22 +266,22 @@ static __always_inline int nat_range(struct __sk_buff *skb, const struct bt_pkt 
 		return 1;
 	case TG_NETMAP:
 		addr = manip == MANIP_SRC ? p->saddr : p->daddr;
-		addr = (addr & ~p->nat.max) | (p->nat.min & p->nat.max);
+		addr = addr_mix(addr, p->nat.min, p->nat.max);
 		x->r.flags = (x->r.flags & ~NAT_PROTO_SPECIFIED) | NAT_MAP_IPS;
 		break;
 	case TG_MASQUERADE:
-		addr = bt_nat_masq(skb);
+		addr = nat_masq(skb);
 		x->r.flags |= NAT_MAP_IPS;
 		break;
 	case TG_REDIRECT:
-		addr = p->hook == H_OUT ? bpf_htonl(0x7f000001) : bt_nat_dev_first(skb);
+		addr = p->hook == H_OUT ? ADDR_LOOPBACK : nat_redirect(skb);
 		x->r.flags |= NAT_MAP_IPS;
 		break;
 	default:
 		return 1;
 	}
 	x->r.min = x->r.max = addr;
-	return addr != 0;
+	return !addr_is_none(addr);
 }
 
 /* After the nat chain of this kind ran for a connection's first packet: decides the translation by p->nat_target and p->nat.

@@ -12,6 +12,7 @@ struct in_ifaddr___ct {
 struct in_device___ct {
 	struct in_ifaddr___ct *ifa_list;
 } __attribute__((preserve_access_index));
+struct inet6_dev___ct;
 struct hlist_node___ct {
 	struct hlist_node___ct *next;
 } __attribute__((preserve_access_index));
@@ -29,6 +30,7 @@ struct net_device___ct {
 	possible_net_t___ct nd_net;
 	struct hlist_node___ct index_hlist;
 	struct in_device___ct *ip_ptr;
+	struct inet6_dev___ct *ip6_ptr;
 } __attribute__((preserve_access_index));
 struct dst_entry___ct {
 	struct net_device___ct *dev;
@@ -50,15 +52,6 @@ struct sk_buff___nat {
 #define DEV_BUCKETS 256 /* of the kernel's table of devices by index */
 #define MAX_DEV_BUCKET 512
 
-/* The first address of the skb's device, 0 if it has none: REDIRECT's. */
-__noinline __u32 bt_nat_dev_first(struct __sk_buff *skb)
-{
-	struct sk_buff___nat *k = (void *)skb;
-	struct in_ifaddr___ct *ifa = BPF_CORE_READ(k, dev, ip_ptr, ifa_list);
-
-	return ifa ? BPF_CORE_READ(ifa, ifa_local) : 0;
-}
-
 /* The device with this index in the skb's namespace: its own, or another that the packet is about to be sent to. */
 static __always_inline struct net_device___ct *dev_of(struct __sk_buff *skb, __u32 ifindex)
 {
@@ -79,6 +72,23 @@ static __always_inline struct net_device___ct *dev_of(struct __sk_buff *skb, __u
 		n = BPF_CORE_READ(n, next);
 	}
 	return NULL;
+}
+
+#if BT_FAMILY == 6
+#include "nat_dev6.h"
+#else
+/* The first address of the skb's device, 0 if it has none: REDIRECT's. */
+__noinline __u32 bt_nat_dev_first(struct __sk_buff *skb)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct in_ifaddr___ct *ifa = BPF_CORE_READ(k, dev, ip_ptr, ifa_list);
+
+	return ifa ? BPF_CORE_READ(ifa, ifa_local) : 0;
+}
+
+static __always_inline bt_addr nat_redirect(struct __sk_buff *skb)
+{
+	return bt_nat_dev_first(skb);
 }
 
 /* MASQUERADE's address: of the out device, a primary one of global scope, one whose network holds the next hop if there is one. */
@@ -131,3 +141,9 @@ __noinline __u32 bt_nat_masq(struct __sk_buff *skb)
 	i = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
 	return i == BPF_FIB_LKUP_RET_SUCCESS ? fib.ipv4_src : 0;
 }
+
+static __always_inline bt_addr nat_masq(struct __sk_buff *skb)
+{
+	return bt_nat_masq(skb);
+}
+#endif

@@ -5,6 +5,24 @@
 #include "ct_check.h"
 #include "nat_sctp.h"
 
+/* Brings SCTP's sum up to a change of its ports (as stored). */
+static __always_inline int sctp_sum(struct __sk_buff *skb, const struct bt_pkt *p, const struct bt_ctx *x, __u32 diff)
+{
+	__u32 at = (__u32)p->l2len + p->ihl + 8, sum;
+
+	if (skb_summed(skb) == SUM_PARTIAL)
+		return 0; /* the device will make it */
+	if ((p->flags & P_MORE) || bpf_skb_load_bytes(skb, at, &sum, 4))
+		return -1;
+	sum ^= bt_crc32c_change(p->len - p->ihl, diff);
+	return bpf_skb_store_bytes(skb, at, &sum, 4, 0) ? -1 : 0;
+}
+
+#define NAT_ID 0x10000u
+
+#if BT_FAMILY == 6
+#include "nat_rewrite6.h"
+#else
 /* Adds to a checksum field's complement the change from one word to another. */
 static __always_inline __u16 sum_change(__u16 field, __u32 from, __u32 to)
 {
@@ -33,17 +51,18 @@ static __always_inline int icmp_put(struct __sk_buff *skb, __u32 sum_at, __u32 a
 	return bpf_l4_csum_replace(skb, sum_at, from, to, size) ? -1 : 0;
 }
 
-/* Rewrites the packet inside an ICMP error: its source (`src`) or destination to addr, port. */
-__noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 port)
+/* Rewrites the packet inside an ICMP error: its source (`src`) or destination to scratch `to`, port. */
+__noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 port)
 {
 	struct bt_ctx *x = ctx_();
 	struct bt_pkt *p = pkt();
-	__u32 at, l4, ihl, old, sum_at, csum_at = 0, pport = 0;
+	__u32 at, l4, ihl, old, addr, sum_at, csum_at = 0, pport = 0;
 	__u16 sum, nsum, oport = 0;
 	__u8 ip[20];
 
 	if (!x || !p)
 		return -1;
+	addr = x->to;
 	sum_at = (__u32)p->l2len + p->ihl + 2;
 	at = sum_at + 6;
 	if (bpf_skb_load_bytes(skb, at, ip, sizeof(ip)))
@@ -69,7 +88,7 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		csum_at = 6;
 		pport = src ? 0 : 2;
 		break;
-	case IPPROTO_ICMP:
+	case BT_ICMP:
 		csum_at = 2;
 		pport = 4;
 		break;
@@ -88,7 +107,7 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		if (csum_at && l4 + (ip[9] == IPPROTO_TCP ? 20 : 8) <= p->l2len + p->len &&
 		    !bpf_skb_load_bytes(skb, l4 + csum_at, &lsum, 2) && (ip[9] != IPPROTO_UDP || lsum)) {
 			n = lsum;
-			if (ip[9] != IPPROTO_ICMP)
+			if (ip[9] != BT_ICMP)
 				n = sum_change(n, old, addr);
 			n = sum_change(n, oport, port);
 			if (ip[9] == IPPROTO_UDP && !n)
@@ -104,32 +123,18 @@ __noinline int bt_nat_inner(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 	return icmp_put(skb, sum_at, at + (src ? 12 : 16), old, addr, 4);
 }
 
-/* Brings SCTP's sum up to a change of its ports (as stored). */
-static __always_inline int sctp_sum(struct __sk_buff *skb, const struct bt_pkt *p, const struct bt_ctx *x, __u32 diff)
-{
-	__u32 at = (__u32)p->l2len + p->ihl + 8, sum;
-
-	if (skb_summed(skb) == SUM_PARTIAL)
-		return 0; /* the device will make it */
-	if ((p->flags & P_MORE) || bpf_skb_load_bytes(skb, at, &sum, 4))
-		return -1;
-	sum ^= bt_crc32c_change(p->len - p->ihl, diff);
-	return bpf_skb_store_bytes(skb, at, &sum, 4, 0) ? -1 : 0;
-}
-
-#define NAT_ID 0x10000u
-
-/* Rewrites the packet's own source (`src`) or destination to addr, port (network order). ICMP: `id` is NAT_ID | identifier, or 0 for
- * none. */
-__noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 port, __u32 id)
+/* Rewrites the packet's own source (`src`) or destination to scratch `to`, port (network order). ICMP: `id` is NAT_ID | identifier, or
+ * 0 for none. */
+__noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 port, __u32 id)
 {
 	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
-	__u32 ipat, l4, old, sum_at = 0, port_at = ~0u, extra = 0;
+	__u32 ipat, l4, old, addr, sum_at = 0, port_at = ~0u, extra = 0;
 	__u16 oport = 0, nport = port;
 
 	if (!p || !x)
 		return -1;
+	addr = x->to;
 	ipat = p->l2len;
 	l4 = ipat + p->ihl;
 	old = src ? p->saddr : p->daddr;
@@ -150,7 +155,7 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 	case IPPROTO_SCTP:
 		port_at = src ? 0 : 2;
 		break;
-	case IPPROTO_ICMP:
+	case BT_ICMP:
 		if (id) {
 			sum_at = 2;
 			port_at = 4;
@@ -168,7 +173,7 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		if (oport != nport && p->proto == IPPROTO_SCTP && sctp_sum(skb, p, x, (__u32)(oport ^ nport) << (src ? 0 : 16)))
 			return -1;
 		if (sum_at) {
-			if (p->proto != IPPROTO_ICMP && old != addr &&
+			if (p->proto != BT_ICMP && old != addr &&
 			    bpf_l4_csum_replace(skb, l4 + sum_at, old, addr, BPF_F_PSEUDO_HDR | extra | 4))
 				return -1;
 			if (oport != nport && bpf_l4_csum_replace(skb, l4 + sum_at, oport, nport, extra | 2))
@@ -186,7 +191,7 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 		p->saddr = addr;
 	else
 		p->daddr = addr;
-	if (p->proto != IPPROTO_ICMP && port_at != ~0u) {
+	if (p->proto != BT_ICMP && port_at != ~0u) {
 		if (src)
 			p->sport = bpf_ntohs(nport);
 		else
@@ -194,6 +199,7 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 addr, __u32 
 	}
 	return 0;
 }
+#endif
 
 /* Rewrites the packet as its connection says, at this hook. `manip`: MANIP_DST at PREROUTING and OUTPUT, MANIP_SRC at
  * POSTROUTING and INPUT. 0 or -STAT_DROP_REWRITE. */
@@ -203,7 +209,7 @@ __noinline int bt_nat_apply(struct __sk_buff *skb, __u32 manip)
 	struct bt_ctx *x = ctx_();
 	const struct bt_tuple *t;
 	struct bt_conn *c;
-	__u32 bit, src = manip == MANIP_SRC, addr, port, id, err;
+	__u32 bit, src = manip == MANIP_SRC, port, id, err;
 
 	if (!p || !x || !p->ct)
 		return 0;
@@ -219,20 +225,20 @@ __noinline int bt_nat_apply(struct __sk_buff *skb, __u32 manip)
 	bit = src ? ST_SRC_NAT : ST_DST_NAT;
 	if (p->ctdir == DIR_REPLY)
 		bit ^= ST_NAT_BITS;
-	err = p->ctinfo == CI_RELATED && p->proto == IPPROTO_ICMP;
-	if (err && p->icmp_type == 5 && !x->frag_real && (c->status & ST_NAT_BITS))
+	err = p->ctinfo == CI_RELATED && p->proto == BT_ICMP;
+	if (err && p->icmp_type == BT_ICMP_REDIRECT && !x->frag_real && (c->status & ST_NAT_BITS))
 		return -STAT_DROP_REWRITE; /* a redirect about a translated connection would mislead */
 	if (!(c->status & bit))
 		return 0;
 	/* What the other direction's tuple says, read backwards. */
 	t = p->ctdir == DIR_ORIG ? &c->reply : &c->orig;
-	addr = src ? t->daddr : t->saddr;
+	x->to = src ? t->daddr : t->saddr;
 	port = src ? t->dport : t->sport;
 	id = t->sport;
 	if (err && !x->frag_real) {
-		if (bt_nat_inner(skb, !src, addr, t->proto == IPPROTO_ICMP ? id : port))
+		if (bt_nat_inner(skb, !src, t->proto == BT_ICMP ? id : port))
 			return -STAT_DROP_REWRITE;
-		return bt_nat_outer(skb, src, addr, 0, 0) ? -STAT_DROP_REWRITE : 0;
+		return bt_nat_outer(skb, src, 0, 0) ? -STAT_DROP_REWRITE : 0;
 	}
-	return bt_nat_outer(skb, src, addr, port, err ? 0 : NAT_ID | id) ? -STAT_DROP_REWRITE : 0;
+	return bt_nat_outer(skb, src, port, err ? 0 : NAT_ID | id) ? -STAT_DROP_REWRITE : 0;
 }

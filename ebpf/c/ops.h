@@ -16,24 +16,6 @@
 
 #define OP_HOTDROP (-1)
 
-__noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
-{
-	keep_arg(skb);
-	struct bt_pkt *p = pkt();
-	__u32 src = how >> 16, dev = 0;
-	if (!p)
-		return OP_HOTDROP;
-	if (how & OPF_ADDRTYPE_LIMIT_IN)
-		dev = p->ifin;
-	else if (how & OPF_ADDRTYPE_LIMIT_OUT)
-		dev = p->ifout;
-	if (src && !!(src >> (addr_type(p->saddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_SRC))
-		return 0;
-	if (dst && !!(dst >> (addr_type(p->daddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_DST))
-		return 0;
-	return 1;
-}
-
 /* One op. Not CT, which governs those after it. */
 static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, const struct bt_op *op)
 {

@@ -2,7 +2,11 @@
 #pragma once
 
 #include "bt.h"
+#include "ops_arg.h"
 
+#if BT_FAMILY == 6
+#include "ops_addr6.h"
+#else
 /* The local table's view of an address, as inet_addr_type and inet_dev_addr_type: dev 0 is any device. Route types that make a
  * lookup fail (unreachable, prohibit, blackhole, throw) give UNICAST there. */
 static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
@@ -18,3 +22,22 @@ static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
 		return 1; /* RTN_UNICAST */
 	return at->kind;
 }
+
+__noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	__u32 src = how >> 16, dev = 0;
+	if (!p)
+		return -1;
+	if (how & OPF_ADDRTYPE_LIMIT_IN)
+		dev = p->ifin;
+	else if (how & OPF_ADDRTYPE_LIMIT_OUT)
+		dev = p->ifout;
+	if (src && !!(src >> (addr_type(p->saddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_SRC))
+		return 0;
+	if (dst && !!(dst >> (addr_type(p->daddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_DST))
+		return 0;
+	return 1;
+}
+#endif

@@ -24,13 +24,27 @@ __noinline int bt_op_ct(struct __sk_buff *skb, __u32 what, __u32 how, __u32 b, _
 	case OP_CT_PROTO:
 		holds = ct->orig.proto == b;
 		break;
-	case OP_CT_ADDR:
+	case OP_CT_ADDR: {
+#if BT_FAMILY == 6
+		struct bt_line *l = NULL;
+		void *img = image(p->slot);
+		bt_addr want, mask;
+		if (img)
+			l = line(img, b);
+		if (!l)
+			return -1;
+		__builtin_memcpy(&want, &l->w[0], 16);
+		__builtin_memcpy(&mask, &l->w[4], 16);
+		holds = addr_eq(addr_and(a & 1 ? tuple->daddr : tuple->saddr, mask), want);
+#else
 		holds = (((a & 1 ? tuple->daddr : tuple->saddr) ^ b) & c) == 0;
+#endif
 		break;
+	}
 	case OP_CT_PORT: {
 		/* Legacy compares the tuple's 16 bits in network order whatever they mean: ICMP's "destination port" is type and code. */
 		__u32 port = a & 1 ? tuple->dport : tuple->sport;
-		if (!(tuple->proto == IPPROTO_ICMP && (a & 1)))
+		if (!(tuple->proto == BT_ICMP && (a & 1)))
 			port = bpf_ntohs(port);
 		holds = port >= (b & 0xffff) && port <= b >> 16;
 		break;

@@ -75,7 +75,7 @@ __noinline int bt_op_tcp(struct __sk_buff *skb, __u32 how, __u32 sports, __u32 d
 	if (!p)
 		return -1;
 	if (p->frag_off)
-		return p->frag_off == 1 ? -1 : 0;
+		return BT_FAMILY == 4 && p->frag_off == 1 ? -1 : 0;
 	if (l4_bytes(p) < sizeof(th) || bpf_skb_load_bytes(skb, l4_at(p), &th, sizeof(th)))
 		return -1;
 	if (how >> 16 == 0) {
@@ -126,7 +126,7 @@ __noinline int bt_op_icmp(struct __sk_buff *skb, __u32 how, __u32 want)
 		return 0;
 	if (l4_bytes(p) < sizeof(ih) || bpf_skb_load_bytes(skb, l4_at(p), ih, sizeof(ih)))
 		return -1;
-	bool holds = (want & 0xff) == 0xff ||
+	bool holds = (BT_FAMILY == 4 && (want & 0xff) == 0xff) ||
 		     (ih[0] == (want & 0xff) && ih[1] >= (want >> 8 & 0xff) && ih[1] <= (want >> 16 & 0xff));
 	return holds != (how & OPF_INVERT);
 }

@@ -3,47 +3,11 @@
 #pragma once
 #include "bt.h"
 
-struct bt_iphdr {
-	__u8 vihl, tos;
-	__u16 tot_len, id, frag_off;
-	__u8 ttl, protocol;
-	__u16 check;
-	__u32 saddr, daddr;
-};
-
 /* L4 bytes that rules look at. */
 struct bt_l4hdr {
 	__u16 sport, dport;
 	__u8 rest[16];
 };
-
-static __always_inline __u32 csum_fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
-
-/* Whether the IP header's checksum holds, as ip_rcv asks before any hook. */
-static __always_inline bool ip_checksum_ok(struct __sk_buff *skb, struct bt_pkt *p, struct bt_iphdr *ip)
-{
-	__u32 *w = (__u32 *)ip;
-	__u64 sum = 0;
-	for (int i = 0; i < 5; i++)
-		sum += w[i];
-	/* Word by word: older verifiers don't follow the bounds of a length that is not constant. */
-	for (__u32 at = 20; at < 60; at += 4) {
-		__u32 option;
-		if (at >= p->ihl)
-			break;
-		if (bpf_skb_load_bytes(skb, p->l2len + at, &option, sizeof(option)))
-			return false;
-		sum += option;
-	}
-	return csum_fold(sum) == 0xffff;
-}
 
 /* Reads ports, flags, types of the L4 header. Fragments with an offset have none. */
 static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
@@ -81,7 +45,7 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 			break;
 		p->flags |= P_TRUNC;
 		return;
-	case IPPROTO_ICMP:
+	case BT_ICMP:
 		if (have >= 8 && !bpf_skb_load_bytes(skb, off, &h, 8)) {
 			p->icmp_type = (__u8)h.sport;
 			p->icmp_code = h.sport >> 8;
@@ -95,6 +59,46 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 	p->sport = bpf_ntohs(h.sport);
 	p->dport = bpf_ntohs(h.dport);
 	p->flags |= P_PORTS;
+}
+
+#if BT_FAMILY == 6
+#include "parse6.h"
+#else
+
+struct bt_iphdr {
+	__u8 vihl, tos;
+	__u16 tot_len, id, frag_off;
+	__u8 ttl, protocol;
+	__u16 check;
+	__u32 saddr, daddr;
+};
+
+static __always_inline __u32 csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Whether the IP header's checksum holds, as ip_rcv asks before any hook. */
+static __always_inline bool ip_checksum_ok(struct __sk_buff *skb, struct bt_pkt *p, struct bt_iphdr *ip)
+{
+	__u32 *w = (__u32 *)ip;
+	__u64 sum = 0;
+	for (int i = 0; i < 5; i++)
+		sum += w[i];
+	/* Word by word: older verifiers don't follow the bounds of a length that is not constant. */
+	for (__u32 at = 20; at < 60; at += 4) {
+		__u32 option;
+		if (at >= p->ihl)
+			break;
+		if (bpf_skb_load_bytes(skb, p->l2len + at, &option, sizeof(option)))
+			return false;
+		sum += option;
+	}
+	return csum_fold(sum) == 0xffff;
 }
 
 /* Reads the IPv4 header at l2len. False: not a packet that the stack would show to netfilter (it will drop it itself). */
@@ -132,3 +136,5 @@ static __always_inline bool parse(struct __sk_buff *skb, struct bt_pkt *p, __u32
 	parse_l4(skb, p);
 	return true;
 }
+
+#endif

@@ -32,7 +32,7 @@
 enum bt_recent_what { RECENT_SET, RECENT_RCHECK, RECENT_UPDATE, RECENT_REMOVE };
 
 struct bt_recent_entry {
-	__u32 addr; /* masked, network byte order */
+	bt_addr addr; /* masked, network byte order */
 	__u8 ttl, live;
 	__u16 nstamps, index, pad;
 	__u32 pad2;
@@ -108,7 +108,7 @@ static __always_inline __u64 *recent_stamp(__u32 id, __u32 entry, __u32 index, b
 
 struct recent_scan {
 	struct bt_recent_list *list;
-	__u32 addr;
+	bt_addr addr;
 	__u32 ttl; /* 0: any */
 	__u32 found, oldest, unused, used; /* entry + 1; 0: none. used: how many */
 	__u64 found_born, oldest_last;
@@ -132,7 +132,7 @@ static long recent_scan_step(__u32 n, struct recent_scan *s)
 		s->oldest_last = e->last;
 	}
 	/* Several entries of one address differ in TTL; the first made is met first. */
-	if (e->addr == s->addr && (!s->ttl || !e->ttl || s->ttl == e->ttl) && (!s->found || e->born < s->found_born)) {
+	if (addr_eq(e->addr, s->addr) && (!s->ttl || !e->ttl || s->ttl == e->ttl) && (!s->found || e->born < s->found_born)) {
 		s->found = n + 1;
 		s->found_born = e->born;
 	}
@@ -254,7 +254,7 @@ __noinline int bt_op_recent(struct __sk_buff *skb, __u32 how, __u32 id, __u32 at
 	if (p->hook >= H_FWD && !(p->flags & P_LOCAL))
 		ttl++; /* as seen before forwarding */
 	scan.list = l;
-	scan.addr = (want.dest ? p->daddr : p->saddr) & want.mask;
+	scan.addr = addr_and(want.dest ? p->daddr : p->saddr, want.mask);
 	scan.ttl = want.ttl ? ttl : 0;
 	if (bpf_loop(BT_RECENT_SPINS, recent_spin, &scan, 0) >= BT_RECENT_SPINS)
 		return -1;

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* IPv6 addresses of devices, read where the kernel keeps them. Included by nat_dev.h. */
+#pragma once
+
+struct list_head___ct {
+	struct list_head___ct *next;
+} __attribute__((preserve_access_index));
+struct in6_addr___ct {
+	__u32 w[4];
+};
+struct inet6_ifaddr___ct {
+	struct in6_addr___ct addr;
+	__u32 flags;
+	struct list_head___ct if_list;
+} __attribute__((preserve_access_index));
+struct inet6_dev___ct {
+	struct list_head___ct addr_list;
+} __attribute__((preserve_access_index));
+
+#define IFA_F_OPTIMISTIC 4
+#define IFA_F_DEPRECATED 0x20
+#define IFA_F_TENTATIVE 0x40
+
+enum { ADDR6_REDIRECT, ADDR6_LINK, ADDR6_GLOBAL };
+
+struct addr6_walk {
+	struct list_head___ct *head, *at;
+	__u32 what, scope;
+	bt_addr found;
+};
+
+/* Bits of ipv6_addr_type's scope: loopback 1, link 2, site 4, compatible with IPv4 8. Wider ones have none. */
+static __always_inline __u32 addr6_scope(bt_addr a)
+{
+	__u32 first = bpf_ntohl(a.w[0]);
+
+	if (addr_is_link_local(a))
+		return 2;
+	if (first >> 22 == 0xfec0 >> 6)
+		return 4;
+	if (addr_is_loopback(a))
+		return 1;
+	return !(a.w[0] | a.w[1] | a.w[2]) && a.w[3] ? 8 : 0;
+}
+
+static __always_inline bool addr6_is_mapped(bt_addr a)
+{
+	return !(a.w[0] | a.w[1]) && a.w[2] == bpf_htonl(0xffff);
+}
+
+static long addr6_step(__u32 n, struct addr6_walk *w)
+{
+	struct inet6_ifaddr___ct *ifa;
+	__u32 flags, scope;
+	bt_addr a;
+
+	if (!w->at || w->at == w->head)
+		return 1;
+	ifa = (void *)w->at - bpf_core_field_offset(struct inet6_ifaddr___ct, if_list);
+	w->at = BPF_CORE_READ(ifa, if_list.next);
+	BPF_CORE_READ_INTO(&a, ifa, addr);
+	flags = BPF_CORE_READ(ifa, flags);
+	scope = addr6_scope(a);
+	if (flags & IFA_F_TENTATIVE && !(flags & IFA_F_OPTIMISTIC))
+		return 0;
+	if (w->what == ADDR6_REDIRECT && (addr6_is_mapped(a) || (w->scope && !(w->scope & scope))))
+		return 0;
+	if ((w->what == ADDR6_LINK && scope != 2) || (w->what == ADDR6_GLOBAL && (scope || flags & IFA_F_DEPRECATED)))
+		return 0;
+	w->found = a;
+	return 1;
+}
+
+/* The first fitting address of a device; none: zeros. */
+static __always_inline bt_addr dev_addr6(struct net_device___ct *dev, __u32 what, __u32 scope)
+{
+	struct addr6_walk w = { .what = what, .scope = scope };
+	struct inet6_dev___ct *idev = BPF_CORE_READ(dev, ip6_ptr);
+
+	if (!idev)
+		return w.found;
+	w.head = (void *)idev + bpf_core_field_offset(struct inet6_dev___ct, addr_list);
+	w.at = BPF_CORE_READ(idev, addr_list.next);
+	bpf_loop(MAX_DEV_ADDRS, addr6_step, &w, 0);
+	return w.found;
+}
+
+/* REDIRECT's address into scratch `to`: the first of the skb's device that the destination's scope allows. */
+__noinline int bt_nat_dev_first(struct __sk_buff *skb)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct bt_ctx *x = ctx_();
+	struct bt_pkt *p = pkt();
+
+	if (x && p)
+		x->to = dev_addr6(BPF_CORE_READ(k, dev), ADDR6_REDIRECT, addr6_scope(p->daddr));
+	return 0;
+}
+
+/* MASQUERADE's address into scratch `to`: the one that the kernel's source selection takes on the out device. */
+__noinline int bt_nat_masq(struct __sk_buff *skb)
+{
+	struct bpf_fib_lookup fib = {};
+	struct net_device___ct *dev;
+	struct bt_ctx *x = ctx_();
+	struct bt_pkt *p = pkt();
+	int r;
+
+	if (!x || !p)
+		return 0;
+	x->to = ADDR_NONE;
+	dev = dev_of(skb, p->ifout);
+	if (!dev)
+		return 0;
+	if (addr_is_link_local(p->daddr)) {
+		x->to = dev_addr6(dev, ADDR6_LINK, 0);
+		return 0;
+	}
+	fib.family = BT_AF;
+	fib.ifindex = p->ifout;
+	__builtin_memcpy(fib.ipv6_dst, &p->daddr, 16);
+	r = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT | FIB_SKIP_NEIGH | FIB_SRC);
+	if (r == BPF_FIB_LKUP_RET_FWD_DISABLED) {
+		/* A device that does not forward is not asked; lo is. */
+		__builtin_memset(&fib, 0, sizeof(fib));
+		fib.family = BT_AF;
+		fib.ifindex = p->lo;
+		__builtin_memcpy(fib.ipv6_dst, &p->daddr, 16);
+		r = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH | FIB_SRC);
+	}
+	if (r == BPF_FIB_LKUP_RET_SUCCESS && fib.ifindex == p->ifout)
+		__builtin_memcpy(&x->to, fib.ipv6_src, 16);
+	else
+		x->to = dev_addr6(dev, ADDR6_GLOBAL, 0);
+	return 0;
+}
+
+static __always_inline bt_addr nat_redirect(struct __sk_buff *skb)
+{
+	struct bt_ctx *x = ctx_();
+
+	bt_nat_dev_first(skb);
+	return x ? x->to : ADDR_NONE;
+}
+
+static __always_inline bt_addr nat_masq(struct __sk_buff *skb)
+{
+	struct bt_ctx *x = ctx_();
+
+	bt_nat_masq(skb);
+	return x ? x->to : ADDR_NONE;
+}
