@@ -32,6 +32,9 @@ const MIRRORED: [&str; 18] = [
     "bt_conn",
 ];
 
+/// Those of IPv6 alone.
+const MIRRORED6: [&str; 3] = ["bt_key6", "bt_bucket6", "bt_addrs6"];
+
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,34 +54,65 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=BPF_CLANG");
 
     let clang = env::var_os("BPF_CLANG").unwrap_or_else(|| OsString::from(DEFAULT_CLANG));
-    let object = out.join("bpftables.bpf.o");
-    compile(&clang, &sources, &sources.join(SOURCE), &object, &manifest)?;
-
-    // Clang describes only types that programs and maps name; those that programs reach by casts are named here.
-    let layout = out.join("layout.c");
-    let variables: String = MIRRORED.iter().map(|name| format!("struct {name} layout_of_{name};\n")).collect();
-    fs::write(&layout, format!("#include <linux/types.h>\n#include \"abi.h\"\n{variables}"))
-        .map_err(|e| format!("cannot write {}: {e}", layout.display()))?;
-    let layout_object = out.join("layout.o");
-    compile(&clang, &sources, &layout, &layout_object, &manifest)?;
-    println!("cargo::rustc-env=BPFTABLES_LAYOUT_OBJECT={}", layout_object.display());
-
+    // One guard serves both families.
     let guard = out.join("guard.bpf.o");
-    compile(&clang, &sources, &sources.join(GUARD_SOURCE), &guard, &manifest)?;
+    let build = Build { clang: &clang, sources: &sources, manifest: &manifest, family: 4 };
+    build.compile(&sources.join(GUARD_SOURCE), &guard)?;
     println!("cargo::rustc-env=BPFTABLES_GUARD_OBJECT={}", guard.display());
-
     let read = |path: &Path| fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
-    let bytes = [read(&object)?, read(&guard)?].concat();
-    println!("cargo::rustc-env=BPFTABLES_OBJECT={}", object.display());
-    println!("cargo::rustc-env=BPFTABLES_OBJECT_HASH={:016x}", fnv1a(&bytes));
+
+    for family in [4, 6] {
+        let build = Build { clang: &clang, sources: &sources, manifest: &manifest, family };
+        let object = out.join(format!("bpftables{family}.bpf.o"));
+        build.compile(&sources.join(SOURCE), &object)?;
+
+        // Clang describes only types that programs and maps name; those that programs reach by casts are named here.
+        let layout = out.join(format!("layout{family}.c"));
+        let own: &[&str] = if family == 6 { &MIRRORED6 } else { &[] };
+        let variables: String =
+            MIRRORED.iter().chain(own).map(|name| format!("struct {name} layout_of_{name};\n")).collect();
+        fs::write(&layout, format!("#include <linux/types.h>\n#include \"abi.h\"\n{variables}"))
+            .map_err(|e| format!("cannot write {}: {e}", layout.display()))?;
+        let layout_object = out.join(format!("layout{family}.o"));
+        build.compile(&layout, &layout_object)?;
+        println!("cargo::rustc-env=BPFTABLES_LAYOUT_OBJECT{family}={}", layout_object.display());
+
+        let bytes = [read(&object)?, read(&guard)?].concat();
+        println!("cargo::rustc-env=BPFTABLES_OBJECT{family}={}", object.display());
+        println!("cargo::rustc-env=BPFTABLES_OBJECT_HASH{family}={:016x}", fnv1a(&bytes));
+    }
     Ok(())
 }
 
-fn compile(clang: &OsString, sources: &Path, source: &Path, object: &Path, manifest: &Path) -> Result<(), String> {
+/// What a compilation needs to know.
+struct Build<'a> {
+    clang: &'a OsString,
+    sources: &'a Path,
+    manifest: &'a Path,
+    /// 4 or 6: the sources serve both.
+    family: u32,
+}
+
+impl Build<'_> {
+    fn compile(&self, source: &Path, object: &Path) -> Result<(), String> {
+        let define = format!("-DBT_FAMILY={}", self.family);
+        compile(self.clang, self.sources, source, object, self.manifest, &define)
+    }
+}
+
+fn compile(
+    clang: &OsString,
+    sources: &Path,
+    source: &Path,
+    object: &Path,
+    manifest: &Path,
+    define: &str,
+) -> Result<(), String> {
     let name = clang.to_string_lossy();
     let mut command = Command::new(clang);
     command
         .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror", "-D__TARGET_ARCH_x86"])
+        .arg(define)
         .arg("-I")
         .arg(sources)
         // The BPF target knows no multi-arch directory; that is where Debian keeps asm/types.h.

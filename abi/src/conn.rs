@@ -2,27 +2,6 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A connection's tuple in one direction. Addresses and ports in network byte order. ICMP: `sport` is the identifier,
-/// `dport` type << 8 | code in host order, as netfilter keeps them; other protocols without ports: zero.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct Tuple {
-    /// Source address.
-    pub saddr: u32,
-    /// Destination address.
-    pub daddr: u32,
-    /// Source port.
-    pub sport: u16,
-    /// Destination port.
-    pub dport: u16,
-    /// Protocol.
-    pub proto: u8,
-    /// Zero.
-    pub pad: [u8; 3],
-}
-
 /// One direction of a TCP connection's window tracking (`struct ip_ct_tcp_state`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -43,14 +22,38 @@ pub struct TcpSide {
     pub pad: u16,
 }
 
+/// The layouts of one family: they differ by the size of an address.
+macro_rules! layouts {
+    ($tuple:ident, $conn:ident, $addr:ty) => {
+/// A connection's tuple in one direction. Addresses and ports in network byte order. ICMP: `sport` is the identifier,
+/// `dport` type << 8 | code in host order, as netfilter keeps them; other protocols without ports: zero.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct $tuple {
+    /// Source address.
+    pub saddr: $addr,
+    /// Destination address.
+    pub daddr: $addr,
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Protocol.
+    pub proto: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
 /// A connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Conn {
+pub struct $conn {
     /// As its first packet came, before any translation.
-    pub orig: Tuple,
+    pub orig: $tuple,
     /// As answers come, before any translation.
-    pub reply: Tuple,
+    pub reply: $tuple,
     /// [`status`] bits, changed by atomic or/and only.
     pub status: u32,
     /// The connection's mark.
@@ -92,6 +95,11 @@ pub struct Conn {
     /// Zero.
     pub reserved: [u64; 3],
 }
+    };
+}
+
+layouts!(Tuple, Conn, u32);
+layouts!(Tuple6, Conn6, [u8; 16]);
 
 /// Bits of [`Conn::status`]; the low ones numbered as the kernel's `IPS_*`.
 pub mod status {
@@ -119,4 +127,6 @@ const _: () = {
     assert!(size_of::<Tuple>() == 16);
     assert!(size_of::<TcpSide>() == 20);
     assert!(size_of::<Conn>() == 160);
+    assert!(size_of::<Tuple6>() == 40);
+    assert!(size_of::<Conn6>() == 208);
 };

@@ -199,7 +199,8 @@ pub struct Field {
     pub pad: u16,
     /// First line of the table.
     pub table: u32,
-    /// PREFIX: bit L of 0..=31 set: prefixes of length L+1 are in the table (length 0 is `dflt`).
+    /// PREFIX: bit L of 0..=31 set: prefixes of length L+1 are in the table (length 0 is `dflt`). IPv6: a line whose bit L of 0..=127
+    /// says so.
     pub lens: u32,
     /// PREFIX: buckets - 1. DIRECT: entries - 1.
     pub mask: u32,
@@ -221,6 +222,54 @@ pub struct Bucket {
     pub values: [u32; 5],
     /// Zero.
     pub pad: u32,
+}
+
+/// An IPv6 address as a key: host order, masked to its prefix's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Key6 {
+    /// The first 64 bits.
+    pub hi: u64,
+    /// The last 64 bits.
+    pub lo: u64,
+}
+
+/// One line of a cuckoo table of IPv6 prefixes: three ways. A key of length L is in bucket `h & mask` or `(h >> 32) & mask` where
+/// h = [`hash`]`(key.lo ^ hash(key.hi, KEY6 + L), seed)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Bucket6 {
+    /// Keys; meaningless where the length is 0.
+    pub keys: [Key6; 3],
+    /// Vecrefs.
+    pub values: [u32; 3],
+    /// Lengths; 0 is an empty way.
+    pub lens: [u8; 3],
+    /// Zero.
+    pub pad: u8,
+}
+
+/// See [`Bucket6`].
+pub const KEY6: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The hash of an IPv6 prefix, see [`Bucket6`].
+#[must_use]
+pub const fn prefix6_hash(key: Key6, len: u8, seed: u64) -> u64 {
+    hash(key.lo ^ hash(key.hi, KEY6 + len as u64), seed)
+}
+
+/// The addresses of a rule in an IPv6 image, a line of its own ([`Rule::saddr`]). Network byte order; what is not asked is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Addrs6 {
+    /// `-s`, masked.
+    pub saddr: [u8; 16],
+    /// Its mask.
+    pub smask: [u8; 16],
+    /// `-d`, masked.
+    pub daddr: [u8; 16],
+    /// Its mask.
+    pub dmask: [u8; 16],
 }
 
 /// The hash of every table in the image: a multiply-xorshift mixer (murmur3's finaliser) of `key ^ seed`.
@@ -314,7 +363,7 @@ pub mod l4 {
 pub struct Rule {
     /// [`rule_flag`].
     pub flags: u32,
-    /// Network byte order, as in the packet.
+    /// Network byte order, as in the packet. IPv6: the line of [`Addrs6`], and the three that follow are zero.
     pub saddr: u32,
     /// Network byte order.
     pub smask: u32,
@@ -370,4 +419,6 @@ const _: () = {
     assert!(size_of::<Field>() == LINE / 2);
     assert!(size_of::<Bucket>() == LINE);
     assert!(size_of::<Rule>() == LINE);
+    assert!(size_of::<Bucket6>() == LINE);
+    assert!(size_of::<Addrs6>() == LINE);
 };

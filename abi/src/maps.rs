@@ -141,6 +141,16 @@ pub struct AddrKey {
     pub addr: u32,
 }
 
+/// Key of [`ADDRS`] in the IPv6 programs' map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AddrKey6 {
+    /// Prefix length, 0 to 128.
+    pub len: u32,
+    /// Network byte order.
+    pub addr: [u8; 16],
+}
+
 /// Value of [`ADDRS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

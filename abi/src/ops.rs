@@ -63,7 +63,8 @@ pub mod op {
     pub const CT: u8 = 8;
     /// `--ctproto`: b.
     pub const CT_PROTO: u8 = 9;
-    /// a = 0 orig src, 1 orig dst, 2 reply src, 3 reply dst; b address, c mask (network byte order).
+    /// a = 0 orig src, 1 orig dst, 2 reply src, 3 reply dst; b address, c mask (network byte order). IPv6: b = line of address
+    /// and mask, 16 bytes each.
     pub const CT_ADDR: u8 = 10;
     /// a as CT_ADDR; b = lo | hi << 16, host order.
     pub const CT_PORT: u8 = 11;
@@ -113,6 +114,26 @@ pub struct RecentParams {
     pub reap: u8,
 }
 
+/// Parameters of `-m recent` in an IPv6 image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RecentParams6 {
+    /// See [`RecentParams`].
+    pub seconds: u32,
+    /// See [`RecentParams`].
+    pub hitcount: u32,
+    /// `--mask`, network byte order.
+    pub mask: [u8; 16],
+    /// See [`RecentParams`].
+    pub op: u8,
+    /// See [`RecentParams`].
+    pub dest: u8,
+    /// See [`RecentParams`].
+    pub ttl: u8,
+    /// See [`RecentParams`].
+    pub reap: u8,
+}
+
 /// The targets ([`crate::image::Rule::target`]).
 pub mod target {
     /// No `-j`.
@@ -127,7 +148,8 @@ pub mod target {
     pub const JUMP: u8 = 4;
     /// arg = chain line.
     pub const GOTO: u8 = 5;
-    /// arg = `enum ipt_reject_with` (0 net, 1 host, 2 proto, 3 port unreachable, 4 echo reply, 5 net prohibited, 6 host prohibited, 7 tcp reset, 8 admin prohibited).
+    /// arg = `enum ipt_reject_with` (0 net, 1 host, 2 proto, 3 port unreachable, 4 echo reply, 5 net prohibited, 6 host prohibited, 7 tcp reset, 8 admin prohibited);
+    /// IPv6: `enum ip6t_reject_with` (0 no route, 1 prohibited, 2 not a neighbour, 3 address, 4 port unreachable, 6 tcp reset, 7 policy, 8 reject route).
     pub const REJECT: u8 = 6;
     /// arg = line, words value, mask.
     pub const MARK: u8 = 7;
@@ -167,6 +189,26 @@ pub struct NatParams {
     pub pad: u16,
 }
 
+/// Parameters of a NAT target in an IPv6 image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NatParams6 {
+    /// See [`NatParams`].
+    pub flags: u32,
+    /// First address, network byte order; NETMAP: the network.
+    pub min: [u8; 16],
+    /// Last address, network byte order; NETMAP: the mask.
+    pub max: [u8; 16],
+    /// See [`NatParams`].
+    pub port_lo: u16,
+    /// See [`NatParams`].
+    pub port_hi: u16,
+    /// See [`NatParams`].
+    pub base: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
 /// [`NatParams::flags`], numbered as `NF_NAT_RANGE_*`: addresses are given.
 pub const NAT_MAP_IPS: u32 = 1;
 /// Ports are given.
@@ -184,4 +226,6 @@ const _: () = {
     assert!(size_of::<Op>() == 16);
     assert!(size_of::<RecentParams>() == 16);
     assert!(size_of::<NatParams>() == 20);
+    assert!(size_of::<RecentParams6>() == 28);
+    assert!(size_of::<NatParams6>() == 44);
 };

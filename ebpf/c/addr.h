@@ -116,6 +116,12 @@ static __always_inline bool addr_is_none(bt_addr a)
 	return !(a.w[0] | a.w[1] | a.w[2] | a.w[3]);
 }
 
+/* The first octet. */
+static __always_inline __u32 addr_first(bt_addr a)
+{
+	return a.w[0] & 0xff;
+}
+
 #else
 
 #define BT_AF 2 /* AF_INET */
@@ -167,6 +173,12 @@ static __always_inline bt_addr addr_pick(bt_addr lo, bt_addr hi, __u64 hash)
 static __always_inline bool addr_is_none(bt_addr a)
 {
 	return !a;
+}
+
+/* The first octet. */
+static __always_inline __u32 addr_first(bt_addr a)
+{
+	return a & 0xff;
 }
 
 #endif

@@ -7,9 +7,26 @@
 #include "ops_arg.h"
 #include "ops_addr.h"
 
-/* Bytes of an ICMP error at most. */
+/* Bytes of an ICMP error at most, of its headers, and of the scratch that holds it. */
+#if BT_FAMILY == 6
+#define ANSWER_ICMP_MAX 1280
+#define ANSWER_HEADERS 48
+#define ANSWER_MASK 2047
+#else
 #define ANSWER_ICMP_MAX 576
+#define ANSWER_HEADERS 28
+#define ANSWER_MASK 1023
+#endif
+#define ANSWER_BUF (ANSWER_HEADERS + ANSWER_MASK + 1)
 
+#if BT_FAMILY == 6
+struct answer_ip {
+	__be32 flow;
+	__be16 payload_len;
+	__u8 nexthdr, hop_limit;
+	bt_addr saddr, daddr;
+};
+#else
 struct answer_ip {
 	__u8 vihl, tos;
 	__be16 tot_len, id, frag_off;
@@ -17,15 +34,19 @@ struct answer_ip {
 	__u16 check;
 	__be32 saddr, daddr;
 };
+#endif
 
 /* The answer under construction. Per CPU: programs do not nest. */
 struct bt_answer {
-	__u8 buf[28 + 1024]; /* the new IP packet; first the scratch of sums. What is masked to 1023 fits behind the headers */
+	__u8 buf[ANSWER_BUF]; /* the new IP packet; first the scratch of sums. What is masked to ANSWER_MASK fits behind the headers */
 	struct bpf_fib_lookup fib;
-	__be32 from_saddr, from_daddr; /* of the packet */
+	bt_addr from_saddr, from_daddr; /* of the packet */
 	__u32 frag;                    /* its fragment word, host order */
-	__be32 saddr;                  /* source of the answer, 0: what the route prefers */
+	bt_addr saddr;                 /* source of the answer, none: what the route prefers */
 	__u8 proto, tos, from_tos, local; /* local: the sender is on this host */
+#if BT_FAMILY == 6
+	__u32 gateway; /* whether the answer goes by one */
+#endif
 	__u32 ifindex;                 /* where the answer leaves */
 	__u32 left, at, sum;           /* of bt_l4_sum_ok */
 };
@@ -77,28 +98,11 @@ static __always_inline __u16 answer_fold(__u64 sum)
 	return (sum & 0xffff) + (sum >> 16);
 }
 
-/* Reads what every answer needs of the packet: the header as it is on the packet, not as rules were shown it. */
-static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p)
-{
-	struct bt_answer *a = answer();
-	struct answer_ip ip;
-
-	if (!a || bpf_skb_load_bytes(skb, p->l2len, &ip, sizeof(ip)))
-		return false;
-	a->from_saddr = ip.saddr;
-	a->from_daddr = ip.daddr;
-	a->from_tos = ip.tos;
-	a->frag = bpf_ntohs(ip.frag_off);
-	a->local = p->hook == H_OUT || p->hook == H_POST || (p->hook == H_IN && p->ifin == p->lo);
-	return true;
-}
-
-/* Neither broadcast nor multicast, by form and by the local table. */
-static __always_inline bool answer_unicast(__be32 addr)
-{
-	__u32 type = addr_type(addr, 0);
-	return type != 3 && type != 5;
-}
+#if BT_FAMILY == 6
+#include "answer_ip6.h"
+#else
+#include "answer_ip4.h"
+#endif
 
 /* CHECKSUM_UNNECESSARY or CHECKSUM_PARTIAL. (CHECKSUM_COMPLETE is computed again: the same answer.) */
 static __always_inline bool answer_vouched(struct __sk_buff *skb)
@@ -151,81 +155,20 @@ __noinline int bt_l4_sum_ok(struct __sk_buff *skb)
 	a->left = len;
 	a->at = answer_l4_at(p);
 	a->sum = 0;
-	if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP) {
-		__u32 pseudo[3] = { a->from_saddr, a->from_daddr, bpf_htonl((__u32)p->proto << 16 | (len & 0xffff)) };
-		a->sum = bpf_csum_diff(NULL, 0, pseudo, sizeof(pseudo), 0);
-	}
+	if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP || BT_FAMILY == 6)
+		a->sum = answer_pseudo(a->from_saddr, a->from_daddr, p->proto, len);
 	struct answer_sum w = { .skb = skb, .a = a };
 	bpf_loop(160, answer_sum_step, &w, 0);
 	__u16 folded = answer_fold(a->sum);
 	return a->left == 0 && (folded == 0xffff || folded == 0);
 }
 
-/* Finds where an answer from a->saddr to the sender leaves. 0, or -1: nowhere. A source of 0 becomes what the route prefers. */
-static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p, struct bt_answer *a)
-{
-	__u32 flags = FIB_SKIP_NEIGH | (a->saddr ? 0 : FIB_SRC);
-	int r = BPF_FIB_LKUP_RET_FWD_DISABLED;
-
-	if (a->local) {
-		a->ifindex = p->lo;
-		if (!a->saddr)
-			a->saddr = (a->from_saddr & 0xff) == 127 ? bpf_htonl(0x7f000001) : a->from_saddr;
-		return 0;
-	}
-	/* As an own packet, from lo; the lookup refuses a device that does not forward, so else as one from the device it came by. */
-	for (int i = 0; i < 2; i++) {
-		__builtin_memset(&a->fib, 0, sizeof(a->fib));
-		a->fib.family = 2; /* AF_INET */
-		a->fib.tos = a->tos & 0x1c;
-		a->fib.l4_protocol = a->proto;
-		a->fib.ipv4_src = a->saddr;
-		a->fib.ipv4_dst = a->from_saddr;
-		a->fib.ifindex = i ? p->ifin : p->lo;
-		r = bpf_fib_lookup(skb, &a->fib, sizeof(a->fib), flags);
-		if (r != BPF_FIB_LKUP_RET_FWD_DISABLED)
-			break;
-	}
-	if (r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_NO_NEIGH) {
-		a->ifindex = a->fib.ifindex;
-		if (!a->saddr)
-			a->saddr = a->fib.ipv4_src;
-		return 0;
-	}
-	if (r == BPF_FIB_LKUP_RET_FWD_DISABLED && a->saddr && p->ifin) {
-		a->ifindex = p->ifin; /* a host that does not forward: back where it came from */
-		return 0;
-	}
-	return -1;
-}
-
-static __always_inline void answer_ip_header(struct bt_answer *a, struct answer_ip *ip, __u32 total)
-{
-	struct bt_icmp_conf *conf = icmp_conf();
-
-	ip->vihl = 0x45;
-	ip->tos = a->tos;
-	ip->tot_len = bpf_htons(total);
-	ip->frag_off = 0;
-	ip->ttl = conf ? conf->ttl : 64;
-	ip->protocol = a->proto;
-	ip->check = 0;
-	ip->saddr = a->saddr;
-	ip->daddr = a->from_saddr;
-}
-
-static __always_inline void answer_ip_sum(struct answer_ip *ip)
-{
-	ip->check = 0;
-	ip->check = ~answer_fold(bpf_csum_diff(NULL, 0, (__u32 *)ip, sizeof(*ip), 0));
-}
-
 /* Makes the packet `total` bytes of IP long with an Ethernet header before it, and nothing left of its offloads: not GSO, no
  * partial checksum. The bytes are not yet written. Each step has its reason:
  * - any change of the tail ends GSO, and makes the packet linear and private;
- * - taking off more than reaches to where a partial checksum starts (at most 14 + 60 bytes in) makes the kernel forget it;
+ * - taking off more than reaches to where a partial checksum starts (at most 14 + 60 bytes in; IPv6: behind extension headers) makes the kernel forget it;
  * - growing forgets a complete checksum. */
-#define ANSWER_CUT 80
+#define ANSWER_CUT (BT_FAMILY == 6 ? 200 : 80)
 static __always_inline int answer_reshape(struct __sk_buff *skb, __u32 l2, __u32 total)
 {
 	if (bpf_skb_change_tail(skb, l2 + ANSWER_CUT + 40, 0) ||
@@ -242,18 +185,18 @@ __noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
 	struct bt_pkt *p = pkt();
 	struct bt_answer *a = answer();
 	struct bt_control *ctl = control();
-	__u8 eth[ETH_HLEN] = { [12] = 0x08 };
+	__u8 eth[ETH_HLEN] = { [12] = BT_ETH_P >> 8, [13] = BT_ETH_P & 255 };
 
-	if (!p || !a || !ctl || total < 28 || total > ANSWER_ICMP_MAX)
+	if (!p || !a || !ctl || total < ANSWER_HEADERS || total > ANSWER_ICMP_MAX)
 		return BT_DROP;
 	if (answer_reshape(skb, p->l2len, total) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
 		return BT_DROP;
-	if (bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, length(total, 1023), BPF_F_INVALIDATE_HASH))
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, length(total, ANSWER_MASK), BPF_F_INVALIDATE_HASH))
 		return BT_DROP;
 	skb->mark = 0;
 	skb->priority = 0;
 	mark_injected(skb, ctl, INJ_LOCAL_OUT | (__u32)CI_RELATED << 8 | (__u32)!p->ctdir << 16, p->ct);
-	if (!a->local || (a->from_saddr & 0xff) == 127)
+	if (!a->local || (BT_FAMILY == 4 && addr_first(a->from_saddr) == 127))
 		return bpf_redirect_neigh(a->ifindex, NULL, 0, 0);
 	/* To an address of this host, over lo. A packet that was on its way out still has that way's route, which lo's ingress would
 	 * follow to nowhere; tunnel metadata puts it out of its place and means nothing to lo. (127.0.0.0/8 must have a route, and

@@ -17,6 +17,11 @@
 #include "reject.h"
 #include "mtu.h"
 #include "classify.h"
+#if BT_FAMILY == 6
+#include "fib6.h"
+#else
+#include "fib4.h"
+#endif
 
 #define PACKET_OTHERHOST 3
 #define PACKET_LOOPBACK 5
@@ -98,55 +103,11 @@ static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u3
 	return BT_NEXT;
 }
 
-enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD };
-
-/* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. `*fib` is what it says. */
-static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex, struct bpf_fib_lookup *f)
-{
-	__builtin_memset(f, 0, sizeof(*f));
-	f->family = BT_AF;
-	f->tos = p->tos & 0x1c;
-	f->l4_protocol = p->proto;
-	f->sport = bpf_htons(p->sport);
-	f->dport = bpf_htons(p->dport);
-	f->ipv4_src = p->saddr;
-	f->ipv4_dst = p->daddr;
-	f->ifindex = ifindex;
-	if (p->mark) {
-		/* The mark shares its place with the source MAC address of the answer. */
-		__builtin_memcpy(f->smac, &p->mark, 4);
-		int r = bpf_fib_lookup(skb, f, sizeof(*f), FIB_SKIP_NEIGH | FIB_MARK);
-		if (r != -22) /* EINVAL: Linux before 6.10 does not know the flag */
-			return r;
-	}
-	return bpf_fib_lookup(skb, f, sizeof(*f), FIB_SKIP_NEIGH);
-}
-
-/* Where the stack will route a received packet. */
-static __noinline int route_in(struct __sk_buff *skb, struct bt_pkt *p)
-{
-	struct bpf_fib_lookup f;
-	__u32 dst = bpf_ntohl(p->daddr);
-
-	if (dst >> 28 == 0xe || dst == 0xffffffff || p->ifin == p->lo)
-		return ROUTE_LOCAL;
-	switch (fib(skb, p, p->ifin, &f)) {
-	case BPF_FIB_LKUP_RET_BLACKHOLE:
-	case BPF_FIB_LKUP_RET_UNREACHABLE:
-	case BPF_FIB_LKUP_RET_PROHIBIT:
-		return ROUTE_STACK;
-	case BPF_FIB_LKUP_RET_NOT_FWDED:
-	case BPF_FIB_LKUP_RET_FWD_DISABLED:
-		/* Local, broadcast, or no route at all (then the stack drops it after INPUT was asked). */
-		return ROUTE_LOCAL;
-	}
-	return ROUTE_FORWARD;
-}
-
 /* Takes the snapshot this packet will see and reads its headers. False: not ours to judge. */
 static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 l2len, bool received)
 {
-	p->slot = ctl->slot4;
+	p->slot = BT_FAMILY == 6 ? ctl->slot6 : ctl->slot4;
+	p->lo = ctl->lo_ifindex;
 	void *img = image(p->slot);
 	if (!img)
 		return false;
@@ -160,7 +121,6 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 		return false;
 	p->cpu_base = bpf_get_smp_processor_id() * BT_COUNTER_CHUNK;
 	p->mark = skb->mark;
-	p->lo = ctl->lo_ifindex;
 	p->ct = 0;
 	p->ctinfo = CI_NONE;
 	p->ctdir = DIR_ORIG;
@@ -214,16 +174,15 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 	if ((a = run_table(skb, p, H_IN, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_IN, T_FILTER)) != BT_NEXT ||
 	    (a = run_table(skb, p, H_IN, T_SECURITY)) != BT_NEXT)
 		return a;
-	__u32 saddr = p->saddr, sport = p->sport;
+	bt_addr saddr = p->saddr;
+	__u32 sport = p->sport;
 	if ((a = run_nat(skb, p, H_IN, MANIP_SRC)) != BT_NEXT)
 		return a;
 	if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED)
 		bt_ct_abandon(skb);
 	else if ((r = bt_ct_confirm(skb)))
 		return drop_for(skb, p, r);
-	/* netfilter changes the source after the route was found. Here the route is still to be found, and would call the new source a
-	 * martian or fail the reverse-path check: lo's checks are off. */
-	if ((p->saddr != saddr || p->sport != sport) && p->ifin != ctl->lo_ifindex)
+	if (by_lo(p, !addr_eq(p->saddr, saddr) || p->sport != sport) && p->ifin != ctl->lo_ifindex)
 		return to_lo(skb, p, ctl, INJ_DONE);
 	store_mark(skb, p);
 	return BT_NEXT;
@@ -276,32 +235,13 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	return BT_NEXT;
 }
 
-/* Sends a packet whose destination, source or mark changed at OUTPUT where its route now leads. BT_NEXT: it may stay on this device. */
-static __noinline int reroute(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 *nexthop)
-{
-	struct bpf_fib_lookup f;
-
-	*nexthop = p->daddr;
-	switch (fib(skb, p, ctl->lo_ifindex, &f)) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-	case BPF_FIB_LKUP_RET_NO_NEIGH:
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		*nexthop = f.ipv4_dst;
-		p->ifout = f.ifindex;
-		return BT_NEXT;
-	case BPF_FIB_LKUP_RET_NOT_FWDED:
-		p->ifout = ctl->lo_ifindex;
-		return BT_NEXT;
-	}
-	return drop_for(skb, p, -STAT_DROP_NO_ROUTE);
-}
-
-/* OUTPUT, for a packet that this host made. `*nexthop` is set when it must leave by another way than it was sent. */
-static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, bool answer, __u32 *nexthop)
+/* OUTPUT, for a packet that this host made. `hop` is set when it may have to leave by another way than it was sent. */
+static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, bool answer, struct bt_hop *hop)
 {
 	int a, r;
 
-	__u32 saddr = p->saddr, mark = p->mark;
+	bt_addr saddr = p->saddr;
+	__u32 mark = p->mark;
 	__u8 tos = p->tos;
 	if ((a = run_table(skb, p, H_OUT, T_RAW)) != BT_NEXT)
 		return a;
@@ -310,19 +250,19 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_OUT, T_MANGLE)) != BT_NEXT)
 		return a;
-	bool moved = p->mark != mark || p->saddr != saddr || p->tos != tos;
-	__u32 daddr = p->daddr;
+	bool moved = p->mark != mark || !addr_eq(p->saddr, saddr) || p->tos != tos;
+	bt_addr daddr = p->daddr;
 	if ((a = run_nat(skb, p, H_OUT, MANIP_DST)) != BT_NEXT)
 		return a;
-	moved |= p->daddr != daddr;
+	moved |= !addr_eq(p->daddr, daddr);
 	__u32 ifout = p->ifout;
 	if ((a = run_table(skb, p, H_OUT, T_FILTER)) != BT_NEXT || (a = run_table(skb, p, H_OUT, T_SECURITY)) != BT_NEXT)
 		return a;
 	if (!moved)
 		return BT_NEXT;
 	/* Rules of OUTPUT still saw the old device, as in netfilter; POSTROUTING sees the new. */
-	if ((a = reroute(skb, p, ctl, nexthop)) != BT_NEXT)
-		return a;
+	if (!reroute_fib(skb, p, ctl, hop))
+		return drop_for(skb, p, -STAT_DROP_NO_ROUTE);
 	if (p->ifout != ifout && p->img_flags & IMG_IFACE)
 		p->class_out = bt_dev_class(skb, p->ifout);
 	return BT_NEXT;
@@ -332,7 +272,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 {
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
-	__u32 ct = 0, nexthop = 0;
+	struct bt_hop hop = {};
+	__u32 ct = 0;
 	int a, r;
 
 	if (!p || !ctl || skip(skb))
@@ -369,7 +310,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		p->class_in = 0;
 	} else {
 		p->flags |= P_LOCAL;
-		a = output(skb, p, ctl, answer, &nexthop);
+		a = output(skb, p, ctl, answer, &hop);
 		if (a != BT_NEXT)
 			return a;
 	}
@@ -385,15 +326,14 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			return drop_for(skb, p, r);
 	}
 	store_mark(skb, p);
-	if (nexthop && p->ifout != skb->ifindex) {
+	if (hop.set && p->ifout != skb->ifindex) {
 		if (p->ifout == ctl->lo_ifindex)
 			return to_lo(skb, p, ctl, INJ_LO);
 		a = bt_mtu(skb, p->ifout);
 		if (a != BT_NEXT)
 			return a;
-		struct bpf_redir_neigh nh = { .nh_family = BT_AF, .ipv4_nh = nexthop };
 		mark_injected(skb, ctl, INJ_DONE, 0);
-		return bpf_redirect_neigh(p->ifout, &nh, sizeof(nh), 0);
+		return redirect_to(p->ifout, &hop);
 	}
 	if (skb->ifindex == ctl->lo_ifindex)
 		mark_injected(skb, ctl, with_ct(p, INJ_LO), p->ct);

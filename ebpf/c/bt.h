@@ -95,6 +95,9 @@ struct bt_pkt {
 	__u16 ihl;      /* bytes of IP header */
 	__u16 frag_off; /* in units of 8 bytes; 0: whole or first */
 	bt_frag_id ip_id; /* network byte order */
+#if BT_FAMILY == 6
+	__u16 frag_real; /* frag_off, which is hidden where a packet looks whole to rules */
+#endif
 	__u8 flags;     /* bt_pkt_flag */
 	__u8 ttl, tos, pad3;
 	__u32 len;      /* IP total length */

@@ -14,7 +14,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, __u32);
+	__type(key, bt_addr);
 	__type(value, __u64);
 } bt_icmp_peers SEC(".maps");
 
@@ -91,11 +91,11 @@ static __always_inline void icmp_consume(void)
 		__sync_fetch_and_add(&b->credit, -(__s32)(bpf_get_prandom_u32() % 3));
 }
 
-/* One error a second to one destination, six at once. */
-static __always_inline bool icmp_peer(__be32 addr)
+/* One error a second (shortened by `shift`) to one destination, six at once. */
+static __always_inline bool icmp_peer(bt_addr addr, __u32 shift)
 {
 	struct bt_icmp_conf *conf = icmp_conf();
-	__u32 cost = conf ? conf->ratelimit_ms : 1000;
+	__u32 cost = (conf ? conf->ratelimit_ms : 1000) >> shift;
 	__u32 now = bpf_ktime_get_ns() / 1000000;
 	__u64 *state;
 
@@ -124,6 +124,9 @@ static __always_inline bool icmp_peer(__be32 addr)
 	return false;
 }
 
+#if BT_FAMILY == 6
+#include "icmp6.h"
+#else
 /* Answers the packet with an ICMP error: `info` (network byte order) is the second word of the ICMP header. answer_begin() was
  * called. Returns tc's action, BT_DROP where nothing may be sent. */
 __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u32 info)
@@ -156,7 +159,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 		return BT_DROP;
 	if (!a->saddr)
 		a->saddr = bpf_htonl(0xc0000008); /* INADDR_DUMMY */
-	if (limited && !a->local && !icmp_peer(a->from_saddr))
+	if (limited && !a->local && !icmp_peer(a->from_saddr, 0))
 		return BT_DROP;
 	if (global)
 		icmp_consume();
@@ -184,3 +187,4 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	answer_ip_sum(ip);
 	return bt_answer_send(skb, quoted + 28);
 }
+#endif

@@ -32,5 +32,5 @@ __noinline int bt_mtu(struct __sk_buff *skb, __u32 ifindex)
 	stat_add(STAT_DROP_MTU);
 	if (r < 0 || !answer_begin(skb, p))
 		return BT_DROP;
-	return bt_icmp_error(skb, 3, 4, bpf_htonl(mtu & 0xffff));
+	return BT_FAMILY == 6 ? bt_icmp_error(skb, 2, 0, bpf_htonl(mtu)) : bt_icmp_error(skb, 3, 4, bpf_htonl(mtu & 0xffff));
 }

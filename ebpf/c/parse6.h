@@ -130,7 +130,7 @@ static __always_inline bool parse(struct __sk_buff *skb, struct bt_pkt *p, __u32
 	w.end = l2len + total;
 	w.next = ip.nexthdr;
 	bpf_loop(EXT_MAX, ext_step, &w, 0);
-	p->frag_off = w.frag >> 3;
+	p->frag_off = p->frag_real = w.frag >> 3;
 	p->ip_id = w.id;
 	p->flags = w.frag & 1 ? P_MORE : 0;
 	if (w.frag_at)

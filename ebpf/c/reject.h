@@ -20,9 +20,13 @@
 #include "answer.h"
 #include "icmp.h"
 
+#if BT_FAMILY == 6
+enum bt_reject_with { REJECT_RST = 6 };
+#else
 enum bt_reject_with {
 	REJECT_NET, REJECT_HOST, REJECT_PROTO, REJECT_PORT, REJECT_ECHO, REJECT_NET_PROHIB, REJECT_HOST_PROHIB, REJECT_RST, REJECT_ADMIN,
 };
+#endif
 
 struct reject_tcp {
 	__be16 source, dest;
@@ -52,7 +56,7 @@ __noinline int bt_reject_rst(struct __sk_buff *skb)
 	__u32 bytes = answer_l4_bytes(p);
 	if (bytes < sizeof(th) || bpf_skb_load_bytes(skb, answer_l4_at(p), &th, sizeof(th)))
 		return BT_DROP;
-	if (th.flags & TCP_RST || !answer_unicast(a->from_daddr))
+	if (th.flags & TCP_RST || !answer_unicast(a->from_daddr) || (BT_FAMILY == 6 && !answer_unicast(a->from_saddr)))
 		return BT_DROP;
 	if (!bt_l4_sum_ok(skb))
 		return BT_DROP;
@@ -66,8 +70,10 @@ __noinline int bt_reject_rst(struct __sk_buff *skb)
 	ip = (struct answer_ip *)a->buf;
 	out = (struct reject_tcp *)(a->buf + sizeof(*ip));
 	answer_ip_header(a, ip, sizeof(*ip) + sizeof(*out));
+#if BT_FAMILY == 4
 	ip->id = 0;
 	ip->frag_off = bpf_htons(0x4000);
+#endif
 	__builtin_memset(out, 0, sizeof(*out));
 	out->source = th.dest;
 	out->dest = th.source;
@@ -79,13 +85,44 @@ __noinline int bt_reject_rst(struct __sk_buff *skb)
 		out->ack = bpf_htonl(after);
 		out->flags |= TCP_ACK;
 	}
-	__u32 pseudo[3] = { ip->saddr, ip->daddr, bpf_htonl(IPPROTO_TCP << 16 | sizeof(*out)) };
-	__s64 sum = bpf_csum_diff(NULL, 0, pseudo, sizeof(pseudo), 0);
+	__s64 sum = answer_pseudo(ip->saddr, ip->daddr, IPPROTO_TCP, sizeof(*out));
 	out->check = ~answer_fold(bpf_csum_diff(NULL, 0, (__u32 *)out, sizeof(*out), sum));
 	answer_ip_sum(ip);
 	return bt_answer_send(skb, sizeof(*ip) + sizeof(*out));
 }
 
+#if BT_FAMILY == 6
+/* Whether the packet's sum is right, or has none to be right, as reject6_csum_ok: one without payload, or a later fragment, has not. */
+static __always_inline bool reject_sum_ok(struct __sk_buff *skb, struct bt_pkt *p, struct bt_answer *a)
+{
+	if (answer_vouched(skb))
+		return true;
+	if (p->flags & P_BAD_EXT || p->proto == NEXT_NONE || !answer_l4_bytes(p) || a->frag & 0x1fff)
+		return false;
+	/* Where legacy would have put the fragments together, the first one's sum can't be checked. */
+	if (a->frag & 0x2000 && p->img_flags & IMG_CONNTRACK)
+		return true;
+	return !icmp_has_sum(skb, p) || bt_l4_sum_ok(skb);
+}
+
+/* Sends the answer of p->reject (enum ip6t_reject_with). Returns what tc is to do: a redirect, or BT_DROP where nothing may be sent. */
+__noinline int bt_reject(struct __sk_buff *skb)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	struct bt_answer *a = answer();
+	__u32 code;
+
+	if (!p || !a || !answer_begin(skb, p))
+		return BT_DROP;
+	if (p->reject == REJECT_RST)
+		return bt_reject_rst(skb);
+	code = p->reject < 5 ? p->reject : p->reject - 2u;
+	if (p->reject == 5 || p->reject > 8 || !reject_sum_ok(skb, p, a))
+		return BT_DROP;
+	return bt_icmp_error(skb, 1, code, 0);
+}
+#else
 /* Sends the answer of p->reject. Returns what tc is to do: a redirect, or BT_DROP where nothing may be sent. */
 __noinline int bt_reject(struct __sk_buff *skb)
 {
@@ -131,3 +168,4 @@ __noinline int bt_reject(struct __sk_buff *skb)
 		return BT_DROP;
 	return bt_icmp_error(skb, 3, code, 0);
 }
+#endif

@@ -1,6 +1,7 @@
 //! The C mirror of the abi is held to it: sizes, member names and offsets out of the object's BTF.
 
 use bpftables_abi::{conn, image, maps, ops};
+use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
@@ -20,8 +21,37 @@ macro_rules! layouts {
     };
 }
 
-fn expected() -> Vec<(&'static str, Layout)> {
+/// What differs by family, and what IPv6 alone has.
+fn expected_of(object: &Object) -> Vec<(&'static str, Layout)> {
+    if object.hash == OBJECT4.hash {
+        return layouts! {
+            "bt_recent_params" = ops::RecentParams { seconds, hitcount, mask, op, dest, ttl, reap }
+            "bt_nat_params" = ops::NatParams { flags, min, max, port_lo, port_hi, base, pad }
+            "bt_addr_key" = maps::AddrKey { len, addr }
+            "bt_tuple" = conn::Tuple { saddr, daddr, sport, dport, proto, pad }
+            "bt_conn" = conn::Conn {
+                orig, reply, status, mark, expires, side, tcp_state, last_dir, retrans, last_index, last_seq, last_ack,
+                last_end, last_win, last_flags, last_wscale, masq_ifindex, dnat_slot, lock, stream_ts, born, reserved,
+            }
+        };
+    }
     layouts! {
+        "bt_recent_params" = ops::RecentParams6 { seconds, hitcount, mask, op, dest, ttl, reap }
+        "bt_nat_params" = ops::NatParams6 { flags, min, max, port_lo, port_hi, base, pad }
+        "bt_addr_key" = maps::AddrKey6 { len, addr }
+        "bt_tuple" = conn::Tuple6 { saddr, daddr, sport, dport, proto, pad }
+        "bt_conn" = conn::Conn6 {
+            orig, reply, status, mark, expires, side, tcp_state, last_dir, retrans, last_index, last_seq, last_ack,
+            last_end, last_win, last_flags, last_wscale, masq_ifindex, dnat_slot, lock, stream_ts, born, reserved,
+        }
+        "bt_key6" = image::Key6 { hi, lo }
+        "bt_bucket6" = image::Bucket6 { keys, values, lens, pad }
+        "bt_addrs6" = image::Addrs6 { saddr, smask, daddr, dmask }
+    }
+}
+
+fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
+    let mut all = layouts! {
         "bt_header" = image::Header {
             magic, abi, generation, family, lines, flags, blob_line, blob_len, iface_table, iface_mask, iface_seed,
             iface_lens, iface_classes, present, blob_crc,
@@ -37,25 +67,19 @@ fn expected() -> Vec<(&'static str, Layout)> {
             proto, l4, l4_a, l4_b, target, nops, pad, ops, arg, slot, number, reserved,
         }
         "bt_op" = ops::Op { op, flags, a, b, c, d }
-        "bt_recent_params" = ops::RecentParams { seconds, hitcount, mask, op, dest, ttl, reap }
-        "bt_nat_params" = ops::NatParams { flags, min, max, port_lo, port_hi, base, pad }
         "bt_control" = maps::Control {
             slot4, slot6, lo_ifindex, max_conns, magic, seed, timeouts, tcp_loose, tcp_be_liberal, tcp_max_retrans,
             tcp_ignore_invalid_rst, checksum, local_ports,
         }
         "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }
-        "bt_addr_key" = maps::AddrKey { len, addr }
         "bt_addr_info" = maps::AddrInfo { kind, ifindex }
         "bt_dev_info" = maps::DevInfo { name, class, l2len, pad }
         "bt_survey" = maps::Survey { link, kind, inode, references, cookie }
-        "bt_tuple" = conn::Tuple { saddr, daddr, sport, dport, proto, pad }
         "bt_tcp_side" = conn::TcpSide { end, maxend, maxwin, maxack, scale, flags, pad }
-        "bt_conn" = conn::Conn {
-            orig, reply, status, mark, expires, side, tcp_state, last_dir, retrans, last_index, last_seq, last_ack,
-            last_end, last_win, last_flags, last_wscale, masq_ifindex, dnat_slot, lock, stream_ts, born, reserved,
-        }
-    }
+    };
+    all.extend(expected_of(object));
+    all
 }
 
 fn u16_at(data: &[u8], at: usize) -> usize {
@@ -123,22 +147,28 @@ fn structs(btf: &[u8]) -> BTreeMap<String, Layout> {
 
 #[test]
 fn every_struct_of_the_c_header_has_the_size_and_offsets_of_the_abi() {
-    let found = structs(section(bpftables_ebpf::LAYOUT_OBJECT, ".BTF"));
-    for (name, layout) in expected() {
-        let real = found.get(name).unwrap_or_else(|| panic!("abi.h has no struct {name}"));
-        assert_eq!(real, &layout, "struct {name}: left is C, right is the abi");
+    for object in [&OBJECT4, &OBJECT6] {
+        let found = structs(section(object.layouts, ".BTF"));
+        for (name, layout) in expected(object) {
+            let real = found.get(name).unwrap_or_else(|| panic!("abi.h has no struct {name}"));
+            assert_eq!(real, &layout, "struct {name}: left is C, right is the abi");
+        }
     }
 }
 
 #[test]
 fn every_struct_that_the_programs_name_has_the_size_and_offsets_of_the_abi() {
-    let found = structs(section(bpftables_ebpf::OBJECT, ".BTF"));
-    let named: Vec<_> = expected().into_iter().filter(|(name, _)| found.contains_key(*name)).collect();
-    // What maps hold is always named.
-    for name in ["bt_control", "bt_icmp_conf", "bt_addr_key", "bt_addr_info", "bt_tuple", "bt_conn", "bt_nat_params"] {
-        assert!(named.iter().any(|(n, _)| *n == name), "the object's BTF has no struct {name}");
-    }
-    for (name, layout) in named {
-        assert_eq!(found.get(name), Some(&layout), "struct {name}: left is C, right is the abi");
+    for object in [&OBJECT4, &OBJECT6] {
+        let found = structs(section(object.bytes, ".BTF"));
+        let named: Vec<_> = expected(object).into_iter().filter(|(name, _)| found.contains_key(*name)).collect();
+        // What maps hold is always named.
+        for name in
+            ["bt_control", "bt_icmp_conf", "bt_addr_key", "bt_addr_info", "bt_tuple", "bt_conn", "bt_nat_params"]
+        {
+            assert!(named.iter().any(|(n, _)| *n == name), "the object's BTF has no struct {name}");
+        }
+        for (name, layout) in named {
+            assert_eq!(found.get(name), Some(&layout), "struct {name}: left is C, right is the abi");
+        }
     }
 }
