@@ -25,76 +25,88 @@ pub struct TcpSide {
 /// The layouts of one family: they differ by the size of an address.
 macro_rules! layouts {
     ($tuple:ident, $conn:ident, $addr:ty) => {
-/// A connection's tuple in one direction. Addresses and ports in network byte order. ICMP: `sport` is the identifier,
-/// `dport` type << 8 | code in host order, as netfilter keeps them; other protocols without ports: zero.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct $tuple {
-    /// Source address.
-    pub saddr: $addr,
-    /// Destination address.
-    pub daddr: $addr,
-    /// Source port.
-    pub sport: u16,
-    /// Destination port.
-    pub dport: u16,
-    /// Protocol.
-    pub proto: u8,
-    /// Zero.
-    pub pad: [u8; 3],
-}
+        /// A connection's tuple in one direction. Addresses and ports in network byte order. ICMP: `sport` is the identifier,
+        /// `dport` type << 8 | code in host order, as netfilter keeps them; other protocols without ports: zero.
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            Default,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            FromBytes,
+            IntoBytes,
+            Immutable,
+            KnownLayout,
+        )]
+        #[repr(C)]
+        pub struct $tuple {
+            /// Source address.
+            pub saddr: $addr,
+            /// Destination address.
+            pub daddr: $addr,
+            /// Source port.
+            pub sport: u16,
+            /// Destination port.
+            pub dport: u16,
+            /// Protocol.
+            pub proto: u8,
+            /// Zero.
+            pub pad: [u8; 3],
+        }
 
-/// A connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct $conn {
-    /// As its first packet came, before any translation.
-    pub orig: $tuple,
-    /// As answers come, before any translation.
-    pub reply: $tuple,
-    /// [`status`] bits, changed by atomic or/and only.
-    pub status: u32,
-    /// The connection's mark.
-    pub mark: u32,
-    /// When it ends: CLOCK_BOOTTIME-less ktime (bpf_ktime_get_ns), nanoseconds.
-    pub expires: u64,
-    /// TCP: both directions, original first.
-    pub side: [TcpSide; 2],
-    /// TCP state, `enum tcp_conntrack`.
-    pub tcp_state: u8,
-    /// TCP: direction of the last packet.
-    pub last_dir: u8,
-    /// TCP: number of retransmissions.
-    pub retrans: u8,
-    /// TCP: kind of the last packet (`enum tcp_bit_set`).
-    pub last_index: u8,
-    /// TCP: of the last packet.
-    pub last_seq: u32,
-    /// TCP: of the last packet.
-    pub last_ack: u32,
-    /// TCP: of the last packet.
-    pub last_end: u32,
-    /// TCP: of the last packet.
-    pub last_win: u16,
-    /// TCP: flags of the last packet.
-    pub last_flags: u8,
-    /// TCP: window scale of the last packet.
-    pub last_wscale: u8,
-    /// MASQUERADE: the device whose address it took, 0 if none.
-    pub masq_ifindex: u32,
-    /// Counter slot of the DNAT rule that it followed, u32::MAX if none.
-    pub dnat_slot: u32,
-    /// Held while window tracking changes `side`: a spin word of the programs.
-    pub lock: u32,
-    /// UDP: when a stream counts as assured.
-    pub stream_ts: u64,
-    /// When it was made, ktime nanoseconds.
-    pub born: u64,
-    /// Zero.
-    pub reserved: [u64; 3],
-}
+        /// A connection.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct $conn {
+            /// As its first packet came, before any translation.
+            pub orig: $tuple,
+            /// As answers come, before any translation.
+            pub reply: $tuple,
+            /// [`status`] bits, changed by atomic or/and only.
+            pub status: u32,
+            /// The connection's mark.
+            pub mark: u32,
+            /// When it ends: CLOCK_BOOTTIME-less ktime (bpf_ktime_get_ns), nanoseconds.
+            pub expires: u64,
+            /// TCP: both directions, original first.
+            pub side: [TcpSide; 2],
+            /// TCP state, `enum tcp_conntrack`.
+            pub tcp_state: u8,
+            /// TCP: direction of the last packet.
+            pub last_dir: u8,
+            /// TCP: number of retransmissions.
+            pub retrans: u8,
+            /// TCP: kind of the last packet (`enum tcp_bit_set`).
+            pub last_index: u8,
+            /// TCP: of the last packet.
+            pub last_seq: u32,
+            /// TCP: of the last packet.
+            pub last_ack: u32,
+            /// TCP: of the last packet.
+            pub last_end: u32,
+            /// TCP: of the last packet.
+            pub last_win: u16,
+            /// TCP: flags of the last packet.
+            pub last_flags: u8,
+            /// TCP: window scale of the last packet.
+            pub last_wscale: u8,
+            /// MASQUERADE: the device whose address it took, 0 if none.
+            pub masq_ifindex: u32,
+            /// Counter slot of the DNAT rule that it followed, u32::MAX if none.
+            pub dnat_slot: u32,
+            /// Held while window tracking changes `side`: a spin word of the programs.
+            pub lock: u32,
+            /// UDP: when a stream counts as assured.
+            pub stream_ts: u64,
+            /// When it was made, ktime nanoseconds.
+            pub born: u64,
+            /// Zero.
+            pub reserved: [u64; 3],
+        }
     };
 }
 

@@ -37,6 +37,9 @@ pub const ICMP_CONF: &str = "bt_icmp_conf";
 /// The programs: ingress and egress, for devices with and without an Ethernet header.
 pub const PROGRAMS: [&str; 4] = ["bt_ingress_l2", "bt_egress_l2", "bt_ingress_l3", "bt_egress_l3"];
 
+/// The programs of IPv6, likewise.
+pub const PROGRAMS6: [&str; 4] = ["bt6_ingress_l2", "bt6_egress_l2", "bt6_ingress_l3", "bt6_egress_l3"];
+
 /// What user space tells the programs. Every field is one aligned store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

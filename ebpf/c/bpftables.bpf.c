@@ -340,26 +340,32 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	return BT_NEXT;
 }
 
+#if BT_FAMILY == 6
+#define PROGRAM(name) bt6_##name
+#else
+#define PROGRAM(name) bt_##name
+#endif
+
 SEC("classifier")
-int bt_ingress_l2(struct __sk_buff *skb)
+int PROGRAM(ingress_l2)(struct __sk_buff *skb)
 {
 	return ingress(skb, ETH_HLEN);
 }
 
 SEC("classifier")
-int bt_egress_l2(struct __sk_buff *skb)
+int PROGRAM(egress_l2)(struct __sk_buff *skb)
 {
 	return egress(skb, ETH_HLEN);
 }
 
 SEC("classifier")
-int bt_ingress_l3(struct __sk_buff *skb)
+int PROGRAM(ingress_l3)(struct __sk_buff *skb)
 {
 	return ingress(skb, 0);
 }
 
 SEC("classifier")
-int bt_egress_l3(struct __sk_buff *skb)
+int PROGRAM(egress_l3)(struct __sk_buff *skb)
 {
 	return egress(skb, 0);
 }

@@ -76,7 +76,6 @@ __noinline int bt_ct_search(__u32 unused);
 /* An ICMP error: RELATED to the connection that the inner packet belongs to, if the error goes where that packet came from. */
 static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *p, struct bt_ctx *x)
 {
-	struct bt_tuple inv;
 	struct bt_conn *c;
 	__u32 hit;
 
@@ -93,8 +92,8 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 		p->ctdir = !(hit & 1);
 		return;
 	}
-	tuple_invert(&inv, &x->t);
-	x->t = inv;
+	x->cur = x->t;
+	tuple_invert(&x->t, &x->cur);
 	hit = bt_ct_lookup(0);
 	if (!hit)
 		return;
@@ -118,7 +117,6 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	struct bt_control *ctl = control();
 	struct bt_ctx *x = ctx_();
 	struct bt_conn *c;
-	struct bt_tuple key;
 	__u32 n, i, val, secs, kind, old;
 
 	ARG_USED(skb);
@@ -147,14 +145,13 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	if (!c)
 		return -STAT_DROP_TABLE_FULL;
 	__builtin_memset(c, 0, sizeof(*c));
-	key = x->t;
-	c->orig = key;
-	tuple_invert(&c->reply, &key);
+	c->orig = x->t;
+	tuple_invert(&c->reply, &x->t);
 	c->born = x->now;
 	c->expires = x->now + CT_UNCONFIRMED;
 	c->stream_ts = x->now + 2 * SEC_NS;
 	c->dnat_slot = ~0u;
-	switch (key.proto) {
+	switch (x->t.proto) {
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE: secs = ctl->timeouts[TO_UDP]; break;
 	case BT_ICMP: secs = ctl->timeouts[TO_ICMP]; break;
@@ -163,11 +160,11 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	default: secs = ctl->timeouts[TO_GENERIC];
 	}
 	CT_TIMEOUT(c) = secs;
-	if (key.proto == IPPROTO_TCP)
+	if (x->t.proto == IPPROTO_TCP)
 		tcp_begin(c, x);
 	__sync_lock_test_and_set(&c->status, ST_LIVE);
 	val = i << 1;
-	if (bpf_map_update_elem(&bt_tuples, &key, &val, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&bt_tuples, &c->orig, &val, BPF_NOEXIST)) {
 		/* Another CPU made it just now, or the key table is full. */
 		bt_ct_reap(i);
 		n = bt_ct_lookup(0);
@@ -175,7 +172,7 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	}
 	old = __sync_fetch_and_or(&c->status, ST_KEY_ORIG);
 	if (!(old & ST_LIVE) || (old & ST_REAPED))
-		bpf_map_delete_elem(&bt_tuples, &key);
+		bpf_map_delete_elem(&bt_tuples, &c->orig);
 	stat_add(STAT_CONN_NEW);
 	return n;
 }

@@ -79,21 +79,19 @@ static __always_inline bool on_the_way(const struct bt_conn *c, __u32 dir, const
 __noinline int bt_ct_search(__u32 unused)
 {
 	struct bt_ctx *x = ctx_();
-	struct bt_tuple t, inv;
 	__u32 hit;
 
 	ARG_USED(unused);
 	if (!x)
 		return 0;
-	t = x->t;
+	x->cur = x->t;
 	hit = bt_ct_lookup(0);
 	if (hit)
 		return hit;
 	hit = bt_ct_lookup(KEY_MID);
 	if (hit)
 		return hit & ~1u;
-	tuple_invert(&inv, &t);
-	x->t = inv;
+	tuple_invert(&x->t, &x->cur);
 	hit = bt_ct_lookup(0);
 	if (hit) {
 		hit ^= 1;
@@ -102,7 +100,7 @@ __noinline int bt_ct_search(__u32 unused)
 		if (hit)
 			hit |= 1;
 	}
-	x->t = t;
+	x->t = x->cur;
 	return hit;
 }
 
@@ -112,7 +110,6 @@ __noinline int bt_ct_resume(struct __sk_buff *skb)
 	struct bt_control *ctl = control();
 	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
-	struct bt_tuple inv;
 	struct bt_conn *c;
 	__u32 h = skb->hash, v, n, info, dir, hit;
 	int r;
@@ -144,8 +141,8 @@ __noinline int bt_ct_resume(struct __sk_buff *skb)
 		/* The inverse of what the error quotes is a tuple in the error's own direction. */
 		if (bt_ct_inner(skb))
 			goto out;
-		tuple_invert(&inv, &x->t);
-		x->t = inv;
+		x->cur = x->t;
+		tuple_invert(&x->t, &x->cur);
 	} else {
 		tuple_addrs(x, p);
 	}

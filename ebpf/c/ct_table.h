@@ -77,6 +77,8 @@ struct {
 struct bt_ctx {
 	struct bt_tuple t; /* of the packet, or of the packet inside an ICMP error */
 	struct bt_tuple u; /* under search for a free one, as in the original direction */
+	/* Not on the stack, which calls share. k: a key, of whoever looks up or deletes one, until the next does. */
+	struct bt_tuple k, cur;
 	__u64 now;
 	__u32 l4off, l4len;       /* offset in the skb, bytes of L4 */
 	__u32 seq, ack, end, win; /* TCP, host order */
@@ -154,50 +156,49 @@ static __always_inline bool icmp_opens(__u32 type)
 	return BT_FAMILY == 6 ? type == 128 || type == 139 : type == 8 || type == 13 || type == 15 || type == 17;
 }
 
-/* The tuple of the other direction. */
+/* The tuple of the other direction, into another place. */
 static __always_inline void tuple_invert(struct bt_tuple *to, const struct bt_tuple *from)
 {
-	struct bt_tuple r = {};
-
-	r.saddr = from->daddr;
-	r.daddr = from->saddr;
-	r.proto = from->proto;
+	to->saddr = from->daddr;
+	to->daddr = from->saddr;
+	to->proto = from->proto;
+	to->pad[0] = to->pad[1] = to->pad[2] = 0;
 	if (from->proto == BT_ICMP) {
-		r.sport = from->sport;
-		r.dport = icmp_partner(from->dport >> 8) << 8 | (from->dport & 255);
+		to->sport = from->sport;
+		to->dport = icmp_partner(from->dport >> 8) << 8 | (from->dport & 255);
 	} else {
-		r.sport = from->dport;
-		r.dport = from->sport;
+		to->sport = from->dport;
+		to->dport = from->sport;
 	}
-	*to = r;
 }
 
 /* Removes the key of a connection's tuple if it still leads there. */
 static __always_inline void key_delete(const struct bt_tuple *t, __u32 val, __u8 kind)
 {
-	struct bt_tuple k = *t;
+	struct bt_ctx *x = ctx_();
 	__u32 *v;
 
-	k.pad[0] = kind;
-	v = bpf_map_lookup_elem(&bt_tuples, &k);
+	if (!x)
+		return;
+	x->k = *t;
+	x->k.pad[0] = kind;
+	v = bpf_map_lookup_elem(&bt_tuples, &x->k);
 	if (v && *v == val)
-		bpf_map_delete_elem(&bt_tuples, &k);
+		bpf_map_delete_elem(&bt_tuples, &x->k);
 }
 
 static __always_inline void mid_tuple(struct bt_tuple *to, const struct bt_conn *c)
 {
-	struct bt_tuple m = {};
-
-	m.saddr = c->orig.saddr;
-	m.sport = c->orig.sport;
-	m.daddr = c->reply.saddr;
-	m.dport = c->reply.sport;
+	to->saddr = c->orig.saddr;
+	to->sport = c->orig.sport;
+	to->daddr = c->reply.saddr;
+	to->dport = c->reply.sport;
 	if (c->orig.proto == BT_ICMP) {
-		m.sport = c->reply.sport;
-		m.dport = c->orig.dport;
+		to->sport = c->reply.sport;
+		to->dport = c->orig.dport;
 	}
-	m.proto = c->orig.proto;
-	*to = m;
+	to->proto = c->orig.proto;
+	to->pad[0] = to->pad[1] = to->pad[2] = 0;
 }
 
 static __always_inline bool ct_dead(const struct bt_conn *c, __u64 now)
@@ -210,10 +211,10 @@ __noinline int bt_ct_reap(__u32 i)
 {
 	struct bt_conn *c = bt_conn_at(i);
 	struct bt_ct_global *g = ct_global();
-	struct bt_tuple mid;
+	struct bt_ctx *x = ctx_();
 	__u32 old;
 
-	if (!c || !g)
+	if (!c || !g || !x)
 		return 0;
 	if (!(c->status & ST_LIVE))
 		return 0;
@@ -226,8 +227,8 @@ __noinline int bt_ct_reap(__u32 i)
 	if (old & ST_KEY_REPLY)
 		bpf_map_delete_elem(&bt_tuples, &c->reply);
 	if (old & ST_KEY_MID) {
-		mid_tuple(&mid, c);
-		key_delete(&mid, i << 1, KEY_MID);
+		mid_tuple(&x->k, c);
+		key_delete(&x->k, i << 1, KEY_MID);
 	}
 	c->expires = bpf_ktime_get_ns() + CT_GRACE;
 	__sync_lock_test_and_set(&c->status, old & ST_KEPT);
@@ -240,15 +241,14 @@ __noinline int bt_ct_reap(__u32 i)
 __noinline int bt_ct_lookup(__u32 kind)
 {
 	struct bt_ctx *x = ctx_();
-	struct bt_tuple k;
 	struct bt_conn *c;
 	__u32 *v, val, status;
 
 	if (!x)
 		return 0;
-	k = x->t;
-	k.pad[0] = kind;
-	v = bpf_map_lookup_elem(&bt_tuples, &k);
+	x->t.pad[0] = kind;
+	v = bpf_map_lookup_elem(&bt_tuples, &x->t);
+	x->t.pad[0] = 0;
 	if (!v)
 		return 0;
 	val = *v;
@@ -256,17 +256,17 @@ __noinline int bt_ct_lookup(__u32 kind)
 	if (!c)
 		return 0;
 	status = c->status;
-	if (!(status & ST_LIVE) || (!kind && (status & ST_CONFIRMED) && !tuple_eq(val & 1 ? &c->reply : &c->orig, &k))) {
+	if (!(status & ST_LIVE) || (!kind && (status & ST_CONFIRMED) && !tuple_eq(val & 1 ? &c->reply : &c->orig, &x->t))) {
 		/* Left behind by a race of an end with a claim. */
 		if (!(status & ST_DYING))
-			key_delete(&k, val, kind);
+			key_delete(&x->t, val, kind);
 		return 0;
 	}
 	if (ct_dead(c, x->now)) {
 		bt_ct_reap(val >> 1);
 		return 0;
 	}
-	if (!kind && !tuple_eq(val & 1 ? &c->reply : &c->orig, &k))
+	if (!kind && !tuple_eq(val & 1 ? &c->reply : &c->orig, &x->t))
 		return 0;
 	return val + 2;
 }
@@ -399,19 +399,18 @@ static __always_inline void ct_refresh(struct bt_conn *c, __u64 now, __u32 secs)
 /* Puts the reply key of connection `i` in the table. 0: done, -1: another connection has it. */
 static __always_inline int key_claim_reply(struct bt_conn *c, const struct bt_tuple *reply, __u32 i)
 {
-	struct bt_tuple k = *reply;
 	__u32 val = i << 1 | 1, old, *v;
 
-	k.pad[0] = 0;
-	if (bpf_map_update_elem(&bt_tuples, &k, &val, BPF_NOEXIST)) {
-		v = bpf_map_lookup_elem(&bt_tuples, &k);
+	/* Its pads are zero. */
+	if (bpf_map_update_elem(&bt_tuples, reply, &val, BPF_NOEXIST)) {
+		v = bpf_map_lookup_elem(&bt_tuples, reply);
 		if (v && *v >> 1 == i)
 			return 0; /* a connection to itself: both directions are one tuple */
 		return -1;
 	}
 	old = __sync_fetch_and_or(&c->status, ST_KEY_REPLY);
 	if (!(old & ST_LIVE) || (old & ST_REAPED)) {
-		bpf_map_delete_elem(&bt_tuples, &k);
+		bpf_map_delete_elem(&bt_tuples, reply);
 		return -1;
 	}
 	return 0;

@@ -21,7 +21,6 @@ static __always_inline bool proto_has_ports(__u32 proto)
 __noinline int bt_nat_try(__u32 unused)
 {
 	struct bt_ctx *x = ctx_();
-	struct bt_tuple k;
 	struct bt_conn *c;
 	__u32 *v, turn;
 
@@ -31,11 +30,11 @@ __noinline int bt_nat_try(__u32 unused)
 	c = bt_conn_at(x->n_conn);
 	if (!c)
 		return 0;
-	tuple_invert(&k, &x->u);
+	tuple_invert(&x->t, &x->u);
 	for (turn = 0; turn < 2; turn++) {
-		if (x->n_manip == MANIP_SRC && !key_claim_reply(c, &k, x->n_conn))
+		if (x->n_manip == MANIP_SRC && !key_claim_reply(c, &x->t, x->n_conn))
 			return 1;
-		v = bpf_map_lookup_elem(&bt_tuples, &k);
+		v = bpf_map_lookup_elem(&bt_tuples, &x->t);
 		if (!v) {
 			if (x->n_manip == MANIP_DST)
 				return 1;
@@ -43,8 +42,7 @@ __noinline int bt_nat_try(__u32 unused)
 		}
 		if (*v >> 1 == x->n_conn)
 			return 1;
-		x->t = k;
-		if (bt_ct_lookup(0) || bpf_map_lookup_elem(&bt_tuples, &k))
+		if (bt_ct_lookup(0) || bpf_map_lookup_elem(&bt_tuples, &x->t))
 			return 0; /* alive */
 	}
 	return 0;
@@ -56,14 +54,13 @@ __noinline int bt_nat_take_over(__u32 unused)
 {
 	struct bt_ctx *x = ctx_();
 	struct bt_conn *c, *o;
-	struct bt_tuple k;
 	__u32 *v, val;
 
 	ARG_USED(unused);
 	if (!x || x->u.proto != IPPROTO_TCP)
 		return 0;
-	tuple_invert(&k, &x->u);
-	v = bpf_map_lookup_elem(&bt_tuples, &k);
+	tuple_invert(&x->k, &x->u);
+	v = bpf_map_lookup_elem(&bt_tuples, &x->k);
 	if (!v)
 		return 1;
 	val = *v;
@@ -166,35 +163,33 @@ static __always_inline bool nat_addr_fits(const struct bt_ctx *x)
 	return !(x->r.flags & NAT_MAP_IPS) || addr_between(x->u.saddr, x->r.min, x->r.max);
 }
 
-/* Scratch `r` on scratch `u`, the tuple as it is: leaves the new one in `u`, claimed if it is a source translation.
+/* Scratch `r` on scratch `u`, the tuple as it is (and `cur`, the same): leaves the new one in `u`, claimed if it is a source translation.
  * 1, or 0: none is free. Netfilter's order: keep it if it fits, the source's other mapping, an address by hash, then ports. */
 __noinline int bt_nat_unique(__u32 manip)
 {
 	struct bt_control *ctl = control();
 	struct bt_ctx *x = ctx_();
-	struct bt_tuple cur;
 	bt_addr to;
 	__u32 flags, lo, part, max;
 	bool random;
 
 	if (!x || !ctl)
 		return 0;
-	cur = x->u;
 	flags = x->r.flags;
 	random = flags & (NAT_PROTO_RANDOM | NAT_PROTO_RANDOM_FULLY);
 	if (manip == MANIP_SRC && !random) {
 		if (nat_addr_fits(x) && (!(flags & NAT_PROTO_SPECIFIED) || nat_part_fits(x, MANIP_SRC))) {
 			if (bt_nat_try(0))
 				return 1;
-		} else if (nat_known_src(x, &cur) && nat_addr_fits(x) &&
+		} else if (nat_known_src(x, &x->cur) && nat_addr_fits(x) &&
 			   (!(flags & NAT_PROTO_SPECIFIED) || nat_part_fits(x, MANIP_SRC))) {
 			if (bt_nat_try(0))
 				return 1;
 		}
-		x->u = cur;
+		x->u = x->cur;
 	}
 	if (flags & NAT_MAP_IPS) {
-		to = addr_pick(x->r.min, x->r.max, bt_hash(addr_pair(cur.saddr, flags & NAT_PERSISTENT ? ADDR_NONE : cur.daddr), ctl->seed));
+		to = addr_pick(x->r.min, x->r.max, bt_hash(addr_pair(x->cur.saddr, flags & NAT_PERSISTENT ? ADDR_NONE : x->cur.daddr), ctl->seed));
 		if (manip == MANIP_SRC)
 			x->u.saddr = to;
 		else
@@ -292,7 +287,6 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
 	struct bt_nat_src_key sk = {};
-	struct bt_tuple cur, mid;
 	struct bt_conn *c;
 	__u32 i, set = done, val, old;
 	int r = 0;
@@ -310,21 +304,21 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	x->now = bpf_ktime_get_ns();
 	x->n_conn = i;
 	x->n_manip = manip;
-	tuple_invert(&cur, &c->reply);
-	x->u = cur;
+	tuple_invert(&x->cur, &c->reply);
+	x->u = x->cur;
 	if (!nat_range(skb, p, x, manip) || !bt_nat_unique(manip)) {
 		r = -STAT_DROP_NAT_EXHAUSTED;
 		goto out;
 	}
-	if (!tuple_eq(&cur, &x->u)) {
+	if (!tuple_eq(&x->cur, &x->u)) {
 		set |= manip == MANIP_SRC ? ST_SRC_NAT : ST_DST_NAT;
-		mid = c->reply;
+		x->cur = c->reply;
 		tuple_invert(&c->reply, &x->u);
 		if (manip == MANIP_DST) {
 			/* Taken early so that FORWARD finds the packet; if another has it, the source's turn resolves that. */
 			key_claim_reply(c, &c->reply, i);
 		} else if (c->status & ST_DST_NAT) {
-			key_delete(&mid, i << 1 | 1, 0);
+			key_delete(&x->cur, i << 1 | 1, 0);
 		}
 	}
 	if (p->nat_target == TG_MASQUERADE)
@@ -333,10 +327,10 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 		c->dnat_slot = p->nat_slot;
 	if (manip == MANIP_SRC && (set & ST_SRC_NAT)) {
 		if (c->status & ST_DST_NAT) {
-			mid_tuple(&mid, c);
-			mid.pad[0] = KEY_MID;
+			mid_tuple(&x->k, c);
+			x->k.pad[0] = KEY_MID;
 			val = i << 1;
-			if (!bpf_map_update_elem(&bt_tuples, &mid, &val, BPF_NOEXIST))
+			if (!bpf_map_update_elem(&bt_tuples, &x->k, &val, BPF_NOEXIST))
 				set |= ST_KEY_MID;
 		}
 		sk.saddr = c->orig.saddr;

@@ -110,6 +110,9 @@ struct recent_scan {
 	struct bt_recent_list *list;
 	bt_addr addr;
 	__u32 ttl; /* 0: any */
+#if BT_FAMILY == 6
+	__u32 pad; /* two words to a stack slot, lest the verifier tell too many states apart */
+#endif
 	__u32 found, oldest, unused, used; /* entry + 1; 0: none. used: how many */
 	__u64 found_born, oldest_last;
 };
@@ -139,7 +142,11 @@ static long recent_scan_step(__u32 n, struct recent_scan *s)
 	return 0;
 }
 
-static long recent_spin(__u32 n, struct recent_scan *s)
+struct recent_lock {
+	struct bt_recent_list *list;
+};
+
+static long recent_spin(__u32 n, struct recent_lock *s)
 {
 	return __sync_lock_test_and_set(&s->list->lock, 1) == 0;
 }
@@ -228,36 +235,30 @@ static __always_inline int recent_locked(struct bt_recent_list *l, struct recent
 	return ret;
 }
 
-__noinline int bt_op_recent(struct __sk_buff *skb, __u32 how, __u32 id, __u32 at)
+/* With the list locked: 1, 0 or -1. Verified apart from the lock's loop. */
+__noinline int bt_recent_ask(struct __sk_buff *skb, __u32 how, __u32 id, __u32 at)
 {
 	keep_arg(skb);
 	struct bt_pkt *p = pkt();
-	struct bt_recent_params want;
-	struct bt_recent_params *params;
+	struct bt_recent_params *want;
 	struct recent_scan scan = {};
 	struct bt_recent_list *l;
 	void *img;
 	__u8 ttl;
-	int result;
 
 	if (!p)
 		return -1;
 	img = image(p->slot);
-	params = img ? line(img, at) : NULL;
-	if (!params)
-		return -1;
-	want = *params;
-	l = recent_list(id);
-	if (!l)
+	want = img ? line(img, at) : NULL;
+	l = bpf_map_lookup_elem(&bt_recent, &id);
+	if (!want || !l)
 		return -1;
 	ttl = p->ttl;
 	if (p->hook >= H_FWD && !(p->flags & P_LOCAL))
 		ttl++; /* as seen before forwarding */
 	scan.list = l;
-	scan.addr = addr_and(want.dest ? p->daddr : p->saddr, want.mask);
-	scan.ttl = want.ttl ? ttl : 0;
-	if (bpf_loop(BT_RECENT_SPINS, recent_spin, &scan, 0) >= BT_RECENT_SPINS)
-		return -1;
+	scan.addr = addr_and(want->dest ? p->daddr : p->saddr, want->mask);
+	scan.ttl = want->ttl ? ttl : 0;
 	__u32 ring = how >> 16 ? (how >> 16) + 1 : BT_RECENT_RING;
 	if (ring > BT_RECENT_RING)
 		ring = BT_RECENT_RING;
@@ -267,7 +268,19 @@ __noinline int bt_op_recent(struct __sk_buff *skb, __u32 how, __u32 id, __u32 at
 		l->top = 0;
 		l->ring = ring;
 	}
-	result = recent_locked(l, &scan, id, &want, how & OPF_INVERT, ttl);
-	__sync_lock_test_and_set(&l->lock, 0);
+	return recent_locked(l, &scan, id, want, how & OPF_INVERT, ttl);
+}
+
+__noinline int bt_op_recent(struct __sk_buff *skb, __u32 how, __u32 id, __u32 at)
+{
+	struct recent_lock lock = { recent_list(id) };
+	int result;
+
+	if (!lock.list)
+		return -1;
+	if (bpf_loop(BT_RECENT_SPINS, recent_spin, &lock, 0) >= BT_RECENT_SPINS)
+		return -1;
+	result = bt_recent_ask(skb, how, id, at);
+	__sync_lock_test_and_set(&lock.list->lock, 0);
 	return result;
 }

@@ -3,10 +3,11 @@
 use crate::devices::{Coverage, Device, Framing};
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
-use crate::install::Installed;
+use crate::install::{self, Installed};
 use crate::sys::bpf::nf;
 use crate::sys::bpf::{self, LINK_TYPE_TCX, Map, TCX_EGRESS, TCX_INGRESS};
-use bpftables_abi::maps::{self, PROGRAMS};
+use bpftables_abi::maps;
+use bpftables_ruleset::Family;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -14,14 +15,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Directions: the name of the pin, the attach type, and the programs by framing (Ethernet, raw).
-const DIRECTIONS: [(&str, u32, [&str; 2]); 2] =
-    [("in", TCX_INGRESS, [PROGRAMS[0], PROGRAMS[2]]), ("out", TCX_EGRESS, [PROGRAMS[1], PROGRAMS[3]])];
+const fn directions(family: Family) -> [(&'static str, u32, [&'static str; 2]); 2] {
+    let names = install::programs(family);
+    [("in", TCX_INGRESS, [names[0], names[2]]), ("out", TCX_EGRESS, [names[1], names[3]])]
+}
 
 /// The programs that these devices need.
-pub(crate) fn needed(devices: &[Device]) -> Vec<&'static str> {
+pub(crate) fn needed(family: Family, devices: &[Device]) -> Vec<&'static str> {
     let raw = [Framing::Ethernet, Framing::Raw].map(|framing| {
         let one = devices.iter().any(|device| device.coverage == Coverage::Attached(framing));
-        DIRECTIONS
+        directions(family)
             .into_iter()
             .filter(move |_| one)
             .map(move |(_, _, names)| names[usize::from(framing == Framing::Raw)])
@@ -32,18 +35,18 @@ pub(crate) fn needed(devices: &[Device]) -> Vec<&'static str> {
 /// Attaches the programs to every device that carries packets and has none of ours; gives the names of the devices that are new.
 pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<String>> {
     let missing = |name: &&str| !installed.has_program(name);
-    let more: Vec<&str> = needed(devices).into_iter().filter(missing).collect();
+    let more: Vec<&str> = needed(installed.family, devices).into_iter().filter(missing).collect();
     if !more.is_empty() {
         installed.load_more(&more)?;
     }
     let mut programs: BTreeMap<&str, OwnedFd> = BTreeMap::new();
-    for name in needed(devices) {
+    for name in needed(installed.family, devices) {
         let program = installed.program(name)?;
         programs.insert(name, program.ok_or_else(|| EngineError::Internal(format!("program {name} vanished")))?);
     }
     let marks = Marks(installed.map(maps::COVERED)?);
     let mut ids = Vec::new();
-    for name in PROGRAMS {
+    for name in install::programs(installed.family) {
         if let Some(program) = installed.program(name)? {
             ids.push(bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id);
         }
@@ -53,7 +56,7 @@ pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<Str
     for device in devices {
         let Coverage::Attached(framing) = device.coverage else { continue };
         let mut attached = false;
-        for (direction, attach_type, by_framing) in DIRECTIONS {
+        for (direction, attach_type, by_framing) in directions(installed.family) {
             let name = by_framing[usize::from(framing == Framing::Raw)];
             let Some(program) = programs.get(name) else {
                 return Err(EngineError::Internal(format!("program {name} is not open")));

@@ -19,7 +19,6 @@ use crate::upgrade;
 use bpftables_abi::image::FLAG_GUARD;
 use bpftables_abi::maps;
 use bpftables_compiler::{CompileError, Options, StateKind, compile};
-use bpftables_ebpf::OBJECT_HASH;
 use bpftables_ruleset::{CounterView, Counters, Family, Ruleset, Slot, TableKind, Target};
 use std::collections::HashMap;
 use std::fs;
@@ -42,10 +41,10 @@ const PASS_AT_MOST: Duration = Duration::from_millis(10);
 pub struct Engine {
     /// Where the state is, once it was found.
     home: Option<Home>,
-    /// Generation that the caller's ruleset came from; none if it never asked.
-    known: Option<u32>,
+    /// Generation that the caller's ruleset came from, by family; none if it never asked.
+    known: [Option<u32>; 2],
     /// The image of that generation, if it was read.
-    live: Option<Live>,
+    live: [Option<Live>; 2],
 }
 
 /// A ruleset as it was live at one instant.
@@ -96,13 +95,11 @@ impl Engine {
     /// [`EngineError::AbiMismatch`], [`EngineError::Corrupt`], or what the kernel says.
     pub fn read(&mut self, family: Family) -> Result<Snapshot> {
         self.refresh()?;
-        self.live = None;
+        let at = family as usize;
+        self.live[at] = None;
         let nothing = || Snapshot { ruleset: Ruleset::new(family), counters: CountersThen::default(), generation: 0 };
-        if family == Family::V6 {
-            return Ok(nothing());
-        }
-        let Some(installed) = self.installed()? else {
-            self.known = Some(0);
+        let Some(installed) = self.installed(family)? else {
+            self.known[at] = Some(0);
             return Ok(nothing());
         };
         for _ in 0..READ_TRIES {
@@ -116,7 +113,7 @@ impl Engine {
                 continue;
             }
             let ruleset = live.blob.ruleset()?;
-            (self.known, self.live) = (Some(generation), Some(live));
+            (self.known[at], self.live[at]) = (Some(generation), Some(live));
             return Ok(Snapshot { ruleset, counters, generation });
         }
         Err(EngineError::Overtaken)
@@ -126,9 +123,9 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn counters(&mut self) -> Result<KernelCounters> {
+    pub fn counters(&mut self, family: Family) -> Result<KernelCounters> {
         self.refresh()?;
-        self.installed()?.map_or_else(|| Ok(KernelCounters::default()), |i| KernelCounters::open_all(&i.counters))
+        self.installed(family)?.map_or_else(|| Ok(KernelCounters::default()), |i| KernelCounters::open_all(&i.counters))
     }
 
     /// What the kernel has counted by now for the ruleset that this engine last read or committed; none if that is not the live one
@@ -136,10 +133,10 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn counters_if_current(&mut self) -> Result<Option<CountersThen>> {
+    pub fn counters_if_current(&mut self, family: Family) -> Result<Option<CountersThen>> {
         self.refresh()?;
-        let Some(known) = self.known else { return Ok(None) };
-        let Some(installed) = self.installed()? else {
+        let Some(known) = self.known[family as usize] else { return Ok(None) };
+        let Some(installed) = self.installed(family)? else {
             return Ok((known == 0).then(CountersThen::default));
         };
         let live = current(&installed)?;
@@ -151,7 +148,7 @@ impl Engine {
         if live_generation(&installed)?.wrapping_sub(known) > 1 {
             return Ok(None);
         }
-        self.live = Some(live);
+        self.live[family as usize] = Some(live);
         Ok(Some(counters))
     }
 
@@ -182,10 +179,12 @@ impl Engine {
             self.home = Home::find(true)?;
         }
         let home = self.home.as_ref().ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
+        let home = home.of(ruleset.family);
         home.make_all()?;
-        let locked = Locked::take(home)?;
-        let committed = commit(home, &locked, self.known, self.live.take(), ruleset)?;
-        self.known = Some(committed.generation);
+        let locked = Locked::take(&home)?;
+        let at = ruleset.family as usize;
+        let committed = commit(&home, &locked, self.known[at], self.live[at].take(), ruleset)?;
+        self.known[at] = Some(committed.generation);
         Ok(committed)
     }
 
@@ -212,28 +211,20 @@ impl Engine {
     /// What the kernel says.
     pub fn uninstall(&mut self) -> Result<bool> {
         self.refresh()?;
-        (self.known, self.live) = (None, None);
+        (self.known, self.live) = Default::default();
         let Some(home) = &self.home else { return Ok(false) };
         if !home.all().exists() {
             return Ok(false);
         }
-        let doing = || format!("remove {}", home.display());
-        let _lock = DirLock::exclusive(&home.all()).doing(doing)?;
-        let dir = home.dir();
-        remove_tree(&home.building()).doing(doing)?;
-        if !dir.exists() {
-            return Ok(false);
+        let _lock = DirLock::exclusive(&home.all()).doing(|| format!("remove {}", home.display()))?;
+        let mut was_there = false;
+        for family in [Family::V4, Family::V6] {
+            was_there |= uninstall(&home.of(family))?;
         }
-        // Links first: programs never run without their maps, and packets pass as soon as the rules go. The guard before all: it would
-        // stop what no program sees any more.
-        guard::detach_all(&dir).doing(doing)?;
-        attach::detach_all(&dir.join("links")).doing(doing)?;
-        sysctl::restore_lo(&dir)?;
-        remove_tree(&dir).doing(doing)?;
-        if !home.has_others() {
-            guard::forget_survey(home).doing(doing)?;
+        if was_there && !home.has_others() {
+            guard::forget_survey(home).doing(|| "remove the survey of links".to_owned())?;
         }
-        Ok(true)
+        Ok(was_there)
     }
 
     /// A loaded program, for test runs.
@@ -242,18 +233,19 @@ impl Engine {
     /// `Internal` if no device needed it so far.
     pub fn program(&mut self, name: &str) -> Result<OwnedFd> {
         self.refresh()?;
-        let program = self.installed()?.map(|installed| installed.program(name)).transpose()?.flatten();
+        let family = if maps::PROGRAMS6.contains(&name) { Family::V6 } else { Family::V4 };
+        let program = self.installed(family)?.map(|installed| installed.program(name)).transpose()?.flatten();
         program.ok_or_else(|| EngineError::Internal(format!("program {name} is not loaded")))
     }
 
-    /// The pins of this namespace, open.
-    pub(crate) fn installed(&self) -> Result<Option<Installed>> {
+    /// The pins of a family in this namespace, open.
+    pub(crate) fn installed(&self, family: Family) -> Result<Option<Installed>> {
         let installed = match &self.home {
-            Some(home) => Installed::open(home)?,
+            Some(home) => Installed::open(&home.of(family))?,
             None => None,
         };
         if installed.is_none() {
-            self.expect_no_programs()?;
+            self.expect_no_programs(family)?;
         }
         Ok(installed)
     }
@@ -272,13 +264,30 @@ impl Engine {
         Ok(())
     }
 
-    fn expect_no_programs(&self) -> Result<()> {
-        if bpf::runs_at_tcx(1, bpf::TCX_INGRESS, maps::PROGRAMS[0]).unwrap_or(false) {
+    fn expect_no_programs(&self, family: Family) -> Result<()> {
+        if bpf::runs_at_tcx(1, bpf::TCX_INGRESS, install::programs(family)[0]).unwrap_or(false) {
             let expected = self.location().unwrap_or_else(|| "/sys/fs/bpf/bpftables".to_owned());
             return Err(EngineError::StateElsewhere { expected });
         }
         Ok(())
     }
+}
+
+/// Removes what a family has. The caller holds the lock of all namespaces.
+fn uninstall(home: &Home) -> Result<bool> {
+    let doing = || format!("remove {}", home.display());
+    let dir = home.dir();
+    remove_tree(&home.building()).doing(doing)?;
+    if !dir.exists() {
+        return Ok(false);
+    }
+    // Links first: programs never run without their maps, and packets pass as soon as the rules go. The guard before all: it would
+    // stop what no program sees any more.
+    guard::detach_all(&dir).doing(doing)?;
+    attach::detach_all(&dir.join("links")).doing(doing)?;
+    sysctl::restore_lo(home.family, &dir)?;
+    remove_tree(&dir).doing(doing)?;
+    Ok(true)
 }
 
 /// The locks of a commit, and the pins under them.
@@ -297,14 +306,14 @@ impl Locked {
             collect_garbage(home);
         }
         let shared = DirLock::shared(&all).doing(doing)?;
-        if let Some(installed) = Installed::open(home)?.filter(|installed| installed.object == OBJECT_HASH) {
+        if let Some(installed) = Installed::open(home)?.filter(Installed::is_current) {
             let own = DirLock::exclusive(&home.dir()).doing(doing)?;
             return Ok(Self { installed: Some(installed), _all: shared, _own: Some(own) });
         }
         drop(shared);
         let exclusive = DirLock::exclusive(&all).doing(doing)?;
         let mut installed = Installed::open(home)?;
-        if let Some(old) = installed.take_if(|installed| installed.object != OBJECT_HASH) {
+        if let Some(old) = installed.take_if(|installed| !installed.is_current()) {
             installed = Some(upgrade::in_place(home, &old)?);
         }
         Ok(Self { installed, _all: exclusive, _own: None })
@@ -314,7 +323,7 @@ impl Locked {
 /// The live image. Commits may overtake; then it looks again.
 pub(crate) fn current(installed: &Installed) -> Result<Live> {
     for _ in 0..READ_TRIES {
-        if let Some(live) = Live::open(&installed.images, || installed.slot4())? {
+        if let Some(live) = Live::open(&installed.images, || installed.slot())? {
             return Ok(live);
         }
     }
@@ -323,7 +332,7 @@ pub(crate) fn current(installed: &Installed) -> Result<Live> {
 
 fn live_generation(installed: &Installed) -> Result<u32> {
     for _ in 0..READ_TRIES {
-        if let Some(generation) = image::generation(&installed.images, || installed.slot4())? {
+        if let Some(generation) = image::generation(&installed.images, || installed.slot())? {
             return Ok(generation);
         }
     }
@@ -341,7 +350,7 @@ fn commit(
     let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
     let live = match &locked.installed {
         None => None,
-        Some(installed) => match read.filter(|live| live.is_live(|| installed.slot4())) {
+        Some(installed) => match read.filter(|live| live.is_live(|| installed.slot())) {
             Some(live) => Some(live),
             None => Some(current(installed)?),
         },
@@ -373,7 +382,7 @@ fn commit(
     let installed = match &locked.installed {
         Some(installed) => installed,
         None => {
-            fresh = install::create(home, lo_ifindex(&devices)?, &attach::needed(&devices))?;
+            fresh = install::create(home, lo_ifindex(&devices)?, &attach::needed(home.family, &devices))?;
             &fresh
         }
     };
@@ -391,10 +400,10 @@ fn commit(
 
     // What the new ruleset stands on. Packets still meet the old one.
     if sends_by_lo(ruleset) {
-        sysctl::set_lo(&installed.dir)?;
+        sysctl::set_lo(installed.family, &installed.dir)?;
     }
     installed.refresh_settings()?;
-    addrs::mirror(&installed.map(maps::ADDRS)?)?;
+    addrs::mirror(installed)?;
     devices::name(&installed.map(maps::DEVS)?, &devices)?;
     let attached = attach::cover(installed, &devices)?;
     let guarded = prepared.header.flags & FLAG_GUARD != 0;
@@ -410,7 +419,7 @@ fn commit(
     }
     let waited = placed.waited;
     carry_states(ruleset, &tables, &live, &states, &placed);
-    installed.set_slot4(slot);
+    installed.set_slot(slot);
 
     // It is done; what follows only clears up.
     match connections::end_orphans(installed, &retired) {

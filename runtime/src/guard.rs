@@ -15,7 +15,7 @@ use aya_obj::Object;
 use aya_obj::btf::{Btf, BtfKind};
 use aya_obj::generated::bpf_insn;
 use bpftables_abi::maps::{self, Survey};
-use bpftables_ebpf::{GUARD_OBJECT, OBJECT_HASH};
+use bpftables_ebpf::{GUARD_OBJECT, OBJECT4};
 use bpftables_ruleset::Family;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -216,7 +216,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The survey's file, made where it is not there yet.
 fn survey_file(home: &Home) -> Result<PathBuf> {
-    let path = home.all().join(format!("survey_{OBJECT_HASH}"));
+    let path = home.all().join(format!("survey_{}", OBJECT4.hash));
     if path.exists() {
         return Ok(path);
     }
@@ -273,24 +273,26 @@ pub(crate) fn survey(home: &Home) -> Result<BTreeMap<u64, Holders>> {
 /// Takes the guards off network namespaces that nothing holds but guards. The caller holds the lock of all namespaces.
 pub(crate) fn sweep(home: &Home) -> Result<()> {
     let doing = || "look for namespaces that are gone".to_owned();
-    let mut guarded = Vec::new();
+    // A namespace has a directory for each family.
+    let mut guarded = BTreeMap::<u64, Vec<PathBuf>>::new();
     for entry in fs::read_dir(home.all()).doing(doing)?.flatten() {
         let path = entry.path();
-        let cookie = entry.file_name().to_str().and_then(|name| u64::from_str_radix(name, 16).ok());
+        let cookie = entry.file_name().to_str().and_then(Home::cookie_of);
         if let Some(cookie) = cookie.filter(|cookie| *cookie != home.cookie)
             && count(&path) > 0
         {
-            guarded.push((cookie, path));
+            guarded.entry(cookie).or_default().push(path);
         }
     }
     if guarded.is_empty() {
         return Ok(());
     }
     let found = survey(home)?;
-    for (cookie, path) in guarded {
+    for (cookie, paths) in guarded {
         let Some(holders) = found.get(&cookie) else { continue };
-        if holders.references == holders.links && holders.links as usize == count(&path) {
-            detach_all(&path).doing(doing)?;
+        let own: usize = paths.iter().map(|path| count(path)).sum();
+        if holders.references == holders.links && holders.links as usize == own {
+            paths.iter().try_for_each(|path| detach_all(path)).doing(doing)?;
         }
     }
     Ok(())

@@ -152,11 +152,11 @@ impl Placed {
 }
 
 /// Puts the image of a ruleset that nobody touched into each of the slots.
-pub(crate) fn install_empty(images: &Map<u32, u32>, slots: &[u32]) -> Result<()> {
-    let ruleset = Ruleset::new(Family::V4);
+pub(crate) fn install_empty(images: &Map<u32, u32>, family: Family, slots: &[u32]) -> Result<()> {
+    let ruleset = Ruleset::new(family);
     let image = compile(&ruleset, &Options::default())?;
     let tables = Tables::encode(&ruleset)?;
-    let empty = Prepared::new(image, 0, &tables, &SlotSet::default(), &SlotSet::default(), Family::V4)?;
+    let empty = Prepared::new(image, 0, &tables, &SlotSet::default(), &SlotSet::default(), family)?;
     let made = slots.iter().map(|_| empty.make()).collect::<Result<Vec<Placed>>>()?;
     let fds: Vec<u32> = made.iter().map(|placed| placed.map.as_raw_fd().cast_unsigned()).collect();
     images.set_many(slots, &fds).doing(|| "put the empty image into its slots".to_owned())

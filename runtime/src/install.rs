@@ -14,7 +14,8 @@ use aya::programs::{Program, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::maps::{self, Control, IcmpConf};
-use bpftables_ebpf::{OBJECT, OBJECT_HASH};
+use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
+use bpftables_ruleset::Family;
 use std::fs;
 use std::io;
 use std::mem::offset_of;
@@ -33,6 +34,8 @@ const VERSION: &str = "version";
 #[derive(Debug)]
 pub(crate) struct Installed {
     pub(crate) dir: PathBuf,
+    /// Whose programs these are.
+    pub(crate) family: Family,
     /// Hash of the object whose programs are pinned.
     pub(crate) object: String,
     pub(crate) images: Map<u32, u32>,
@@ -61,6 +64,7 @@ impl Installed {
             images: typed(&dir, maps::IMAGES)?,
             counters: typed(&dir, maps::COUNTERS)?,
             dir,
+            family: home.family,
             object,
             control,
         }))
@@ -102,7 +106,7 @@ impl Installed {
             let entry = entry.doing(doing)?;
             reuse.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
         }
-        load(&self.dir, self.control().max_conns, &reuse, programs)
+        load(self.family, &self.dir, self.control().max_conns, &reuse, programs)
     }
 
     /// Where links are pinned.
@@ -110,14 +114,19 @@ impl Installed {
         self.dir.join("links")
     }
 
-    /// The live IPv4 slot.
-    pub(crate) fn slot4(&self) -> u32 {
-        self.control.load_u32(offset_of!(Control, slot4))
+    /// The live slot.
+    pub(crate) fn slot(&self) -> u32 {
+        self.control.load_u32(slot_offset(self.family))
     }
 
     /// Makes a slot the live one: the commit.
-    pub(crate) fn set_slot4(&self, slot: u32) {
-        self.control.store_u32(offset_of!(Control, slot4), slot);
+    pub(crate) fn set_slot(&self, slot: u32) {
+        self.control.store_u32(slot_offset(self.family), slot);
+    }
+
+    /// Whether the pinned programs are this binary's.
+    pub(crate) fn is_current(&self) -> bool {
+        self.object == object(self.family).hash
     }
 
     /// What programs are told now.
@@ -133,7 +142,7 @@ impl Installed {
     pub(crate) fn refresh_settings(&self) -> Result<()> {
         let now = self.control();
         let mut wanted = now;
-        sysctl::follow(&mut wanted);
+        sysctl::follow(self.family, &mut wanted);
         for (index, (new, old)) in
             wanted.as_bytes().chunks_exact(4).zip(now.as_bytes().chunks_exact(4)).enumerate().skip(2)
         {
@@ -144,11 +153,34 @@ impl Installed {
             }
         }
         let doing = || "fill bt_icmp_conf".to_owned();
-        let (map, wanted) = (self.map::<u32, IcmpConf>(maps::ICMP_CONF)?, sysctl::icmp());
+        let (map, wanted) = (self.map::<u32, IcmpConf>(maps::ICMP_CONF)?, sysctl::icmp(self.family));
         if map.get(&0).doing(doing)? != Some(wanted) {
             map.set(&0, &wanted).doing(doing)?;
         }
         Ok(())
+    }
+}
+
+/// The programs of a family.
+pub(crate) fn object(family: Family) -> &'static Object {
+    match family {
+        Family::V4 => &OBJECT4,
+        Family::V6 => &OBJECT6,
+    }
+}
+
+/// Names of a family's programs, in the order of [`maps::PROGRAMS`].
+pub(crate) const fn programs(family: Family) -> [&'static str; 4] {
+    match family {
+        Family::V4 => maps::PROGRAMS,
+        Family::V6 => maps::PROGRAMS6,
+    }
+}
+
+const fn slot_offset(family: Family) -> usize {
+    match family {
+        Family::V4 => offset_of!(Control, slot4),
+        Family::V6 => offset_of!(Control, slot6),
     }
 }
 
@@ -164,6 +196,11 @@ where
     Map::new(open_map(dir, name)?).doing(|| format!("use map {name}"))
 }
 
+/// What the symbolic link `version` says of this binary's programs.
+pub(crate) fn version(family: Family) -> String {
+    format!("{ABI_VERSION}_{}", object(family).hash)
+}
+
 /// Loads the programs, pins everything and takes it into use; the caller holds the lock of all namespaces. Nothing is attached,
 /// and the live image is the empty one.
 pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<Installed> {
@@ -173,7 +210,7 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
     for dir in [building.clone(), building.join("maps"), building.join("progs"), building.join("links")] {
         fs::create_dir(dir).doing(doing)?;
     }
-    let result = fill(&building, lo_ifindex, programs).and_then(|()| {
+    let result = fill(home.family, &building, lo_ifindex, programs).and_then(|()| {
         fs::rename(&building, home.dir()).doing(doing)?;
         Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))
     });
@@ -184,9 +221,9 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
     result
 }
 
-fn fill(dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
+fn fill(family: Family, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
     let max_conns = sysctl::max_conns();
-    load(dir, max_conns, &[], programs)?;
+    load(family, dir, max_conns, &[], programs)?;
 
     let mut random = [0; 8];
     fs::File::open("/dev/urandom")
@@ -195,19 +232,25 @@ fn fill(dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
     let (seed, magic) = (u64::from_ne_bytes(random) as u32, (u64::from_ne_bytes(random) >> 32) as u32 | 1);
     let slot6 = image::V6_FIRST_SLOT;
     let mut control = Control { slot4: 0, slot6, lo_ifindex, max_conns, magic, seed, ..Control::default() };
-    sysctl::follow(&mut control);
+    sysctl::follow(family, &mut control);
     typed::<u32, Control>(dir, maps::CONTROL)?.set(&0, &control).doing(|| "fill bt_control".to_owned())?;
 
-    image::install_empty(&typed::<u32, u32>(dir, maps::IMAGES)?, &[0, slot6])?;
+    image::install_empty(&typed::<u32, u32>(dir, maps::IMAGES)?, family, &[0, slot6])?;
 
-    let version = format!("{ABI_VERSION}_{OBJECT_HASH}");
+    let version = version(family);
     std::os::unix::fs::symlink(version, dir.join(VERSION)).doing(|| "write the version".to_owned())
 }
 
 /// Loads the named programs and pins them and their maps in `dir`. Maps named in `reuse` are taken from the given pins. The verifier
 /// takes a good part of a second for each program, hence only those that are needed, side by side.
-pub(crate) fn load(dir: &Path, max_conns: u32, reuse: &[(String, PathBuf)], programs: &[&str]) -> Result<()> {
-    let mut ebpf = open_object(max_conns, reuse)?;
+pub(crate) fn load(
+    family: Family,
+    dir: &Path,
+    max_conns: u32,
+    reuse: &[(String, PathBuf)],
+    programs: &[&str],
+) -> Result<()> {
+    let mut ebpf = open_object(family, max_conns, reuse)?;
     for name in programs {
         if ebpf.program(name).is_none() {
             return Err(EngineError::Internal(format!("the object has no program {name}")));
@@ -248,7 +291,7 @@ pub(crate) fn load(dir: &Path, max_conns: u32, reuse: &[(String, PathBuf)], prog
 }
 
 /// Makes the object's maps, or takes them from pins; its programs are not loaded yet.
-fn open_object(max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<Ebpf> {
+fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<Ebpf> {
     let btf = Btf::from_sys_fs().map_err(|e| EngineError::OldKernel {
         what: "reading the kernel's types from /sys/kernel/btf/vmlinux".to_owned(),
         source: io::Error::other(e.to_string()),
@@ -263,12 +306,12 @@ fn open_object(max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<Ebpf> {
     for (name, path) in reuse {
         loader.map_pin_path(name, path);
     }
-    loader.load(OBJECT).map_err(|e| load_error("load the object", &e))
+    loader.load(object(family).bytes).map_err(|e| load_error("load the object", &e))
 }
 
 /// Makes the object's maps anew and pins them below `dir`, loading no program: for a comparison.
-pub(crate) fn make_maps(dir: &Path, max_conns: u32) -> Result<()> {
-    pin_maps(&open_object(max_conns, &[])?, dir)
+pub(crate) fn make_maps(family: Family, dir: &Path, max_conns: u32) -> Result<()> {
+    pin_maps(&open_object(family, max_conns, &[])?, dir)
 }
 
 /// Pins the maps that are not pinned there yet.

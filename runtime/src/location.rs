@@ -1,4 +1,5 @@
-//! Where the state of a network namespace is kept: `/sys/fs/bpf/bpftables/<cookie>/` of the machine's first mount namespace.
+//! Where the state of a network namespace is kept: `/sys/fs/bpf/bpftables/<cookie>/` of the machine's first mount namespace for IPv4,
+//! `<cookie>_6/` for IPv6. The families share nothing, as in netfilter, and one of them costs nothing while only the other has rules.
 //!
 //! `ip netns exec` and containers see another `/sys`, and a BPF file system mounted there is another one; so a helper thread
 //! enters the mount namespace of process 1 and brings back a descriptor of the right directory. Paths below
@@ -6,11 +7,13 @@
 
 use crate::error::{Doing, EngineError, Result};
 use crate::sys::ns;
+use bpftables_ruleset::Family;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where BPF file systems are mounted.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -20,12 +23,14 @@ const OURS: &str = "bpftables";
 pub(crate) const BUILDING: &str = "_new";
 
 /// The directories of the calling thread's network namespace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Home {
     /// The BPF file system's root, as a path only.
-    root: File,
+    root: Arc<File>,
     /// The namespace.
     pub(crate) cookie: u64,
+    /// Whose rules.
+    pub(crate) family: Family,
 }
 
 impl Home {
@@ -45,7 +50,25 @@ impl Home {
                 entered.join().unwrap_or_else(|_| Err(EngineError::Internal("a helper thread panicked".to_owned())))
             })?,
         };
-        Ok(root.map(|root| Self { root, cookie }))
+        Ok(root.map(|root| Self { root: Arc::new(root), cookie, family: Family::V4 }))
+    }
+
+    /// The same for another family.
+    pub(crate) fn of(&self, family: Family) -> Self {
+        Self { family, ..self.clone() }
+    }
+
+    /// The namespace whose directory has this name, of either family.
+    pub(crate) fn cookie_of(name: &str) -> Option<u64> {
+        u64::from_str_radix(name.strip_suffix("_6").unwrap_or(name), 16).ok()
+    }
+
+    /// Name of this namespace's directory.
+    fn name(&self) -> String {
+        match self.family {
+            Family::V4 => format!("{:x}", self.cookie),
+            Family::V6 => format!("{:x}_6", self.cookie),
+        }
     }
 
     /// The directory that holds all namespaces.
@@ -55,23 +78,23 @@ impl Home {
 
     /// This namespace's directory.
     pub(crate) fn dir(&self) -> PathBuf {
-        self.all().join(format!("{:x}", self.cookie))
+        self.all().join(self.name())
     }
 
     /// Where this namespace's directory is built before it is renamed.
     pub(crate) fn building(&self) -> PathBuf {
-        self.all().join(format!("{:x}{BUILDING}", self.cookie))
+        self.all().join(format!("{}{BUILDING}", self.name()))
     }
 
     /// The directory as a person knows it.
     pub(crate) fn display(&self) -> String {
-        format!("{BPFFS}/{OURS}/{:x}", self.cookie)
+        format!("{BPFFS}/{OURS}/{}", self.name())
     }
 
     /// Whether any namespace has a directory.
     pub(crate) fn has_others(&self) -> bool {
         let entries = fs::read_dir(self.all());
-        let cookie = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| u64::from_str_radix(name, 16).is_ok());
+        let cookie = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| Self::cookie_of(name).is_some());
         entries.is_ok_and(|entries| entries.flatten().any(|entry| cookie(&entry.file_name())))
     }
 

@@ -144,7 +144,8 @@ impl Agent {
     fn pinned(&self) -> Result<Vec<u64>> {
         let entries = fs::read_dir(self.home.all()).doing(|| "list the network namespaces".to_owned())?;
         let names = entries.flatten().map(|entry| entry.file_name());
-        Ok(names.filter_map(|name| u64::from_str_radix(name.to_str()?, 16).ok()).collect())
+        let cookies: BTreeSet<u64> = names.filter_map(|name| Home::cookie_of(name.to_str()?)).collect();
+        Ok(cookies.into_iter().collect())
     }
 
     /// Leaves namespaces that nothing holds but the agent and guards.

@@ -9,7 +9,7 @@ use crate::sys::bpf::{self, Map, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
 use bpftables_abi::conn::{Conn, status};
 use bpftables_abi::maps;
-use bpftables_ebpf::OBJECT_HASH;
+use bpftables_ruleset::Family;
 use std::os::fd::AsFd;
 
 /// What is loaded and attached in a network namespace.
@@ -115,7 +115,7 @@ impl Engine {
     /// What the kernel says.
     pub fn status(&mut self) -> Result<Option<Status>> {
         self.refresh()?;
-        let Some(installed) = self.installed()? else { return Ok(None) };
+        let Some(installed) = self.installed(Family::V4)? else { return Ok(None) };
         let live = current(&installed)?;
         let ruleset = live.blob.ruleset()?;
         let tables = ruleset.tables.iter().map(|table| {
@@ -135,7 +135,7 @@ impl Engine {
         Ok(Some(Status {
             location: self.location().unwrap_or_default(),
             abi: bpftables_abi::ABI_VERSION,
-            object: (installed.object.clone(), installed.object == OBJECT_HASH),
+            object: (installed.object.clone(), installed.is_current()),
             generation: live.header.generation,
             slot: live.slot,
             lines: live.header.lines,
@@ -144,7 +144,7 @@ impl Engine {
             max_connections: installed.control().max_conns,
             guards: guard::count(&installed.dir),
             devices: devices.collect::<Result<_>>()?,
-            settings: sysctl::changed(&installed.dir),
+            settings: sysctl::changed(installed.family, &installed.dir),
         }))
     }
 
@@ -154,7 +154,7 @@ impl Engine {
     /// What the kernel says.
     pub fn stats(&mut self) -> Result<Vec<Stat>> {
         self.refresh()?;
-        let map = self.installed()?.map(|installed| installed.raw_map(maps::STATS)).transpose()?;
+        let map = self.installed(Family::V4)?.map(|installed| installed.raw_map(maps::STATS)).transpose()?;
         let stats = STATS.into_iter().zip(0..).map(|((name, meaning), index)| {
             let count = match &map {
                 Some(map) => {
@@ -173,7 +173,7 @@ impl Engine {
     /// What the kernel says.
     pub fn conntrack_list(&mut self) -> Result<Vec<Connection>> {
         self.refresh()?;
-        let Some(installed) = self.installed()? else { return Ok(Vec::new()) };
+        let Some(installed) = self.installed(Family::V4)? else { return Ok(Vec::new()) };
         let conns: Map<u32, Conn> = installed.map(maps::CONNS)?;
         let now = monotonic()?;
         let mut found = Vec::new();
@@ -194,7 +194,7 @@ impl Engine {
     /// What the kernel says.
     pub fn dump_image(&mut self) -> Result<Option<Vec<u8>>> {
         self.refresh()?;
-        let Some(installed) = self.installed()? else { return Ok(None) };
+        let Some(installed) = self.installed(Family::V4)? else { return Ok(None) };
         for _ in 0..READ_TRIES {
             if let Some(lines) = current(&installed)?.lines()? {
                 return Ok(Some(lines));
@@ -218,11 +218,12 @@ fn hooked(installed: &Installed, ifindex: u32, hook: u32, names: [&str; 2]) -> R
         Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Vec::new(),
         Err(e) => return Err(e).doing(doing),
     };
-    Ok(match ids.iter().position(|id| ours.contains(id)) {
-        None => Hooked::No,
-        Some(0) => Hooked::First,
-        Some(_) => Hooked::Behind,
-    })
+    let Some(at) = ids.iter().position(|id| ours.contains(id)) else { return Ok(Hooked::No) };
+    // The other family's program lets our packets pass.
+    let own = |id: &u32| {
+        bpf::prog_name(*id).is_ok_and(|name| maps::PROGRAMS.contains(&&*name) || maps::PROGRAMS6.contains(&&*name))
+    };
+    Ok(if ids[..at].iter().all(own) { Hooked::First } else { Hooked::Behind })
 }
 
 /// CLOCK_MONOTONIC in nanoseconds, as bpf_ktime_get_ns gives it.

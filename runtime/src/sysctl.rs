@@ -2,6 +2,7 @@
 
 use crate::error::{Doing, Result};
 use bpftables_abi::maps::{Control, IcmpConf, timeout};
+use bpftables_ruleset::Family;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -46,9 +47,12 @@ pub(crate) fn max_conns() -> u32 {
 }
 
 /// Fills in what sysctls say.
-pub(crate) fn follow(control: &mut Control) {
+pub(crate) fn follow(family: Family, control: &mut Control) {
     for (name, index, default) in TIMEOUTS {
         control.timeouts[index] = conntrack(name, default);
+    }
+    if family == Family::V6 {
+        control.timeouts[timeout::ICMP] = conntrack("icmpv6_timeout", 30);
     }
     control.tcp_loose = conntrack("tcp_loose", 1);
     control.tcp_be_liberal = conntrack("tcp_be_liberal", 0);
@@ -63,25 +67,61 @@ pub(crate) fn follow(control: &mut Control) {
 
 /// What answers of the programs obey; the kernel's defaults where there is no such sysctl here (the limits of the whole namespace
 /// are those of the first namespace on older kernels).
-pub(crate) fn icmp() -> IcmpConf {
-    let setting = |name: &str, default| number(&format!("ipv4/{name}")).unwrap_or(default);
+pub(crate) fn icmp(family: Family) -> IcmpConf {
+    let setting = |name: &str, default| number(name).unwrap_or(default);
+    let (ratelimit_ms, ratemask, ttl) = match family {
+        Family::V4 => (
+            setting("ipv4/icmp_ratelimit", 1000),
+            setting("ipv4/icmp_ratemask", 6168),
+            setting("ipv4/ip_default_ttl", 64),
+        ),
+        Family::V6 => (
+            setting("ipv6/icmp/ratelimit", 1000),
+            fs::read_to_string("/proc/sys/net/ipv6/icmp/ratemask").map_or(!(1 << 2), |list| first_bits(&list)),
+            setting("ipv6/conf/default/hop_limit", 64),
+        ),
+    };
     IcmpConf {
         known: 1,
-        ratelimit_ms: setting("icmp_ratelimit", 1000),
-        ratemask: setting("icmp_ratemask", 6168),
-        msgs_per_sec: setting("icmp_msgs_per_sec", 1000),
-        msgs_burst: setting("icmp_msgs_burst", 50),
-        ttl: setting("ip_default_ttl", 64),
+        ratelimit_ms,
+        ratemask,
+        msgs_per_sec: setting("ipv4/icmp_msgs_per_sec", 1000),
+        msgs_burst: setting("ipv4/icmp_msgs_burst", 50),
+        ttl,
     }
+}
+
+/// The first 32 bits of a list such as `0-1,3-127`.
+fn first_bits(list: &str) -> u32 {
+    let bound = |word: &str| word.trim().parse::<u32>().ok();
+    let ranges = list.trim().split(',').filter_map(|range| match range.split_once('-') {
+        Some((lo, hi)) => Some((bound(lo)?, bound(hi)?)),
+        None => Some((bound(range)?, bound(range)?)),
+    });
+    ranges.flat_map(|(lo, hi)| lo..=hi.min(31)).filter(|bit| *bit < 32).fold(0, |bits, bit| bits | 1 << bit)
 }
 
 /// Settings of `lo` that the nat table needs. Answers rewritten for a local socket come in by `lo` with a foreign source, and packets
 /// to this host with a source of this host, or to 127.0.0.1 (`accept_local`, `route_localnet`, no strict `rp_filter`); and the
 /// programs ask the FIB for a packet's new way as if it came from `lo` (`forwarding`). Only packets of this host are ever on `lo`.
-const LO: [(&str, &str); 4] = [("accept_local", "1"), ("forwarding", "1"), ("route_localnet", "1"), ("rp_filter", "2")];
+const LO4: [(&str, &str); 4] =
+    [("accept_local", "1"), ("forwarding", "1"), ("route_localnet", "1"), ("rp_filter", "2")];
+/// IPv6 has none of these checks; the FIB is asked alike.
+const LO6: [(&str, &str); 1] = [("forwarding", "1")];
 
-fn lo_path(name: &str) -> String {
-    format!("/proc/sys/net/ipv4/conf/lo/{name}")
+const fn lo_settings(family: Family) -> &'static [(&'static str, &'static str)] {
+    match family {
+        Family::V4 => &LO4,
+        Family::V6 => &LO6,
+    }
+}
+
+fn lo_path(family: Family, name: &str) -> String {
+    let ip = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    format!("/proc/sys/net/{ip}/conf/lo/{name}")
 }
 
 /// Where an old value is kept: a symbolic link in the namespace's directory whose target is the value.
@@ -90,9 +130,9 @@ fn record(dir: &Path, name: &str) -> std::path::PathBuf {
 }
 
 /// Sets what the nat table needs; the old values are recorded first, once.
-pub(crate) fn set_lo(dir: &Path) -> Result<()> {
-    for (name, wanted) in LO {
-        let path = lo_path(name);
+pub(crate) fn set_lo(family: Family, dir: &Path) -> Result<()> {
+    for &(name, wanted) in lo_settings(family) {
+        let path = lo_path(family, name);
         let old = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
         let old = old.trim();
         // The stricter of `all` and `lo` counts, by number; only strict (1) is in the way.
@@ -113,11 +153,11 @@ pub(crate) fn set_lo(dir: &Path) -> Result<()> {
 }
 
 /// Puts back what [`set_lo`] changed, unless somebody changed it since.
-pub(crate) fn restore_lo(dir: &Path) -> Result<()> {
-    for (name, wanted) in LO {
+pub(crate) fn restore_lo(family: Family, dir: &Path) -> Result<()> {
+    for &(name, wanted) in lo_settings(family) {
         let record = record(dir, name);
         let Ok(old) = fs::read_link(&record) else { continue };
-        let path = lo_path(name);
+        let path = lo_path(family, name);
         let now = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
         if now.trim() == wanted {
             fs::write(&path, old.as_os_str().as_encoded_bytes()).doing(|| format!("put {path} back"))?;
@@ -128,9 +168,10 @@ pub(crate) fn restore_lo(dir: &Path) -> Result<()> {
 }
 
 /// What was changed on `lo`: name, old value, ours.
-pub(crate) fn changed(dir: &Path) -> Vec<(&'static str, String, &'static str)> {
-    LO.into_iter()
-        .filter_map(|(name, ours)| {
+pub(crate) fn changed(family: Family, dir: &Path) -> Vec<(&'static str, String, &'static str)> {
+    lo_settings(family)
+        .iter()
+        .filter_map(|&(name, ours)| {
             let old = fs::read_link(record(dir, name)).ok()?;
             Some((name, old.to_string_lossy().into_owned(), ours))
         })

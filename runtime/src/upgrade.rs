@@ -5,8 +5,7 @@ use crate::guard;
 use crate::install::{self, Installed};
 use crate::location::{Home, remove_tree};
 use crate::sys::bpf::{self, MapInfo};
-use bpftables_abi::{ABI_VERSION, maps};
-use bpftables_ebpf::OBJECT_HASH;
+use bpftables_abi::maps;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -21,7 +20,7 @@ fn reusable(old: &Installed, building: &Path) -> Result<Vec<(String, PathBuf)>> 
     let doing = || "compare the pinned maps".to_owned();
     let info = |path: &Path| bpf::open_pinned(path).and_then(|map| bpf::map_info(map.as_fd())).doing(doing);
     let shape = |i: &MapInfo| (i.map_type, i.key_size, i.value_size, i.max_entries, i.map_flags);
-    install::make_maps(building, old.control().max_conns)?;
+    install::make_maps(old.family, building, old.control().max_conns)?;
     let mut reuse = Vec::new();
     for entry in fs::read_dir(building.join("maps")).doing(doing)? {
         let entry = entry.doing(doing)?;
@@ -54,8 +53,8 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
         fs::create_dir(dir).doing(doing)?;
     }
     let reuse = reusable(old, &building)?;
-    let programs: Vec<&str> = bpftables_abi::maps::PROGRAMS.into_iter().filter(|name| old.has_program(name)).collect();
-    install::load(&building, old.control().max_conns, &reuse, &programs)?;
+    let programs: Vec<&str> = install::programs(home.family).into_iter().filter(|name| old.has_program(name)).collect();
+    install::load(home.family, &building, old.control().max_conns, &reuse, &programs)?;
 
     // The guard must know the new programs before packets meet them.
     if old.dir.join("maps").join(maps::GUARD_PROGS).exists() {
@@ -81,7 +80,7 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
     move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
     guard::outdate(&old.dir).doing(doing)?;
     let version = building.join("version");
-    std::os::unix::fs::symlink(format!("{ABI_VERSION}_{OBJECT_HASH}"), &version).doing(doing)?;
+    std::os::unix::fs::symlink(install::version(home.family), &version).doing(doing)?;
     fs::rename(&version, old.dir.join("version")).doing(doing)?;
     remove_tree(&building).doing(doing)?;
     Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))
@@ -89,14 +88,14 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
 
 /// Name of the pinned program with a number; when an upgrade was killed half-way it is one of ours already.
 fn program_of(old: &Installed, id: u32) -> Result<&'static str> {
-    for name in bpftables_abi::maps::PROGRAMS {
+    for name in install::programs(old.family) {
         let Some(program) = old.program(name)? else { continue };
         if bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id == id {
             return Ok(name);
         }
     }
     let name = bpf::prog_name(id).doing(|| format!("examine program {id}"))?;
-    bpftables_abi::maps::PROGRAMS
+    install::programs(old.family)
         .into_iter()
         .find(|known| known.as_bytes().starts_with(name.as_bytes()))
         .ok_or_else(|| EngineError::Internal(format!("a link of ours runs program {name}")))

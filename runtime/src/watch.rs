@@ -10,18 +10,19 @@ use crate::error::{Doing, EngineError, Result};
 use crate::install::Installed;
 use crate::location::{DirLock, Home};
 use bpftables_abi::maps;
-use bpftables_ebpf::OBJECT_HASH;
+use bpftables_ruleset::Family;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
-/// `RTNLGRP_*`: links, IPv4 addresses and routes.
-const GROUPS: [u32; 3] = [1, 5, 7];
+/// `RTNLGRP_*`: links, addresses and routes of both families.
+const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Bytes that may wait in the socket: some ten thousand messages.
 const BUFFER: usize = 16 << 20;
 
@@ -29,10 +30,11 @@ const BUFFER: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Watcher {
     socket: Socket,
+    /// IPv4's, from which IPv6's is got.
     home: Home,
     links: BTreeMap<u32, Link>,
-    /// What the programs were last told of each device.
-    done: BTreeMap<u32, Device>,
+    /// What the programs of each family were last told of each device.
+    done: [BTreeMap<u32, Device>; 2],
 }
 
 /// What became of the namespace.
@@ -52,7 +54,7 @@ struct Changes {
     /// Devices that went down or away.
     down: BTreeSet<u32>,
     /// Addresses that were removed.
-    gone: Vec<(u32, Ipv4Addr)>,
+    gone: Vec<(u32, IpAddr)>,
 }
 
 impl Watcher {
@@ -67,7 +69,7 @@ impl Watcher {
         }
         socket.set_non_blocking(true).doing(doing)?;
         let home = Home::find(false)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
-        Ok(Self { socket, home, links: BTreeMap::new(), done: BTreeMap::new() })
+        Ok(Self { socket, home, links: BTreeMap::new(), done: Default::default() })
     }
 
     /// To wait for changes on.
@@ -78,21 +80,19 @@ impl Watcher {
     /// Looks at everything anew.
     pub(crate) fn resync(&mut self) -> Result<Followed> {
         self.links = devices::links()?;
-        self.done.clear();
-        let Some((installed, _locks)) = self.installed()? else { return Ok(Followed::Left) };
+        self.done = Default::default();
         let now = devices::devices(&self.links);
-        attach::prune(&installed, &now)?;
-        apply(&installed, &now, &mut self.done)?;
-        addrs::mirror(&installed.map(maps::ADDRS)?)?;
-        installed.refresh_settings()?;
-        Ok(Followed::Served)
+        self.each(|installed, done| {
+            attach::prune(installed, &now)?;
+            apply(installed, &now, done)?;
+            addrs::mirror(installed)?;
+            installed.refresh_settings()
+        })
     }
 
     /// Follows sysctls.
     pub(crate) fn refresh(&mut self) -> Result<Followed> {
-        let Some((installed, _locks)) = self.installed()? else { return Ok(Followed::Left) };
-        installed.refresh_settings()?;
-        Ok(Followed::Served)
+        self.each(|installed, _| installed.refresh_settings())
     }
 
     /// Takes what the socket has to tell and acts on it.
@@ -104,43 +104,36 @@ impl Watcher {
         if !changes.devices && !changes.routes && changes.down.is_empty() && changes.gone.is_empty() {
             return Ok(Followed::Served);
         }
-        let Some((installed, _locks)) = self.installed()? else { return Ok(Followed::Left) };
-        if changes.devices {
-            apply(&installed, &devices::devices(&self.links), &mut self.done)?;
-        }
-        if changes.routes {
-            addrs::mirror(&installed.map(maps::ADDRS)?)?;
-        }
-        // As nf_nat_masquerade does when a device goes down or loses an address.
-        for ifindex in &changes.down {
-            let ended = connections::end_masqueraded(&installed, *ifindex, None)?;
-            tracing::debug!(ifindex, ended, "masqueraded connections of a device that went down");
-        }
-        for (ifindex, addr) in &changes.gone {
-            let ended = connections::end_masqueraded(&installed, *ifindex, Some(*addr))?;
-            tracing::debug!(ifindex, %addr, ended, "masqueraded connections of an address that went");
-        }
-        Ok(Followed::Served)
+        let now = devices::devices(&self.links);
+        self.each(|installed, done| {
+            if changes.devices {
+                apply(installed, &now, done)?;
+            }
+            if changes.routes {
+                addrs::mirror(installed)?;
+            }
+            // As nf_nat_masquerade does when a device goes down or loses an address.
+            for ifindex in &changes.down {
+                let ended = connections::end_masqueraded(installed, *ifindex, None)?;
+                tracing::debug!(ifindex, ended, "masqueraded connections of a device that went down");
+            }
+            for (ifindex, addr) in &changes.gone {
+                let ended = connections::end_masqueraded(installed, *ifindex, Some(*addr))?;
+                tracing::debug!(ifindex, %addr, ended, "masqueraded connections of an address that went");
+            }
+            Ok(())
+        })
     }
 
-    /// The pins and the locks of a commit; none if there is nothing for this build to serve.
-    fn installed(&self) -> Result<Option<(Installed, [DirLock; 2])>> {
-        let doing = || format!("lock {}", self.home.display());
-        let lock = |path: std::path::PathBuf, exclusive| match exclusive {
-            true => DirLock::exclusive(&path),
-            false => DirLock::shared(&path),
-        };
-        let found = |result: io::Result<DirLock>| match result {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            result => result.map(Some),
-        };
-        let Some(all) = found(lock(self.home.all(), false)).doing(doing)? else { return Ok(None) };
-        let Some(own) = found(lock(self.home.dir(), true)).doing(doing)? else { return Ok(None) };
-        let installed = match Installed::open(&self.home) {
-            Err(EngineError::AbiMismatch { .. }) => None,
-            installed => installed?,
-        };
-        Ok(installed.filter(|installed| installed.object == OBJECT_HASH).map(|installed| (installed, [all, own])))
+    /// Does something for each family that has rules, under the locks of a commit.
+    fn each(&mut self, mut act: impl FnMut(&Installed, &mut BTreeMap<u32, Device>) -> Result<()>) -> Result<Followed> {
+        let mut followed = Followed::Left;
+        for family in FAMILIES {
+            let Some((installed, _locks)) = installed(&self.home.of(family))? else { continue };
+            act(&installed, &mut self.done[family as usize])?;
+            followed = Followed::Served;
+        }
+        Ok(followed)
     }
 
     /// All messages that wait; none when some were lost.
@@ -186,7 +179,9 @@ impl Watcher {
                 let Some(link) = Link::new(&message) else { return };
                 self.links.remove(&link.ifindex);
                 // What has this number next is another device, also within this batch.
-                self.done.remove(&link.ifindex).inspect(|device| tracing::debug!(name = device.name, "gone"));
+                for done in &mut self.done {
+                    done.remove(&link.ifindex).inspect(|device| tracing::debug!(name = device.name, "gone"));
+                }
                 changes.down.insert(link.ifindex);
                 changes.devices = true;
             }
@@ -199,6 +194,26 @@ impl Watcher {
             _ => {}
         }
     }
+}
+
+/// The pins and the locks of a commit; none if there is nothing for this build to serve.
+fn installed(home: &Home) -> Result<Option<(Installed, [DirLock; 2])>> {
+    let doing = || format!("lock {}", home.display());
+    let lock = |path: std::path::PathBuf, exclusive| match exclusive {
+        true => DirLock::exclusive(&path),
+        false => DirLock::shared(&path),
+    };
+    let found = |result: io::Result<DirLock>| match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    };
+    let Some(all) = found(lock(home.all(), false)).doing(doing)? else { return Ok(None) };
+    let Some(own) = found(lock(home.dir(), true)).doing(doing)? else { return Ok(None) };
+    let installed = match Installed::open(home) {
+        Err(EngineError::AbiMismatch { .. }) => None,
+        installed => installed?,
+    };
+    Ok(installed.filter(Installed::is_current).map(|installed| (installed, [all, own])))
 }
 
 /// Brings the programs of every device that differs from `done` to what it should be.
@@ -225,13 +240,9 @@ fn apply(installed: &Installed, now: &[Device], done: &mut BTreeMap<u32, Device>
 }
 
 /// The address that netfilter compares.
-fn address(message: &AddressMessage) -> Option<Ipv4Addr> {
-    let v4 = |addr: &IpAddr| match addr {
-        IpAddr::V4(addr) => Some(*addr),
-        IpAddr::V6(_) => None,
-    };
+fn address(message: &AddressMessage) -> Option<IpAddr> {
     let find =
-        |wanted: fn(&AddressAttribute) -> Option<&IpAddr>| message.attributes.iter().find_map(wanted).and_then(v4);
+        |wanted: fn(&AddressAttribute) -> Option<&IpAddr>| message.attributes.iter().find_map(wanted).copied();
     find(|attribute| match attribute {
         AddressAttribute::Address(addr) => Some(addr),
         _ => None,

@@ -117,7 +117,7 @@ impl Way {
         forget_slots(&mut ruleset);
         let mut engine = Engine::open().unwrap();
         engine.commit(&mut ruleset).map_err(|e| TestCaseError::fail(e.to_string()))?;
-        let counters = engine.counters().unwrap();
+        let counters = engine.counters(Family::V4).unwrap();
         let program = engine.program(self.program).unwrap();
         let mut env = Simulated::default();
         env.addrs = testgen::addr_types();
