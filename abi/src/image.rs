@@ -341,6 +341,8 @@ pub mod rule_flag {
     pub const INV_TCP_FLAGS: u32 = 1 << 14;
     /// `! --icmp-type`.
     pub const INV_ICMP: u32 = 1 << 15;
+    /// IPv6, with any `-p`: a packet whose extension headers lead to no protocol is dropped.
+    pub const WALK: u32 = 1 << 17;
     /// Nothing can match (`! -i +`).
     pub const NEVER: u32 = 1 << 16;
 }

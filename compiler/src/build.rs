@@ -41,9 +41,6 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Vec<C
 
 /// Rules that cannot be run go to `refused`; the image of a ruleset with such rules is not to be used.
 fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileError>) -> Result<Image, CompileError> {
-    if ruleset.family != Family::V4 {
-        return Err(CompileError::UnsupportedFamily);
-    }
     let ir = Ir::new(ruleset)?;
     graph::check(&ir)?;
     let ifaces = Ifaces::new(&ir)?;
@@ -64,7 +61,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
         for index in 0..chain.chain.rules.len() {
             let jump = jumps.next_if(|(rule, _)| *rule as usize == index);
             let jump = jump.map_or(0, |(_, to)| places[to.index()].chain);
-            let record: Record = match record::encode(chain, index, jump, &ifaces, &mut lines, &mut left) {
+            let record: Record = match record::encode(chain, index, jump, &ifaces, ruleset.family, &mut lines, &mut left) {
                 Ok(record) => record,
                 Err(error @ CompileError::Unsupported { .. }) => {
                     refused.push(error);
@@ -93,7 +90,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
                 &chain.chain.rules[first..last],
                 &records[first..last],
                 options,
-                strategy::Scope { table: chain.table, iface_classes: ifaces.count() },
+                strategy::Scope { table: chain.table, family: ruleset.family, iface_classes: ifaces.count() },
                 &mut lines,
                 &mut descriptor,
             )?;
@@ -200,7 +197,7 @@ fn header(ruleset: &Ruleset) -> Header {
         magic: MAGIC,
         abi: ABI_VERSION,
         generation: 0,
-        family: 4,
+        family: if ruleset.family == Family::V4 { 4 } else { 6 },
         lines: 0,
         flags,
         blob_line: 0,

@@ -3,11 +3,11 @@
 //! Only matches before the first order-sensitive one count: a rule that a table hides must be one whose evaluation has no effect. `-m tcp`
 //! with `--tcp-option` ends the list too, since it may drop a packet by itself.
 
-use crate::nat::net_order;
 use bpftables_abi::image::{Rule as Record, field, rule_flag};
 use bpftables_ruleset::matches::{CtStates, Icmp, Match, MultiportSide, StatisticMode};
 use bpftables_ruleset::{AddrMatch, PortRange, Rule};
 use rustc_hash::FxHashMap;
+use std::net::IpAddr;
 
 /// Inclusive ranges, ascending, not touching.
 pub(crate) type Ranges = Vec<(u16, u16)>;
@@ -121,10 +121,10 @@ fn intersect(a: &[(u16, u16)], b: &[(u16, u16)]) -> Ranges {
 pub(crate) enum AddrFact {
     /// Anything.
     Any,
-    /// In the prefix (host order, length 1 to 32).
-    In(u32, u8),
-    /// Not in the prefix (length 1 to 32).
-    NotIn(u32, u8),
+    /// In the prefix (host order, the first bit highest: [`bits`]; length 1 to 32 or 128).
+    In(u128, u8),
+    /// Not in the prefix.
+    NotIn(u128, u8),
     /// Never true.
     Never,
 }
@@ -138,10 +138,22 @@ pub(crate) struct Facts {
     pub(crate) ranges: [Option<RangesId>; RANGE_FIELDS.len()],
 }
 
+/// An address as a number whose first bit is the highest of 128, so that prefixes of both families are alike.
+pub(crate) fn bits(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(addr) => u128::from(addr.to_bits()) << 96,
+        IpAddr::V6(addr) => addr.to_bits(),
+    }
+}
+
+/// The first `len` of 128 bits.
+pub(crate) const fn prefix_mask(len: u8) -> u128 {
+    if len == 0 { 0 } else { u128::MAX << (128 - len as u32) }
+}
+
 fn addr_fact(m: Option<&AddrMatch>) -> AddrFact {
     let Some(m) = m else { return AddrFact::Any };
-    let (Some(addr), Some(mask)) = (net_order(m.addr), net_order(m.mask)) else { return AddrFact::Any };
-    let (addr, mask) = (u32::from_be(addr), u32::from_be(mask));
+    let (addr, mask) = (bits(m.addr), bits(m.mask));
     let len = mask.leading_ones() as u8;
     let contiguous = mask.count_ones() == u32::from(len);
     match (len, contiguous, m.invert) {
@@ -149,7 +161,7 @@ fn addr_fact(m: Option<&AddrMatch>) -> AddrFact {
         (0, _, false) | (_, false, true) => AddrFact::Any,
         (_, true, true) => AddrFact::NotIn(addr, len),
         // The leading ones of any mask are a prefix that the address must lie in.
-        (_, _, false) => AddrFact::In(addr & (u32::MAX << (32 - u32::from(len))), len),
+        (_, _, false) => AddrFact::In(addr & prefix_mask(len), len),
     }
 }
 
@@ -230,6 +242,12 @@ impl Reader<'_> {
                 let id = self.table.intern(icmp(i));
                 self.first(field::ICMP, id);
             }
+            Match::Icmp6(i) => {
+                let at = u16::from(i.kind) << 8;
+                let ranges = set(at | u16::from(i.code_lo), at | u16::from(i.code_hi), i.invert);
+                let id = self.table.intern(ranges);
+                self.first(field::ICMP, id);
+            }
             Match::Multiport(mp) => {
                 let what = match mp.side {
                     MultiportSide::Source => field::SPORT,
@@ -249,7 +267,7 @@ impl Reader<'_> {
                     self.first(field::CTSTATE, id);
                 }
             }
-            Match::Addrtype(_) | Match::Comment(_) | Match::Connmark(_) | Match::Icmp6(_) | Match::Mark(_) => {}
+            Match::Addrtype(_) | Match::Comment(_) | Match::Connmark(_) | Match::Mark(_) => {}
             // Whether it has a side effect is not known here.
             _ => return false,
         }
@@ -308,10 +326,10 @@ mod tests {
     #[test]
     fn a_mask_with_holes_gives_its_leading_prefix_and_none_when_inverted() {
         let m = |mask: [u8; 4], invert| AddrMatch { addr: [10, 0, 0, 1].into(), mask: mask.into(), invert };
-        assert_eq!(addr_fact(Some(&m([255, 0, 0, 255], false))), AddrFact::In(0x0a00_0000, 8));
+        assert_eq!(addr_fact(Some(&m([255, 0, 0, 255], false))), AddrFact::In(0x0a00_0000 << 96, 8));
         assert_eq!(addr_fact(Some(&m([255, 0, 0, 255], true))), AddrFact::Any);
         assert_eq!(addr_fact(Some(&m([0, 0, 0, 255], false))), AddrFact::Any);
         assert_eq!(addr_fact(Some(&m([0, 0, 0, 0], true))), AddrFact::Never);
-        assert_eq!(addr_fact(Some(&m([255, 255, 255, 255], true))), AddrFact::NotIn(0x0a00_0001, 32));
+        assert_eq!(addr_fact(Some(&m([255, 255, 255, 255], true))), AddrFact::NotIn(0x0a00_0001 << 96, 32));
     }
 }

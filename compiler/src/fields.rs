@@ -4,16 +4,21 @@
 //! left out if that does not help: memory stays linear in the number of rules, whatever they are.
 
 use crate::cuckoo;
+use crate::cuckoo6;
 use crate::error::CompileError;
-use crate::facts::{AddrFact, Facts, RANGE_FIELDS, RangeTable, RangesId, normalize};
+use crate::facts::{AddrFact, Facts, RANGE_FIELDS, RangeTable, RangesId, normalize, prefix_mask};
 use crate::lines::{Lines, lines_of};
 use crate::sets::{ALL, EMPTY, RuleSet, tagged};
+use crate::strategy::Scope;
 use bpftables_abi::image::{Field, field, field_kind, prefix_key, vecref};
+use bpftables_ruleset::Family;
 
 /// Largest value of a DIRECT table; fields with larger ones are PAGE16.
 const DIRECT_MAX: u16 = 1023;
 /// Lengths to which prefixes are shortened when a table outgrows its budget, tried in turn.
-const PREFIX_CAPS: [u8; 6] = [32, 24, 20, 16, 12, 8];
+const PREFIX_CAPS4: [u8; 6] = [32, 24, 20, 16, 12, 8];
+/// Likewise.
+const PREFIX_CAPS6: [u8; 6] = [128, 64, 56, 48, 32, 16];
 
 /// Why a table was not built.
 pub(crate) enum Skip {
@@ -39,19 +44,20 @@ pub(crate) fn build(
     what: u8,
     facts: &[Facts],
     ranges: &RangeTable,
-    iface_classes: u16,
+    scope: Scope,
     lines: &mut Lines,
 ) -> Result<Option<Field>, CompileError> {
     let mark = lines.len();
     let limit = mark + budget(facts.len());
     let attempts: &[u8] = match what {
-        field::SADDR | field::DADDR => &PREFIX_CAPS,
+        field::SADDR | field::DADDR if scope.family == Family::V4 => &PREFIX_CAPS4,
+        field::SADDR | field::DADDR => &PREFIX_CAPS6,
         _ => &[16, 8],
     };
     for &cap in attempts {
         let built = match what {
-            field::SADDR | field::DADDR => prefixes(what, facts, cap, limit, lines),
-            _ => spans(what, facts, ranges, cap, iface_classes, limit, lines),
+            field::SADDR | field::DADDR => prefixes(what, facts, cap, scope.family, limit, lines),
+            _ => spans(what, facts, ranges, cap, scope.iface_classes, limit, lines),
         };
         match built {
             Ok(built) => return Ok(built),
@@ -68,7 +74,7 @@ fn within(lines: &Lines, limit: u32) -> Result<(), Skip> {
 
 /// A prefix that is in force while the sweep is inside it.
 struct Open {
-    addr: u32,
+    addr: u128,
     len: u8,
     /// Its rules: `events[from..to]`.
     from: usize,
@@ -76,22 +82,25 @@ struct Open {
     vecref: u32,
 }
 
-fn mask(len: u8) -> u32 {
-    if len == 0 { 0 } else { u32::MAX << (32 - u32::from(len)) }
-}
-
 /// Longest-prefix table. Sorted by address, then length, prefixes are a preorder of their nesting, so one set serves the sweep: what a
 /// prefix says is added where it begins and taken back where it ends.
-fn prefixes(what: u8, facts: &[Facts], cap: u8, limit: u32, lines: &mut Lines) -> Result<Option<Field>, Skip> {
+fn prefixes(
+    what: u8,
+    facts: &[Facts],
+    cap: u8,
+    family: Family,
+    limit: u32,
+    lines: &mut Lines,
+) -> Result<Option<Field>, Skip> {
     let mut set = RuleSet::new(facts.len());
     // (address, length, rule, negated)
-    let mut events: Vec<(u32, u8, u32, bool)> = Vec::new();
+    let mut events: Vec<(u128, u8, u32, bool)> = Vec::new();
     for (rule, fact) in (0u32..).zip(facts) {
         match if what == field::SADDR { fact.saddr } else { fact.daddr } {
             AddrFact::Any => set.insert(rule),
             AddrFact::In(addr, len) => {
                 let len = len.min(cap);
-                events.push((addr & mask(len), len, rule, false));
+                events.push((addr & prefix_mask(len), len, rule, false));
             }
             AddrFact::NotIn(addr, len) => {
                 set.insert(rule);
@@ -105,14 +114,13 @@ fn prefixes(what: u8, facts: &[Facts], cap: u8, limit: u32, lines: &mut Lines) -
     }
     events.sort_unstable();
     let dflt = set.vecref(lines);
-    let mut entries = Vec::new();
-    let mut lens = 0u32;
+    let mut entries: Vec<((u128, u8), u32)> = Vec::new();
     let mut open: Vec<Open> = Vec::new();
     let mut at = 0;
     while at < events.len() {
         let (addr, len, ..) = events[at];
         let to = at + events[at..].iter().take_while(|e| (e.0, e.1) == (addr, len)).count();
-        while let Some(done) = open.pop_if(|top| addr & mask(top.len) != top.addr) {
+        while let Some(done) = open.pop_if(|top| addr & prefix_mask(top.len) != top.addr) {
             for &(_, _, rule, negated) in &events[done.from..done.to] {
                 if negated { set.insert(rule) } else { set.remove(rule) }
             }
@@ -123,8 +131,7 @@ fn prefixes(what: u8, facts: &[Facts], cap: u8, limit: u32, lines: &mut Lines) -
         let vecref = set.vecref(lines);
         within(lines, limit)?;
         if vecref != open.last().map_or(dflt, |top| top.vecref) {
-            entries.push((prefix_key(addr, len), vecref));
-            lens |= 1 << (len - 1);
+            entries.push(((addr, len), vecref));
         }
         open.push(Open { addr, len, from: at, to, vecref });
         at = to;
@@ -132,11 +139,22 @@ fn prefixes(what: u8, facts: &[Facts], cap: u8, limit: u32, lines: &mut Lines) -
     if entries.is_empty() && dflt == ALL {
         return Ok(None);
     }
-    let table = cuckoo::build(&entries)?;
-    let first = lines.push(&table.buckets);
+    let lens = entries.iter().fold(0u128, |lens, ((_, len), _)| lens | 1 << (len - 1));
+    let (buckets, mask, seed, lens) = match family {
+        Family::V4 => {
+            let keyed = |&((addr, len), vecref): &((u128, u8), u32)| (prefix_key((addr >> 96) as u32, len), vecref);
+            let table = cuckoo::build(&entries.iter().map(keyed).collect::<Vec<_>>())?;
+            (table.buckets, table.mask, table.seed, lens as u32)
+        }
+        Family::V6 => {
+            let (buckets, mask, seed) = cuckoo6::build(&entries)?;
+            let words: [u32; 4] = std::array::from_fn(|word| (lens >> (word * 32)) as u32);
+            (buckets, mask, seed, lines.intern_words(&words))
+        }
+    };
+    let table = lines.push(&buckets);
     within(lines, limit)?;
-    let (mask, seed) = (table.mask, table.seed);
-    Ok(Some(Field { what, kind: field_kind::PREFIX, pad: 0, table: first, lens, mask, seed, dflt, absent: ALL }))
+    Ok(Some(Field { what, kind: field_kind::PREFIX, pad: 0, table, lens, mask, seed, dflt, absent: ALL }))
 }
 
 /// Largest value of a range field.

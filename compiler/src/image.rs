@@ -1,7 +1,7 @@
 //! The finished image.
 
 use bpftables_abi::image::{Header, LINE};
-use bpftables_ruleset::Slot;
+use bpftables_ruleset::{Family, Slot};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One line of the image, aligned as the map's elements are.
@@ -80,6 +80,12 @@ impl Image {
     #[must_use]
     pub fn header(&self) -> Header {
         zerocopy::transmute!(self.lines[0].0)
+    }
+
+    /// Whose addresses are in it.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        if self.header().family == 6 { Family::V6 } else { Family::V4 }
     }
 
     /// Changes the header.

@@ -9,6 +9,7 @@
 
 mod build;
 mod cuckoo;
+mod cuckoo6;
 #[cfg(test)]
 mod equivalence;
 mod error;

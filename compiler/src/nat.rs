@@ -3,44 +3,42 @@
 use crate::lines::Lines;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, target,
+    NatParams, NatParams6, target,
 };
 use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith};
-use bpftables_ruleset::{PortRange, Target};
+use bpftables_ruleset::{Family, PortRange, Target};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
-/// An IPv4 address as it lies in the packet. IPv6 never gets here: `compile` refuses the family.
-pub(crate) fn net_order(addr: IpAddr) -> Option<u32> {
-    match addr {
-        IpAddr::V4(addr) => Some(u32::from_ne_bytes(addr.octets())),
-        IpAddr::V6(_) => None,
-    }
-}
-
-/// `enum ipt_reject_with`. Those of IPv6 never get here: `compile` refuses the family.
-pub(crate) const fn reject_code(with: RejectWith) -> Option<u32> {
-    Some(match with {
-        RejectWith::NetUnreachable => 0,
-        RejectWith::HostUnreachable => 1,
-        RejectWith::ProtoUnreachable => 2,
-        RejectWith::PortUnreachable => 3,
-        RejectWith::NetProhibited => 5,
-        RejectWith::HostProhibited => 6,
-        RejectWith::TcpReset => 7,
-        RejectWith::AdminProhibited => 8,
-        RejectWith::Icmp6NoRoute
-        | RejectWith::Icmp6AdmProhibited
-        | RejectWith::Icmp6AddrUnreachable
-        | RejectWith::Icmp6PortUnreachable
-        | RejectWith::Icmp6PolicyFail
-        | RejectWith::Icmp6RejectRoute => return None,
-    })
+/// `enum ipt_reject_with` or `enum ip6t_reject_with`; none: an answer of the other family.
+pub(crate) fn reject_code(with: RejectWith, family: Family) -> Option<u32> {
+    let (of, code) = match with {
+        RejectWith::NetUnreachable => (Family::V4, 0),
+        RejectWith::HostUnreachable => (Family::V4, 1),
+        RejectWith::ProtoUnreachable => (Family::V4, 2),
+        RejectWith::PortUnreachable => (Family::V4, 3),
+        RejectWith::NetProhibited => (Family::V4, 5),
+        RejectWith::HostProhibited => (Family::V4, 6),
+        RejectWith::AdminProhibited => (Family::V4, 8),
+        RejectWith::Icmp6NoRoute => (Family::V6, 0),
+        RejectWith::Icmp6AdmProhibited => (Family::V6, 1),
+        RejectWith::Icmp6AddrUnreachable => (Family::V6, 3),
+        RejectWith::Icmp6PortUnreachable => (Family::V6, 4),
+        RejectWith::Icmp6PolicyFail => (Family::V6, 7),
+        RejectWith::Icmp6RejectRoute => (Family::V6, 8),
+        RejectWith::TcpReset => (family, if family == Family::V4 { 7 } else { 6 }),
+    };
+    (of == family).then_some(code)
 }
 
 /// The target's code and argument; `jump` is the line of the chain that JUMP and GOTO go to.
-pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8, u32), Cow<'static, str>> {
+pub(crate) fn encode(
+    rule: &Target,
+    jump: u32,
+    family: Family,
+    lines: &mut Lines,
+) -> Result<(u8, u32), Cow<'static, str>> {
     Ok(match rule {
         Target::None => (target::NONE, 0),
         Target::Accept => (target::ACCEPT, 0),
@@ -49,7 +47,7 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
         Target::Jump(_) => (target::JUMP, jump),
         Target::Goto(_) => (target::GOTO, jump),
         Target::Reject(with) => {
-            let code = reject_code(*with).ok_or("an answer of another family")?;
+            let code = reject_code(*with, family).ok_or("an answer of another family")?;
             (target::REJECT, code)
         }
         Target::Mark(set) => (target::MARK, lines.intern_words(&[set.value, set.mask])),
@@ -62,16 +60,13 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
             };
             (target::CONNMARK, lines.intern_words(&words))
         }
-        Target::Dnat(range) => (target::DNAT, store(lines, &range_params(range)?)),
-        Target::Snat(range) => (target::SNAT, store(lines, &range_params(range)?)),
-        Target::Masquerade(m) => (target::MASQUERADE, store(lines, &port_params(m.ports, m.random, m.random_fully))),
-        Target::Redirect(r) => (target::REDIRECT, store(lines, &port_params(r.ports, r.random, false))),
+        Target::Dnat(range) => (target::DNAT, range_params(range).store(family, lines)?),
+        Target::Snat(range) => (target::SNAT, range_params(range).store(family, lines)?),
+        Target::Masquerade(m) => (target::MASQUERADE, port_params(m.ports, m.random, m.random_fully).store(family, lines)?),
+        Target::Redirect(r) => (target::REDIRECT, port_params(r.ports, r.random, false).store(family, lines)?),
         Target::Netmap(n) => {
-            let (Some(min), Some(max)) = (net_order(n.addr), net_order(n.mask)) else {
-                return Err(Cow::Borrowed("an address of another family"));
-            };
-            let params = NatParams { flags: NAT_MAP_IPS, min, max, port_lo: 0, port_hi: 0, base: 0, pad: 0 };
-            (target::NETMAP, store(lines, &params))
+            let params = Params { addrs: Some((n.addr, n.mask)), ..Params::default() };
+            (target::NETMAP, params.store(family, lines)?)
         }
         Target::Notrack => (target::NOTRACK, 0),
         Target::Ct(ct) if ct.is_notrack() => (target::NOTRACK, 0),
@@ -82,7 +77,55 @@ pub(crate) fn encode(rule: &Target, jump: u32, lines: &mut Lines) -> Result<(u8,
     })
 }
 
-fn port_params(ports: Option<PortRange>, random: bool, fully: bool) -> NatParams {
+/// What a nat target asks for, of either family.
+#[derive(Debug, Default)]
+struct Params {
+    /// Other than those of the fields below.
+    flags: u32,
+    /// First and last; NETMAP: network and mask.
+    addrs: Option<(IpAddr, IpAddr)>,
+    ports: Option<PortRange>,
+    base_port: Option<u16>,
+}
+
+impl Params {
+    /// The line that holds them.
+    fn store(&self, family: Family, lines: &mut Lines) -> Result<u32, &'static str> {
+        let when = |there: bool, flag: u32| if there { flag } else { 0 };
+        let flags = self.flags
+            | when(self.addrs.is_some(), NAT_MAP_IPS)
+            | when(self.ports.is_some(), NAT_PROTO_SPECIFIED)
+            | when(self.base_port.is_some(), NAT_PROTO_OFFSET);
+        let PortRange { lo: port_lo, hi: port_hi } = self.ports.unwrap_or(PortRange { lo: 0, hi: 0 });
+        let (base, pad) = (self.base_port.unwrap_or(0), 0);
+        let mut line = [0; 64];
+        match family {
+            Family::V4 => {
+                let (min, max) = match self.addrs {
+                    None => (0, 0),
+                    Some((IpAddr::V4(min), IpAddr::V4(max))) => {
+                        (u32::from_ne_bytes(min.octets()), u32::from_ne_bytes(max.octets()))
+                    }
+                    Some(_) => return Err("an address of another family"),
+                };
+                let params = NatParams { flags, min, max, port_lo, port_hi, base, pad };
+                line[..size_of::<NatParams>()].copy_from_slice(params.as_bytes());
+            }
+            Family::V6 => {
+                let (min, max) = match self.addrs {
+                    None => ([0; 16], [0; 16]),
+                    Some((IpAddr::V6(min), IpAddr::V6(max))) => (min.octets(), max.octets()),
+                    Some(_) => return Err("an address of another family"),
+                };
+                let params = NatParams6 { flags, min, max, port_lo, port_hi, base, pad };
+                line[..size_of::<NatParams6>()].copy_from_slice(params.as_bytes());
+            }
+        }
+        Ok(lines.intern(&[crate::image::Line(line)]))
+    }
+}
+
+fn port_params(ports: Option<PortRange>, random: bool, fully: bool) -> Params {
     let mut flags = 0;
     if random {
         flags |= NAT_PROTO_RANDOM;
@@ -90,34 +133,13 @@ fn port_params(ports: Option<PortRange>, random: bool, fully: bool) -> NatParams
     if fully {
         flags |= NAT_PROTO_RANDOM_FULLY;
     }
-    if ports.is_some() {
-        flags |= NAT_PROTO_SPECIFIED;
-    }
-    let ports = ports.unwrap_or(PortRange { lo: 0, hi: 0 });
-    NatParams { flags, min: 0, max: 0, port_lo: ports.lo, port_hi: ports.hi, base: 0, pad: 0 }
+    Params { flags, ports, ..Params::default() }
 }
 
-fn range_params(range: &NatRange) -> Result<NatParams, &'static str> {
+fn range_params(range: &NatRange) -> Params {
     let mut params = port_params(range.ports, range.random, range.random_fully);
     if range.persistent {
         params.flags |= NAT_PERSISTENT;
     }
-    if let Some((first, last)) = range.addrs {
-        let (Some(min), Some(max)) = (net_order(first), net_order(last)) else {
-            return Err("an address of another family");
-        };
-        params.flags |= NAT_MAP_IPS;
-        (params.min, params.max) = (min, max);
-    }
-    if let Some(base) = range.base_port {
-        params.flags |= NAT_PROTO_OFFSET;
-        params.base = base;
-    }
-    Ok(params)
-}
-
-fn store(lines: &mut Lines, params: &NatParams) -> u32 {
-    let mut line = [0; 64];
-    line[..size_of::<NatParams>()].copy_from_slice(params.as_bytes());
-    lines.intern(&[crate::image::Line(line)])
+    Params { addrs: range.addrs, base_port: range.base_port, ..params }
 }

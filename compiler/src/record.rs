@@ -10,10 +10,12 @@ use crate::ir::IrChain;
 use crate::lines::Lines;
 use crate::nat;
 use crate::residual::{Encoder, Leftovers};
-use bpftables_abi::image::{Rule as Record, l4, rule_flag as f};
+use bpftables_abi::image::{Addrs6, Rule as Record, l4, rule_flag as f};
 use bpftables_abi::ops::MAX_OPS;
 use bpftables_ruleset::matches::Match;
-use bpftables_ruleset::{AddrMatch, IfacePattern, Rule};
+use bpftables_ruleset::{AddrMatch, Family, IfacePattern, IpMatch, Rule};
+use std::net::IpAddr;
+use zerocopy::IntoBytes;
 
 const ZERO: Record = Record {
     flags: 0,
@@ -49,19 +51,20 @@ pub(crate) fn encode(
     index: usize,
     jump: u32,
     ifaces: &Ifaces<'_>,
+    family: Family,
     lines: &mut Lines,
     left: &mut Leftovers,
 ) -> Result<Record, CompileError> {
     let rule = &chain.chain.rules[index];
     let unsupported = |reason: &str| CompileError::Unsupported { place: chain.place(index), reason: reason.into() };
-    let mut record = base(rule, ifaces).map_err(unsupported)?;
+    let mut record = base(rule, ifaces, family, lines).map_err(unsupported)?;
     record.number = index as u32 + 1;
     record.slot = rule.slot.0;
     let folded = rule.matches.iter().position(|m| !matches!(m, Match::Comment(_)));
     let folded = folded.filter(|&at| fold(&rule.matches[at], &mut record));
-    let mut encoder = Encoder::new(lines, left, rule.slot);
+    let mut encoder = Encoder::new(lines, left, rule.slot, family);
     for (at, m) in rule.matches.iter().enumerate() {
-        check_match(rule, m).map_err(unsupported)?;
+        check_match(rule, m, family).map_err(unsupported)?;
         match m {
             Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),
             _ if folded == Some(at) => {}
@@ -89,7 +92,7 @@ pub(crate) fn encode(
         record.ops = lines.intern(&content);
         record.nops = ops.len() as u8;
     }
-    (record.target, record.arg) = nat::encode(&rule.target, jump, lines).map_err(|reason| unsupported(&reason))?;
+    (record.target, record.arg) = nat::encode(&rule.target, jump, family, lines).map_err(|reason| unsupported(&reason))?;
     Ok(record)
 }
 
@@ -103,14 +106,23 @@ fn limit_overflows(average: u32, burst: u32) -> bool {
     burst == 0 || credits(average.wrapping_mul(burst)) < credits(average)
 }
 
+/// `XT_ADDRTYPE_UNREACHABLE`.
+const UNREACHABLE: u16 = 1 << 7;
+
 /// What the kernel's checkentry asks of a match: the prefilter and the programs rely on it.
-fn check_match(rule: &Rule, m: &Match) -> Result<(), &'static str> {
+fn check_match(rule: &Rule, m: &Match, family: Family) -> Result<(), &'static str> {
     let proto = rule.ip.proto.filter(|(_, invert)| !invert).map(|(proto, _)| proto);
     match m {
         Match::Tcp(_) if proto != Some(6) => Err("-m tcp needs -p tcp"),
         Match::Udp(_) if proto != Some(17) => Err("-m udp needs -p udp"),
         Match::Icmp(_) if proto != Some(1) => Err("-m icmp needs -p icmp"),
-        Match::Icmp6(_) => Err("-m icmp6 is for IPv6"),
+        Match::Icmp6(_) if proto != Some(58) => Err("-m icmp6 needs -p ipv6-icmp"),
+        Match::Icmp6(_) if family == Family::V4 => Err("-m icmp6 is for IPv6"),
+        Match::Icmp(_) if family == Family::V6 => Err("-m icmp is for IPv4"),
+        // No lookup at tcx tells it.
+        Match::Addrtype(a) if family == Family::V6 && (a.src | a.dst) & UNREACHABLE != 0 => {
+            Err("-m addrtype UNREACHABLE can't be told in IPv6")
+        }
         Match::Multiport(_) if !matches!(proto, Some(6 | 17 | 33 | 132 | 136)) => {
             Err("-m multiport needs -p tcp, udp, udplite, sctp or dccp")
         }
@@ -121,14 +133,19 @@ fn check_match(rule: &Rule, m: &Match) -> Result<(), &'static str> {
     }
 }
 
-fn base(rule: &Rule, ifaces: &Ifaces<'_>) -> Result<Record, &'static str> {
+fn base(rule: &Rule, ifaces: &Ifaces<'_>, family: Family, lines: &mut Lines) -> Result<Record, &'static str> {
     let mut r = ZERO;
     let ip = &rule.ip;
-    if let Some(m) = &ip.src {
-        (r.saddr, r.smask) = addr(m, &mut r.flags, f::SADDR, f::INV_SADDR)?;
-    }
-    if let Some(m) = &ip.dst {
-        (r.daddr, r.dmask) = addr(m, &mut r.flags, f::DADDR, f::INV_DADDR)?;
+    match family {
+        Family::V4 => {
+            if let Some(m) = &ip.src {
+                (r.saddr, r.smask) = addr(m, &mut r.flags, f::SADDR, f::INV_SADDR)?;
+            }
+            if let Some(m) = &ip.dst {
+                (r.daddr, r.dmask) = addr(m, &mut r.flags, f::DADDR, f::INV_DADDR)?;
+            }
+        }
+        Family::V6 => r.saddr = addrs6(ip, &mut r.flags, lines)?,
     }
     if let Some(p) = &ip.iif {
         (r.iif_lo, r.iif_hi) = iface(p, ifaces, &mut r.flags, f::IIF, f::INV_IIF)?;
@@ -140,7 +157,11 @@ fn base(rule: &Rule, ifaces: &Ifaces<'_>) -> Result<Record, &'static str> {
         r.proto = proto;
         r.flags |= f::PROTO | if invert { f::INV_PROTO } else { 0 };
     }
+    if family == Family::V6 && ip.proto.is_some() {
+        r.flags |= f::WALK;
+    }
     match ip.fragment {
+        Some(_) if family == Family::V6 => return Err("-f is for IPv4"),
         Some(false) => r.flags |= f::FRAG,
         Some(true) => r.flags |= f::NOT_FRAG,
         None => {}
@@ -149,13 +170,42 @@ fn base(rule: &Rule, ifaces: &Ifaces<'_>) -> Result<Record, &'static str> {
 }
 
 fn addr(m: &AddrMatch, flags: &mut u32, asked: u32, inverted: u32) -> Result<(u32, u32), &'static str> {
-    let (Some(addr), Some(mask)) = (nat::net_order(m.addr), nat::net_order(m.mask)) else {
+    let (IpAddr::V4(addr), IpAddr::V4(mask)) = (m.addr, m.mask) else {
         return Err("an address of another family");
     };
+    let (addr, mask) = (u32::from_ne_bytes(addr.octets()), u32::from_ne_bytes(mask.octets()));
     if mask != 0 || m.invert {
         *flags |= asked | if m.invert { inverted } else { 0 };
     }
     Ok((addr, mask))
+}
+
+/// The line of an IPv6 rule's addresses; 0 if it asks for none.
+fn addrs6(ip: &IpMatch, flags: &mut u32, lines: &mut Lines) -> Result<u32, &'static str> {
+    let mut found = Addrs6::default();
+    let places = [
+        (&ip.src, &mut found.saddr, &mut found.smask, f::SADDR, f::INV_SADDR),
+        (&ip.dst, &mut found.daddr, &mut found.dmask, f::DADDR, f::INV_DADDR),
+    ];
+    let mut asks = false;
+    for (m, addr, mask, asked, inverted) in places {
+        let Some(m) = m else { continue };
+        let (IpAddr::V6(wanted), IpAddr::V6(bits)) = (m.addr, m.mask) else {
+            return Err("an address of another family");
+        };
+        if bits.is_unspecified() && !m.invert {
+            continue;
+        }
+        *flags |= asked | if m.invert { inverted } else { 0 };
+        (*addr, *mask) = (wanted.octets(), bits.octets());
+        asks = true;
+    }
+    if !asks {
+        return Ok(0);
+    }
+    let mut line = [0; 64];
+    line.copy_from_slice(found.as_bytes());
+    Ok(lines.intern(&[Line(line)]))
 }
 
 fn iface(
@@ -188,6 +238,11 @@ fn fold(m: &Match, r: &mut Record) -> bool {
             r.l4 = l4::UDP;
             (r.sport_lo, r.sport_hi, r.dport_lo, r.dport_hi) = (u.sport.lo, u.sport.hi, u.dport.lo, u.dport.hi);
             r.flags |= when(u.invert_sport, f::INV_SPORT) | when(u.invert_dport, f::INV_DPORT);
+        }
+        Match::Icmp6(i) => {
+            r.l4 = l4::ICMP;
+            (r.l4_a, r.dport_lo, r.dport_hi) = (i.kind, i.code_lo.into(), i.code_hi.into());
+            r.flags |= when(i.invert, f::INV_ICMP);
         }
         Match::Icmp(i) => {
             r.l4 = l4::ICMP;

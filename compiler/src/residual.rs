@@ -3,16 +3,16 @@
 use crate::error::CompileError;
 use crate::image::{Line, StateKind, StateLine};
 use crate::lines::Lines;
-use crate::nat::net_order;
 use crate::recent::Lists;
 use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
-    INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, op,
+    INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
 use bpftables_ruleset::matches::{
-    Addrtype, Conntrack, CtStates, Icmp, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
+    Addrtype, Conntrack, CtStates, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
 };
-use bpftables_ruleset::{AddrMatch, PortRange, Slot};
+use bpftables_ruleset::{AddrMatch, Family, PortRange, Slot};
+use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
 /// What the encoding of matches leaves behind besides lines.
@@ -38,13 +38,14 @@ pub(crate) struct Encoder<'a> {
     pub(crate) lines: &'a mut Lines,
     pub(crate) left: &'a mut Leftovers,
     pub(crate) slot: Slot,
+    family: Family,
     pub(crate) ops: Vec<Op>,
     ordinal: u8,
 }
 
 impl<'a> Encoder<'a> {
-    pub(crate) fn new(lines: &'a mut Lines, left: &'a mut Leftovers, slot: Slot) -> Self {
-        Self { lines, left, slot, ops: Vec::new(), ordinal: 0 }
+    pub(crate) fn new(lines: &'a mut Lines, left: &'a mut Leftovers, slot: Slot, family: Family) -> Self {
+        Self { lines, left, slot, family, ops: Vec::new(), ordinal: 0 }
     }
 
     /// Adds what `m` checks. False: the programs have nothing for this kind of match.
@@ -58,8 +59,8 @@ impl<'a> Encoder<'a> {
             Match::Addrtype(a) => addrtype(a),
             Match::Connmark(m) => Op { op: op::CONNMARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
             Match::Mark(m) => Op { op: op::MARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
-            Match::Icmp(i) => icmp(i),
-            Match::Icmp6(_) => return Err(CompileError::Internal("an icmp6 match in an IPv4 ruleset".into())),
+            Match::Icmp(i) => icmp(i.kind, i.code_lo, i.code_hi, i.invert),
+            Match::Icmp6(i) => icmp(i.kind, i.code_lo, i.code_hi, i.invert),
             Match::State(s) => {
                 let a = s.states.0 & !(CtStates::SNAT | CtStates::DNAT);
                 Op { op: op::STATE, flags: inv(s.invert), a, ..ZERO }
@@ -116,26 +117,28 @@ impl<'a> Encoder<'a> {
     }
 
     fn recent(&mut self, r: &Recent) -> Result<Op, CompileError> {
-        let Some(mask) = net_order(r.mask) else {
-            return Err(CompileError::Internal("a --mask of another family".into()));
-        };
         let code = match r.op {
             RecentOp::Set => 0,
             RecentOp::Check => 1,
             RecentOp::Update => 2,
             RecentOp::Remove => 3,
         };
-        let params = RecentParams {
-            seconds: r.seconds,
-            hitcount: r.hitcount,
-            mask,
-            op: code,
-            dest: r.dest.into(),
-            ttl: r.ttl.into(),
-            reap: r.reap.into(),
-        };
+        let (seconds, hitcount) = (r.seconds, r.hitcount);
+        let (dest, ttl, reap) = (r.dest.into(), r.ttl.into(), r.reap.into());
         let mut line = [0; 64];
-        line[..size_of::<RecentParams>()].copy_from_slice(params.as_bytes());
+        match (self.family, r.mask) {
+            (Family::V4, IpAddr::V4(mask)) => {
+                let mask = u32::from_ne_bytes(mask.octets());
+                let params = RecentParams { seconds, hitcount, mask, op: code, dest, ttl, reap };
+                line[..size_of::<RecentParams>()].copy_from_slice(params.as_bytes());
+            }
+            (Family::V6, IpAddr::V6(mask)) => {
+                let mask = mask.octets();
+                let params = RecentParams6 { seconds, hitcount, mask, op: code, dest, ttl, reap };
+                line[..size_of::<RecentParams6>()].copy_from_slice(params.as_bytes());
+            }
+            _ => return Err(CompileError::Internal("a --mask of another family".into())),
+        }
         let c = self.lines.intern(&[Line(line)]);
         self.ordinal += 1;
         let Some(list) = self.left.lists.get(&r.name) else {
@@ -152,11 +155,21 @@ impl<'a> Encoder<'a> {
         }
         for (a, addr) in (0..).zip([&ct.orig_src, &ct.orig_dst, &ct.repl_src, &ct.repl_dst]) {
             let Some(AddrMatch { addr, mask, invert }) = addr else { continue };
-            let (Some(b), Some(c)) = (net_order(*addr), net_order(*mask)) else {
-                return Err(CompileError::Internal("a connection address of another family".into()));
-            };
             // These addresses are kept as written, with bits outside the mask.
-            self.ops.push(Op { op: op::CT_ADDR, flags: inv(*invert), a, b: b & c, c, d: 0 });
+            let (b, c) = match (self.family, *addr, *mask) {
+                (Family::V4, IpAddr::V4(addr), IpAddr::V4(mask)) => {
+                    let (addr, mask) = (u32::from_ne_bytes(addr.octets()), u32::from_ne_bytes(mask.octets()));
+                    (addr & mask, mask)
+                }
+                (Family::V6, IpAddr::V6(addr), IpAddr::V6(mask)) => {
+                    let mut line = [0; 64];
+                    line[..16].copy_from_slice(&(addr.to_bits() & mask.to_bits()).to_be_bytes());
+                    line[16..32].copy_from_slice(&mask.octets());
+                    (self.lines.intern(&[Line(line)]), 0)
+                }
+                _ => return Err(CompileError::Internal("a connection address of another family".into())),
+            };
+            self.ops.push(Op { op: op::CT_ADDR, flags: inv(*invert), a, b, c, d: 0 });
         }
         if let Some((proto, invert)) = ct.proto {
             self.ops.push(Op { op: op::CT_PROTO, flags: inv(invert), b: u32::from(proto), ..ZERO });
@@ -191,9 +204,9 @@ fn addrtype(a: &Addrtype) -> Op {
     Op { op: op::ADDRTYPE, flags, a: a.src, b: u32::from(a.dst), ..ZERO }
 }
 
-fn icmp(i: &Icmp) -> Op {
-    let b = u32::from(i.kind) | u32::from(i.code_lo) << 8 | u32::from(i.code_hi) << 16;
-    Op { op: op::ICMP, flags: inv(i.invert), b, ..ZERO }
+fn icmp(kind: u8, code_lo: u8, code_hi: u8, invert: bool) -> Op {
+    let b = u32::from(kind) | u32::from(code_lo) << 8 | u32::from(code_hi) << 16;
+    Op { op: op::ICMP, flags: inv(invert), b, ..ZERO }
 }
 
 fn tcp(t: &Tcp) -> Op {

@@ -9,7 +9,7 @@ use crate::image::Line;
 use crate::lines::Lines;
 use crate::sets;
 use bpftables_abi::image::{Chain, Field, Rule as Record, chain_kind, dispatch_key, field, vecref};
-use bpftables_ruleset::{Rule, TableKind};
+use bpftables_ruleset::{Family, Rule, TableKind};
 use rustc_hash::FxHashMap;
 
 /// Most fields of a chain.
@@ -21,6 +21,7 @@ const WEAK: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     pub(crate) table: TableKind,
+    pub(crate) family: Family,
     /// Number of interface classes of the image.
     pub(crate) iface_classes: u16,
 }
@@ -40,7 +41,8 @@ pub(crate) fn choose(
     }
     let mut table = RangeTable::default();
     let facts: Vec<Facts> = rules.iter().zip(records).map(|(rule, record)| read(rule, record, &mut table)).collect();
-    if options.hash && dispatch(&facts, &table, lines, chain)? {
+    // IPv6 has no exact dispatch: prefixes serve.
+    if options.hash && scope.family == Family::V4 && dispatch(&facts, &table, lines, chain)? {
         return Ok(());
     }
     vectors(&facts, &table, scope, lines, chain)
@@ -57,7 +59,7 @@ fn dispatch(facts: &[Facts], table: &RangeTable, lines: &mut Lines, chain: &mut 
             AddrFact::In(addr, 32) => fact
                 .single(field::PROTO, table)
                 .zip(fact.single(field::DPORT, table))
-                .map(|(proto, port)| dispatch_key(addr, proto as u8, port)),
+                .map(|(proto, port)| dispatch_key((addr >> 96) as u32, proto as u8, port)),
             _ => None,
         };
         match key {
@@ -106,7 +108,7 @@ fn vectors(
         if what == field::CTSTATE && scope.table == TableKind::Raw {
             continue;
         }
-        tables.extend(fields::build(what, facts, table, scope.iface_classes, lines)?);
+        tables.extend(fields::build(what, facts, table, scope, lines)?);
     }
     if tables.is_empty() {
         return Ok(());
@@ -133,7 +135,7 @@ fn vectors(
 fn ranked(facts: &[Facts]) -> Vec<(u8, usize)> {
     let mut found: Vec<(usize, usize, u8)> = Vec::new();
     for what in [field::SADDR, field::DADDR] {
-        let mut values: Vec<(u32, u8)> = Vec::new();
+        let mut values: Vec<(u128, u8)> = Vec::new();
         let mut asking = 0;
         for fact in facts {
             match if what == field::SADDR { fact.saddr } else { fact.daddr } {

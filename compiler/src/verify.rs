@@ -7,10 +7,11 @@ use crate::interp::Fault;
 use crate::interp::search::{fields, line, rules};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Bucket, Chain, FIRST_FREE_LINE, Field, HOOKS, MAGIC, Rule as Record, TABLES, chain_kind, field,
+    BASES_LINE, Bucket, Bucket6, Chain, FIRST_FREE_LINE, Field, HOOKS, MAGIC, Rule as Record, TABLES, chain_kind, field,
     field_kind, policy, rule_flag, vecref,
 };
 use bpftables_abi::ops::{MAX_OPS, Op, op, target};
+use bpftables_ruleset::Family;
 use rustc_hash::FxHashSet;
 use thiserror::Error;
 
@@ -110,8 +111,11 @@ impl Walk<'_> {
     }
 
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
-        ensure(r.flags < rule_flag::NEVER << 1, at, "unknown rule flag")?;
+        ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
         ensure(r.target <= target::NOTRACK, at, "unknown target")?;
+        if self.image.family() == Family::V6 && r.flags & (rule_flag::SADDR | rule_flag::DADDR) != 0 {
+            line(self.image, r.saddr)?;
+        }
         match r.target {
             target::JUMP | target::GOTO => self.go(r.arg, at)?,
             target::MARK | target::CONNMARK | target::DNAT..=target::NETMAP => {
@@ -155,6 +159,10 @@ impl Walk<'_> {
             (0..count).map(|index| Ok(line(self.image, table + index / 16)?.word(index as usize % 16))).collect()
         };
         match f.kind {
+            field_kind::PREFIX if self.image.family() == Family::V6 => {
+                line(self.image, f.lens)?;
+                self.buckets6(at, f.table, f.mask, nrules)
+            }
             field_kind::PREFIX => self.buckets(at, f.table, f.mask, nrules),
             field_kind::DIRECT => {
                 for reference in words(f.table, f.mask + 1)? {
@@ -186,6 +194,18 @@ impl Walk<'_> {
         for index in 0..=mask {
             let bucket: Bucket = zerocopy::transmute!(line(self.image, table + index)?.0);
             for reference in bucket.values.into_iter().filter(|v| *v != 0) {
+                self.vecref(at, reference, nrules)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn buckets6(&mut self, at: u32, table: u32, mask: u32, nrules: u32) -> Result<(), Defect> {
+        ensure((u64::from(mask) + 1).is_power_of_two(), at, "a mask that is no power of two less one")?;
+        for index in 0..=mask {
+            let bucket: Bucket6 = zerocopy::transmute!(line(self.image, table + index)?.0);
+            for (len, reference) in bucket.lens.into_iter().zip(bucket.values).filter(|(len, _)| *len != 0) {
+                ensure(len <= 128, at, "a prefix of more than 128 bits")?;
                 self.vecref(at, reference, nrules)?;
             }
         }

@@ -42,7 +42,7 @@ enum bt_rule_flag {
 	RF_IIF = 1 << 4, RF_INV_IIF = 1 << 5, RF_OIF = 1 << 6, RF_INV_OIF = 1 << 7,
 	RF_PROTO = 1 << 8, RF_INV_PROTO = 1 << 9, RF_FRAG = 1 << 10, RF_NOT_FRAG = 1 << 11,
 	RF_INV_SPORT = 1 << 12, RF_INV_DPORT = 1 << 13, RF_INV_TCP_FLAGS = 1 << 14, RF_INV_ICMP = 1 << 15,
-	RF_NEVER = 1 << 16,
+	RF_NEVER = 1 << 16, RF_WALK = 1 << 17,
 };
 enum bt_l4 { L4_NONE, L4_TCP, L4_UDP, L4_ICMP };
 

@@ -470,12 +470,10 @@ static __always_inline int rule_match(struct bt_pkt *p, void *img, struct bt_rul
 		return 0;
 	if (f & RF_OIF && !between(p->class_out, r->oif_lo, r->oif_hi) != !!(f & RF_INV_OIF))
 		return 0;
-	if (f & RF_PROTO) {
-		if (BT_FAMILY == 6 && p->flags & P_BAD_EXT)
-			return -1;
-		if ((p->proto != r->proto) != !!(f & RF_INV_PROTO))
-			return 0;
-	}
+	if (BT_FAMILY == 6 && f & RF_WALK && p->flags & P_BAD_EXT)
+		return -1;
+	if (f & RF_PROTO && (p->proto != r->proto) != !!(f & RF_INV_PROTO))
+		return 0;
 	if (f & (RF_FRAG | RF_NOT_FRAG | RF_NEVER)) {
 		if (f & RF_NEVER || (f & RF_FRAG && !p->frag_off) || (f & RF_NOT_FRAG && p->frag_off))
 			return 0;

@@ -62,6 +62,9 @@ static long ext_step(__u32 n, struct ext_walk *w)
 	} else if (w->next == NEXT_AUTH) {
 		len = ((__u32)h[1] + 2) * 4;
 	} else {
+		/* A routing header is read with its type. */
+		if (w->next == NEXT_ROUTING && w->at + 4 > w->end)
+			goto bad;
 		len = ((__u32)h[1] + 1) * 8;
 	}
 	w->next = h[0];

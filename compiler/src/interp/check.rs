@@ -3,15 +3,15 @@
 use super::run::Fault;
 use super::search::{iface_class, line};
 use crate::image::Image;
-use bpftables_abi::image::{Rule as Record, l4, rule_flag as f};
+use bpftables_abi::image::{Addrs6, Rule as Record, l4, rule_flag as f};
 use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
-    INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, op,
+    INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
-use bpftables_ruleset::Slot;
+use bpftables_ruleset::{Family, Slot};
 use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
-use bpftables_ruleset::matches::{Recent, RecentOp};
-use std::net::{IpAddr, Ipv4Addr};
+use bpftables_ruleset::matches::{Addrtype, Recent, RecentOp};
+use std::net::IpAddr;
 
 /// What a check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +27,39 @@ impl From<bool> for Answer {
     }
 }
 
-/// An address as it lies in the packet. The image is IPv4's, so no other address has a place in it.
-pub(super) fn as_in_packet(addr: IpAddr) -> u32 {
-    crate::nat::net_order(addr).unwrap_or(0)
+/// Whether an address is, under a mask, the wanted one; all as they lie in the image.
+fn same(addr: IpAddr, mask: &[u8], wanted: &[u8]) -> bool {
+    let (v4, v6);
+    let octets: &[u8] = match addr {
+        IpAddr::V4(addr) => {
+            v4 = addr.octets();
+            &v4
+        }
+        IpAddr::V6(addr) => {
+            v6 = addr.octets();
+            &v6
+        }
+    };
+    octets.len() == mask.len() && octets.iter().zip(mask).map(|(a, m)| a & m).eq(wanted.iter().copied())
+}
+
+/// The image's addresses of a rule: source, its mask, destination, its mask.
+fn addrs(image: &Image, r: &Record) -> Result<[Vec<u8>; 4], Fault> {
+    if image.family() == Family::V4 {
+        return Ok([r.saddr, r.smask, r.daddr, r.dmask].map(|word| word.to_ne_bytes().to_vec()));
+    }
+    if r.flags & (f::SADDR | f::DADDR) == 0 {
+        return Ok(Default::default());
+    }
+    let a: Addrs6 = zerocopy::transmute!(line(image, r.saddr)?.0);
+    Ok([a.saddr, a.smask, a.daddr, a.dmask].map(|octets| octets.to_vec()))
 }
 
 /// Whether the rule matches.
 pub(super) fn rule(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
-    if !base(image, r, packet) {
-        return Ok(Answer::No);
+    match base(image, r, packet)? {
+        Answer::Yes => {}
+        other => return Ok(other),
     }
     match folded(r, packet) {
         Answer::Yes => ops(image, r, packet, env),
@@ -43,19 +67,27 @@ pub(super) fn rule(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Env
     }
 }
 
-fn base(image: &Image, r: &Record, packet: &Packet) -> bool {
+fn base(image: &Image, r: &Record, packet: &Packet) -> Result<Answer, Fault> {
     let on = |flag: u32| r.flags & flag != 0;
     let holds = |asked: u32, inverted: u32, is: bool| !on(asked) || is != on(inverted);
     let class = |lo: u16, hi: u16, name: &Option<Box<str>>| (lo..=hi).contains(&iface_class(image, name.as_deref()));
     let fragment = packet.fragment_offset() != 0;
-    !on(f::NEVER)
-        && holds(f::SADDR, f::INV_SADDR, as_in_packet(packet.saddr()) & r.smask == r.saddr)
-        && holds(f::DADDR, f::INV_DADDR, as_in_packet(packet.daddr()) & r.dmask == r.daddr)
+    let [saddr, smask, daddr, dmask] = addrs(image, r)?;
+    let before = holds(f::SADDR, f::INV_SADDR, same(packet.saddr(), &smask, &saddr))
+        && holds(f::DADDR, f::INV_DADDR, same(packet.daddr(), &dmask, &daddr))
         && (!on(f::IIF) || class(r.iif_lo, r.iif_hi, &packet.iif) != on(f::INV_IIF))
-        && (!on(f::OIF) || class(r.oif_lo, r.oif_hi, &packet.oif) != on(f::INV_OIF))
+        && (!on(f::OIF) || class(r.oif_lo, r.oif_hi, &packet.oif) != on(f::INV_OIF));
+    if !before {
+        return Ok(Answer::No);
+    }
+    if on(f::WALK) && packet.proto().is_none() {
+        return Ok(Answer::Hotdrop);
+    }
+    let after = !on(f::NEVER)
         && holds(f::PROTO, f::INV_PROTO, packet.proto() == Some(r.proto))
         && (!on(f::FRAG) || fragment)
-        && (!on(f::NOT_FRAG) || !fragment)
+        && (!on(f::NOT_FRAG) || !fragment);
+    Ok(after.into())
 }
 
 /// Ports of a header that must be there.
@@ -93,7 +125,7 @@ fn folded(r: &Record, packet: &Packet) -> Answer {
     };
     if r.l4 == l4::ICMP {
         let code = u16::from(h.0[1]);
-        let is = r.l4_a == 255 || (h.0[0] == r.l4_a && within(code, r.dport_lo, r.dport_hi));
+        let is = (packet.family() == Family::V4 && r.l4_a == 255) || (h.0[0] == r.l4_a && within(code, r.dport_lo, r.dport_hi));
         return (is != on(f::INV_ICMP)).into();
     }
     let ports = within(h.word(0), r.sport_lo, r.sport_hi) != on(f::INV_SPORT)
@@ -120,7 +152,7 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
                 Err(answer) => answer,
                 Ok(h) => {
                     let (kind, lo, hi) = (o.b as u8, o.b >> 8 & 0xff, o.b >> 16 & 0xff);
-                    let is = kind == 255 || (h.0[0] == kind && (lo..=hi).contains(&u32::from(h.0[1])));
+                    let is = (packet.family() == Family::V4 && kind == 255) || (h.0[0] == kind && (lo..=hi).contains(&u32::from(h.0[1])));
                     (is != invert).into()
                 }
             },
@@ -150,7 +182,7 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::LIMIT => env.limit(key, o.c, o.d).into(),
             op::RECENT => recent(image, &o, packet, env)?,
             _ => match &packet.ct {
-                Ct::Connection(ct) => (connection(&o, ct)? != invert).into(),
+                Ct::Connection(ct) => (connection(image, &o, ct)? != invert).into(),
                 _ => Answer::No,
             },
         };
@@ -220,26 +252,36 @@ fn multiport(image: &Image, o: &Op, packet: &Packet) -> Result<Answer, Fault> {
     Ok((is != (o.flags & INVERT != 0)).into())
 }
 
-fn addrtype(o: &Op, packet: &Packet, env: &mut dyn Environment) -> Answer {
+/// The op back as a match; what that asks is the evaluator's matter in either family.
+fn addrtype(o: &Op, packet: &Packet, env: &dyn Environment) -> Answer {
     let on = |flag: u8| o.flags & flag != 0;
-    let device = match (on(ADDRTYPE_LIMIT_IN), on(ADDRTYPE_LIMIT_OUT)) {
-        (true, _) => packet.iif.as_deref(),
-        (_, true) => packet.oif.as_deref(),
-        _ => None,
+    let m = Addrtype {
+        src: o.a,
+        invert_src: on(ADDRTYPE_INVERT_SRC),
+        dst: o.b as u16,
+        invert_dst: on(ADDRTYPE_INVERT_DST),
+        limit_in: on(ADDRTYPE_LIMIT_IN),
+        limit_out: on(ADDRTYPE_LIMIT_OUT),
     };
-    let is = |types: u32, addr| {
-        let addr = Ipv4Addr::from(as_in_packet(addr).to_ne_bytes());
-        types >> env.addr_type(addr, device) & 1 != 0
-    };
-    let src = o.a == 0 || is(o.a.into(), packet.saddr()) != on(ADDRTYPE_INVERT_SRC);
-    (src && (o.b == 0 || is(o.b, packet.daddr()) != on(ADDRTYPE_INVERT_DST))).into()
+    bpftables_ruleset::eval::addrtype_holds(&m, packet, env).into()
 }
 
 fn recent(image: &Image, o: &Op, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
-    let mut bytes = [0; size_of::<RecentParams>()];
     let at = line(image, o.c)?;
-    bytes.copy_from_slice(&at.0[..size_of::<RecentParams>()]);
-    let p: RecentParams = zerocopy::transmute!(bytes);
+    let (p, mask): (RecentParams, IpAddr) = match image.family() {
+        Family::V4 => {
+            let mut bytes = [0; size_of::<RecentParams>()];
+            bytes.copy_from_slice(&at.0[..size_of::<RecentParams>()]);
+            let p: RecentParams = zerocopy::transmute!(bytes);
+            (p, p.mask.to_ne_bytes().into())
+        }
+        Family::V6 => {
+            let mut bytes = [0; size_of::<RecentParams6>()];
+            bytes.copy_from_slice(&at.0[..size_of::<RecentParams6>()]);
+            let RecentParams6 { seconds, hitcount, mask, op, dest, ttl, reap } = zerocopy::transmute!(bytes);
+            (RecentParams { seconds, hitcount, mask: 0, op, dest, ttl, reap }, mask.into())
+        }
+    };
     let list = image.recent.iter().find(|list| list.id == o.b).ok_or(Fault::UnknownCode("recent list", o.b))?;
     let as_rule = Recent {
         op: match p.op {
@@ -252,7 +294,7 @@ fn recent(image: &Image, o: &Op, packet: &Packet, env: &mut dyn Environment) -> 
         invert: o.flags & INVERT != 0,
         name: list.name.clone(),
         dest: p.dest == 1,
-        mask: Ipv4Addr::from(p.mask.to_ne_bytes()).into(),
+        mask,
         seconds: p.seconds,
         reap: p.reap == 1,
         hitcount: p.hitcount,
@@ -262,12 +304,21 @@ fn recent(image: &Image, o: &Op, packet: &Packet, env: &mut dyn Environment) -> 
     Ok(env.recent(&as_rule, addr, packet.ttl_as_received()).map_or(Answer::Hotdrop, Answer::from))
 }
 
-fn connection(o: &Op, ct: &Connection) -> Result<bool, Fault> {
+fn connection(image: &Image, o: &Op, ct: &Connection) -> Result<bool, Fault> {
     let tuple = if o.a & 2 == 0 { &ct.original } else { &ct.answer };
     let dst = o.a & 1 != 0;
     Ok(match o.op {
         op::CT_PROTO => u32::from(ct.proto) == o.b,
-        op::CT_ADDR => (as_in_packet(if dst { tuple.dst } else { tuple.src }) ^ o.b) & o.c == 0,
+        op::CT_ADDR => {
+            let addr = if dst { tuple.dst } else { tuple.src };
+            match image.family() {
+                Family::V4 => same(addr, &o.c.to_ne_bytes(), &o.b.to_ne_bytes()),
+                Family::V6 => {
+                    let at = line(image, o.b)?;
+                    same(addr, &at.0[16..32], &at.0[..16])
+                }
+            }
+        }
         op::CT_PORT => in_word(if dst { tuple.dport } else { tuple.sport }, o.b),
         op::CT_STATUS => ct.status & u32::from(o.a) != 0,
         op::CT_EXPIRES => (o.b..=o.c).contains(&ct.expires),

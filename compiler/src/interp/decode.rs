@@ -6,11 +6,11 @@ use crate::image::Image;
 use bpftables_abi::image::Rule as Record;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, target,
+    NatParams, NatParams6, target,
 };
 use bpftables_ruleset::targets::{ConnmarkSet, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith};
-use bpftables_ruleset::{ChainName, PortRange, Target};
-use std::net::{IpAddr, Ipv4Addr};
+use bpftables_ruleset::{ChainName, Family, PortRange, Target};
+use std::net::IpAddr;
 
 /// The target of a record; jumps go to a chain named by its line.
 pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
@@ -22,7 +22,7 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
         target::RETURN => Target::Return,
         target::JUMP => Target::Jump(chain()),
         target::GOTO => Target::Goto(chain()),
-        target::REJECT => Target::Reject(reject(r.arg)?),
+        target::REJECT => Target::Reject(reject(r.arg, image.family())?),
         target::MARK => {
             let at = line(image, r.arg)?;
             Target::Mark(MarkSet { value: at.word(0), mask: at.word(1) })
@@ -38,23 +38,35 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
             })
         }
         target::NOTRACK => Target::Notrack,
-        _ => nat(r.target, &params(image, r.arg)?)?,
+        _ => nat(r.target, params(image, r.arg)?)?,
     })
 }
 
-fn params(image: &Image, at: u32) -> Result<NatParams, Fault> {
-    let mut bytes = [0; size_of::<NatParams>()];
-    bytes.copy_from_slice(&line(image, at)?.0[..size_of::<NatParams>()]);
-    Ok(zerocopy::transmute!(bytes))
+/// Parameters of a nat target: those without addresses, and the addresses.
+fn params(image: &Image, at: u32) -> Result<(NatParams, IpAddr, IpAddr), Fault> {
+    let at = line(image, at)?;
+    Ok(match image.family() {
+        Family::V4 => {
+            let mut bytes = [0; size_of::<NatParams>()];
+            bytes.copy_from_slice(&at.0[..size_of::<NatParams>()]);
+            let p: NatParams = zerocopy::transmute!(bytes);
+            (p, p.min.to_ne_bytes().into(), p.max.to_ne_bytes().into())
+        }
+        Family::V6 => {
+            let mut bytes = [0; size_of::<NatParams6>()];
+            bytes.copy_from_slice(&at.0[..size_of::<NatParams6>()]);
+            let NatParams6 { flags, min, max, port_lo, port_hi, base, pad } = zerocopy::transmute!(bytes);
+            (NatParams { flags, min: 0, max: 0, port_lo, port_hi, base, pad }, min.into(), max.into())
+        }
+    })
 }
 
-fn nat(code: u8, p: &NatParams) -> Result<Target, Fault> {
+fn nat(code: u8, (p, min, max): (NatParams, IpAddr, IpAddr)) -> Result<Target, Fault> {
     let on = |flag: u32| p.flags & flag != 0;
-    let addr = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
     let ports = on(NAT_PROTO_SPECIFIED).then_some(PortRange { lo: p.port_lo, hi: p.port_hi });
     let (random, random_fully) = (on(NAT_PROTO_RANDOM), on(NAT_PROTO_RANDOM_FULLY));
     let range = NatRange {
-        addrs: on(NAT_MAP_IPS).then(|| (addr(p.min), addr(p.max))),
+        addrs: on(NAT_MAP_IPS).then_some((min, max)),
         ports,
         base_port: on(NAT_PROTO_OFFSET).then_some(p.base),
         random,
@@ -66,12 +78,12 @@ fn nat(code: u8, p: &NatParams) -> Result<Target, Fault> {
         target::SNAT => Target::Snat(range),
         target::MASQUERADE => Target::Masquerade(Masquerade { ports, random, random_fully }),
         target::REDIRECT => Target::Redirect(Redirect { ports, random }),
-        target::NETMAP => Target::Netmap(Netmap { addr: addr(p.min), mask: addr(p.max) }),
+        target::NETMAP => Target::Netmap(Netmap { addr: min, mask: max }),
         other => return Err(Fault::UnknownCode("target", other.into())),
     })
 }
 
-fn reject(code: u32) -> Result<RejectWith, Fault> {
+fn reject(code: u32, family: Family) -> Result<RejectWith, Fault> {
     let all = [
         RejectWith::NetUnreachable,
         RejectWith::HostUnreachable,
@@ -80,7 +92,13 @@ fn reject(code: u32) -> Result<RejectWith, Fault> {
         RejectWith::NetProhibited,
         RejectWith::HostProhibited,
         RejectWith::AdminProhibited,
+        RejectWith::Icmp6NoRoute,
+        RejectWith::Icmp6AdmProhibited,
+        RejectWith::Icmp6AddrUnreachable,
+        RejectWith::Icmp6PortUnreachable,
+        RejectWith::Icmp6PolicyFail,
+        RejectWith::Icmp6RejectRoute,
         RejectWith::TcpReset,
     ];
-    all.into_iter().find(|with| crate::nat::reject_code(*with) == Some(code)).ok_or(Fault::UnknownCode("reject", code))
+    all.into_iter().find(|with| crate::nat::reject_code(*with, family) == Some(code)).ok_or(Fault::UnknownCode("reject", code))
 }

@@ -1,12 +1,14 @@
 //! Packet → class → candidates.
 
-use super::check::as_in_packet;
 use super::run::Fault;
 use crate::cuckoo;
+use crate::cuckoo6;
+use crate::facts::{bits, prefix_mask};
 use crate::image::{Image, Line};
 use bpftables_abi::image::{
     BLOCK, Chain, Field, IFACE_EXACT, chain_kind, dispatch_key, field, field_kind, iface_key, prefix_key, vecref,
 };
+use bpftables_ruleset::Family;
 use bpftables_ruleset::eval::Packet;
 
 /// Which of the candidates that a BITVEC chain's fields leave are taken.
@@ -40,13 +42,17 @@ pub(super) fn ports(packet: &Packet) -> Option<(u16, u16)> {
 fn odd(packet: &Packet) -> bool {
     let need = match packet.proto() {
         Some(6) => 20,
-        Some(17 | 136 | 1) => 8,
+        Some(17 | 136) => 8,
+        Some(1) if packet.family() == Family::V4 => 8,
+        Some(58) if packet.family() == Family::V6 => 8,
         Some(132 | 33) => 4,
+        // Extension headers that lead to no protocol.
+        None => return true,
         _ => 0,
     };
     match packet.fragment_offset() {
         0 => packet.payload().len() < need,
-        offset => offset == 1,
+        offset => packet.family() == Family::V6 || offset == 1,
     }
 }
 
@@ -74,21 +80,45 @@ fn value(image: &Image, what: u8, packet: &Packet) -> Option<u32> {
         (packet.proto() == Some(proto) && packet.fragment_offset() == 0).then(|| packet.payload().get(..len)).flatten()
     };
     match what {
-        field::SADDR => Some(u32::from_be(as_in_packet(packet.saddr()))),
-        field::DADDR => Some(u32::from_be(as_in_packet(packet.daddr()))),
         field::PROTO => packet.proto().map(u32::from),
         field::SPORT => ports(packet).map(|p| p.0.into()),
         field::DPORT => ports(packet).map(|p| p.1.into()),
         field::IIF => Some(iface_class(image, packet.iif.as_deref()).into()),
         field::OIF => Some(iface_class(image, packet.oif.as_deref()).into()),
-        field::ICMP => header(1, 8).map(|h| u32::from(h[0]) << 8 | u32::from(h[1])),
+        field::ICMP => header(if packet.family() == Family::V4 { 1 } else { 58 }, 8).map(|h| u32::from(h[0]) << 8 | u32::from(h[1])),
         field::TCP_FLAGS => header(6, 20).map(|h| h[13].into()),
         _ => Some((packet.state_bits() & 0x7f).into()),
     }
 }
 
+/// The vecref of the longest prefix that an address is in.
+fn prefix(image: &Image, f: &Field, addr: u128) -> Result<u32, Fault> {
+    let v4 = image.family() == Family::V4;
+    let mut lens = u128::from(f.lens);
+    if !v4 {
+        let words = line(image, f.lens)?;
+        lens = (0..4).fold(0, |lens, word| lens | u128::from(words.word(word)) << (32 * word));
+    }
+    for len in (1..=128u8).rev().filter(|len| lens >> (len - 1) & 1 != 0) {
+        let masked = addr & prefix_mask(len);
+        let found = if v4 {
+            let key = prefix_key((masked >> 96) as u32, len);
+            cuckoo::lookup(&image.lines, f.table, f.mask, f.seed, key)
+        } else {
+            cuckoo6::lookup(&image.lines, f.table, f.mask, f.seed, (masked, len))
+        };
+        if found != 0 {
+            return Ok(found);
+        }
+    }
+    Ok(f.dflt)
+}
+
 /// The vecref that a field's table gives.
 fn lookup(image: &Image, f: &Field, packet: &Packet) -> Result<u32, Fault> {
+    if f.kind == field_kind::PREFIX {
+        return prefix(image, f, bits(if f.what == field::SADDR { packet.saddr() } else { packet.daddr() }));
+    }
     let Some(v) = value(image, f.what, packet) else { return Ok(f.absent) };
     match f.kind {
         field_kind::PAGE16 => {
@@ -100,16 +130,6 @@ fn lookup(image: &Image, f: &Field, packet: &Packet) -> Result<u32, Fault> {
         }
         field_kind::DIRECT if v <= f.mask => word(image, f.table, v),
         field_kind::DIRECT => Ok(f.dflt),
-        field_kind::PREFIX => {
-            for len in (1..=32u8).rev().filter(|len| f.lens >> (len - 1) & 1 != 0) {
-                let key = prefix_key(v & (u32::MAX << (32 - u32::from(len))), len);
-                let found = cuckoo::lookup(&image.lines, f.table, f.mask, f.seed, key);
-                if found != 0 {
-                    return Ok(found);
-                }
-            }
-            Ok(f.dflt)
-        }
         other => Err(Fault::UnknownCode("field kind", other.into())),
     }
 }
@@ -167,7 +187,7 @@ pub fn candidates(image: &Image, chain: &Chain, packet: &Packet, pick: Pick) -> 
     if chain.kind == chain_kind::HASH {
         let mut found = rules(image, chain.residual)?.unwrap_or_else(every);
         if let Some((_, dport)) = ports(packet) {
-            let key = dispatch_key(u32::from_be(as_in_packet(packet.daddr())), packet.proto().unwrap_or(0), dport);
+            let key = dispatch_key((bits(packet.daddr()) >> 96) as u32, packet.proto().unwrap_or(0), dport);
             let at = cuckoo::lookup(&image.lines, chain.hash_table, chain.hash_mask, chain.hash_seed, key);
             if at != 0 {
                 found.extend(rules(image, at)?.unwrap_or_else(every));

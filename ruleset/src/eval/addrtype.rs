@@ -13,7 +13,7 @@ const MULTICAST: u16 = 1 << 5;
 const UNREACHABLE: u16 = 1 << 7;
 
 /// Source and destination, as far as they are asked about.
-pub(super) fn holds(m: &Addrtype, packet: &Packet, env: &dyn Environment) -> bool {
+pub fn holds(m: &Addrtype, packet: &Packet, env: &dyn Environment) -> bool {
     let device = match (m.limit_in, m.limit_out) {
         (true, _) => packet.iif.as_deref(),
         (_, true) => packet.oif.as_deref(),

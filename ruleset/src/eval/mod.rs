@@ -12,6 +12,7 @@ mod l4;
 mod packet;
 mod sim;
 
+pub use addrtype::holds as addrtype_holds;
 pub use env::{Environment, StateKey};
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
 pub use sim::Simulated;
