@@ -61,14 +61,15 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
         for index in 0..chain.chain.rules.len() {
             let jump = jumps.next_if(|(rule, _)| *rule as usize == index);
             let jump = jump.map_or(0, |(_, to)| places[to.index()].chain);
-            let record: Record = match record::encode(chain, index, jump, &ifaces, ruleset.family, &mut lines, &mut left) {
-                Ok(record) => record,
-                Err(error @ CompileError::Unsupported { .. }) => {
-                    refused.push(error);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            let record: Record =
+                match record::encode(chain, index, jump, &ifaces, ruleset.family, &mut lines, &mut left) {
+                    Ok(record) => record,
+                    Err(error @ CompileError::Unsupported { .. }) => {
+                        refused.push(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
             lines.set(place.rules + index as u32, zerocopy::transmute!(record));
             records.push(record);
         }

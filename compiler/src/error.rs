@@ -45,9 +45,6 @@ pub enum CompileError {
         /// Why, in words.
         reason: Box<str>,
     },
-    /// The whole family is not supported.
-    #[error("IPv6 rules can't be run yet")]
-    UnsupportedFamily,
     /// Something is larger than the image can hold. Not a bug.
     #[error("{}{what}: expected at most {max}, got {got}", place.as_ref().map(|p| format!("{p}: ")).unwrap_or_default())]
     Limit {

@@ -92,7 +92,8 @@ pub(crate) fn encode(
         record.ops = lines.intern(&content);
         record.nops = ops.len() as u8;
     }
-    (record.target, record.arg) = nat::encode(&rule.target, jump, family, lines).map_err(|reason| unsupported(&reason))?;
+    (record.target, record.arg) =
+        nat::encode(&rule.target, jump, family, lines).map_err(|reason| unsupported(&reason))?;
     Ok(record)
 }
 

@@ -7,8 +7,8 @@ use crate::interp::Fault;
 use crate::interp::search::{fields, line, rules};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Bucket, Bucket6, Chain, FIRST_FREE_LINE, Field, HOOKS, MAGIC, Rule as Record, TABLES, chain_kind, field,
-    field_kind, policy, rule_flag, vecref,
+    BASES_LINE, Bucket, Bucket6, Chain, FIRST_FREE_LINE, Field, HOOKS, MAGIC, Rule as Record, TABLES, chain_kind,
+    field, field_kind, policy, rule_flag, vecref,
 };
 use bpftables_abi::ops::{MAX_OPS, Op, op, target};
 use bpftables_ruleset::Family;

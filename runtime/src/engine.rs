@@ -18,7 +18,7 @@ use crate::sysctl;
 use crate::upgrade;
 use bpftables_abi::image::FLAG_GUARD;
 use bpftables_abi::maps;
-use bpftables_compiler::{CompileError, Options, StateKind, compile};
+use bpftables_compiler::{Options, StateKind, compile};
 use bpftables_ruleset::{CounterView, Counters, Family, Ruleset, Slot, TableKind, Target};
 use std::collections::HashMap;
 use std::fs;
@@ -159,21 +159,6 @@ impl Engine {
     /// [`EngineError::Compile`] when the ruleset cannot be run, [`EngineError::Raced`] when somebody committed since the last
     /// [`Self::read`] or commit of this engine, or what the kernel says.
     pub fn commit(&mut self, ruleset: &mut Ruleset) -> Result<Committed> {
-        if ruleset.family == Family::V6 {
-            let idle = |table: &bpftables_ruleset::Table| {
-                table.user.is_empty()
-                    && table
-                        .builtin
-                        .iter()
-                        .all(|chain| chain.rules.is_empty() && chain.policy == Some(bpftables_ruleset::Policy::Accept))
-            };
-            // Nothing to run is nothing to refuse.
-            return if ruleset.tables.iter().all(idle) {
-                Ok(Committed::default())
-            } else {
-                Err(CompileError::UnsupportedFamily.into())
-            };
-        }
         self.refresh()?;
         if self.home.is_none() {
             self.home = Home::find(true)?;

@@ -22,7 +22,7 @@ pub trait Backend {
     /// A command has met a table for the first time without changing anything (legacy's kernel makes a table when it is first
     /// named, and `iptables-save` prints it from then on). Records that where something was committed before; where nothing was,
     /// nothing is made.
-    fn touch(&mut self, kind: TableKind) -> Result<(), BackendError>;
+    fn touch(&mut self, family: Family, kind: TableKind) -> Result<(), BackendError>;
 
     /// Whether `snapshot`, which this backend last gave or committed, is still what is in force, so that it need not be read again. Its
     /// counters are then those of now.

@@ -40,7 +40,7 @@ impl Dry {
 impl From<CompileError> for BackendError {
     fn from(error: CompileError) -> Self {
         match error {
-            CompileError::Unsupported { .. } | CompileError::UnsupportedFamily => Self::Unsupported(error.to_string()),
+            CompileError::Unsupported { .. } => Self::Unsupported(error.to_string()),
             CompileError::Limit { .. } => Self::Limit(error.to_string()),
             CompileError::Internal { .. } => Self::Kernel(error.to_string()),
         }
@@ -77,7 +77,7 @@ impl Backend for Dry {
         Ok(())
     }
 
-    fn touch(&mut self, kind: TableKind) -> Result<(), BackendError> {
+    fn touch(&mut self, _family: Family, kind: TableKind) -> Result<(), BackendError> {
         self.ruleset.table_mut(kind);
         Ok(())
     }

@@ -53,13 +53,13 @@ impl Backend for Kernel {
         Ok(())
     }
 
-    fn touch(&mut self, kind: TableKind) -> Result<(), BackendError> {
-        self.engine()?.record_initialised(Family::V4, kind)?;
+    fn touch(&mut self, family: Family, kind: TableKind) -> Result<(), BackendError> {
+        self.engine()?.record_initialised(family, kind)?;
         Ok(())
     }
 
-    fn refresh(&mut self, _family: Family, snapshot: &mut Snapshot) -> bool {
-        match self.engine().and_then(Engine::counters_if_current) {
+    fn refresh(&mut self, family: Family, snapshot: &mut Snapshot) -> bool {
+        match self.engine().and_then(|engine| engine.counters_if_current(family)) {
             Ok(Some(counters)) => {
                 snapshot.counters = Box::new(counters);
                 true

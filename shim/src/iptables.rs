@@ -1,13 +1,13 @@
 //! `iptables`: one command.
 
-use crate::backend::{BackendError, Snapshot};
+use crate::backend::Snapshot;
 use crate::context::Context;
 use crate::execute::{Effect, Voice, execute};
 use crate::failure::{Failure, PROGRAM_VERSION, cannot_initialize};
 use crate::lock::Wait;
 use crate::multicall::Program;
 use bpftables_parser::{Command, Invocation, Verb, parse_command_noticing};
-use bpftables_ruleset::{Editor, Family, NoCounters, Ruleset, TableKind, check};
+use bpftables_ruleset::{Editor, Family, Ruleset, TableKind, check};
 
 /// Runs one command line.
 pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> Result<(), Failure> {
@@ -17,12 +17,7 @@ pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> R
     for notice in &before_error {
         context.notice(notice);
     }
-    let command = match (command, family) {
-        (Ok(command), _) => command,
-        (Err(error), Family::V4) => return Err(error.into()),
-        // What IPv6 rules may say is not known yet, so neither is what is wrong with them.
-        (Err(_), Family::V6) => return Err(ipv6_refused(program, "filter")),
-    };
+    let command = command?;
     for notice in &command.notices {
         context.notice(notice);
     }
@@ -43,10 +38,7 @@ pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> R
     }
     let _lock = context.lock(Wait::from_seconds(command.wait.unwrap_or(0)))?;
     let kind = TableKind::from_name(&command.table).ok_or_else(|| no_such_table(program, &command.table))?;
-    match family {
-        Family::V4 => change(program, kind, &command, context),
-        Family::V6 => only_look(program, kind, &command, context),
-    }
+    change(family, kind, &command, context)
 }
 
 /// The failure for a table that no kernel has.
@@ -57,9 +49,10 @@ pub fn no_such_table(program: &str, table: &str) -> Failure {
     ))
 }
 
-fn change(program: &str, kind: TableKind, command: &Command, context: &mut Context<'_>) -> Result<(), Failure> {
+fn change(family: Family, kind: TableKind, command: &Command, context: &mut Context<'_>) -> Result<(), Failure> {
+    let program = Program::Tables(family).name();
     let Snapshot { mut ruleset, counters } =
-        context.backend.read(Family::V4).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
+        context.backend.read(family).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
     let first_time = ruleset.table(kind).is_none();
     let mut editor = Editor::new(ruleset.table_mut(kind));
     let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
@@ -72,7 +65,7 @@ fn change(program: &str, kind: TableKind, command: &Command, context: &mut Conte
     // Legacy's kernel has the table now, whatever became of the command; but the command's answer stands.
     if first_time
         && !(changed && result.is_ok())
-        && let Err(error) = context.backend.touch(kind)
+        && let Err(error) = context.backend.touch(family, kind)
     {
         tracing::warn!(%error, "the table could not be recorded as initialised");
     }
@@ -84,26 +77,4 @@ fn put(ruleset: &mut Ruleset, kind: TableKind, context: &mut Context<'_>) -> Res
         check(table)?;
     }
     Ok(context.backend.commit(ruleset)?)
-}
-
-/// IPv6: the ruleset is empty, and can be looked at.
-fn only_look(program: &str, kind: TableKind, command: &Command, context: &mut Context<'_>) -> Result<(), Failure> {
-    if !matches!(command.verb, Verb::List { .. } | Verb::ListRules { .. }) {
-        return Err(ipv6_refused(program, kind.name()));
-    }
-    let mut ruleset = Ruleset::new(Family::V6);
-    let mut editor = Editor::new(ruleset.table_mut(kind));
-    let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
-    execute(&mut editor, command, &NoCounters, &mut voice)?;
-    Ok(())
-}
-
-/// Why nothing but looking works under the names of ip6tables.
-pub const IPV6_UNSUPPORTED: &str = "IPv6 is not supported by this version of bpftables";
-
-/// The refusal of whatever would make IPv6 rules: that of a kernel without ip6_tables.
-#[must_use]
-pub fn ipv6_refused(program: &str, table: &str) -> Failure {
-    let reason = BackendError::Unsupported(IPV6_UNSUPPORTED.to_owned());
-    cannot_initialize(program, table, &reason)
 }

@@ -5,14 +5,11 @@ use crate::context::Context;
 use crate::execute::{Voice, execute, set_policy};
 use crate::failure::{Failure, Located, PROGRAM_VERSION};
 use crate::getopt::{Arg, Getopt, Spec};
-use crate::iptables::IPV6_UNSUPPORTED;
 use crate::lock::{Wait, strerror};
 use crate::multicall::Program;
 use bpftables_parser::Command;
 use bpftables_parser::restore::{self, Kind, Reader};
-use bpftables_ruleset::{
-    Chain, CheckError, CounterView, Counters, EditError, Editor, Family, NoCounters, Policy, Ruleset, TableKind, check,
-};
+use bpftables_ruleset::{CheckError, CounterView, Counters, EditError, Editor, Family, TableKind, check};
 use std::fs::File;
 use std::io::Read as _;
 
@@ -261,10 +258,10 @@ impl Restore<'_, '_> {
 
     /// Legacy's kernel has a table from when it was first named, whatever became of its lines.
     fn touch(&mut self, kind: TableKind, first_time: bool) {
-        if !first_time || self.family == Family::V6 {
+        if !first_time {
             return;
         }
-        let touched = self.context.backend.touch(kind);
+        let touched = self.context.backend.touch(self.family, kind);
         if let Err(error) = touched {
             tracing::warn!(%error, "the table could not be recorded as initialised");
         }
@@ -280,7 +277,6 @@ impl Restore<'_, '_> {
     /// What the reader refuses.
     fn refused(&self, error: restore::Error) -> Located {
         match error {
-            restore::Error::Parse { line, .. } if self.family == Family::V6 => self.refuse_ipv6("filter").at(line),
             restore::Error::Parse { line, error } => Failure::from(error).at(line),
             restore::Error::Failed { line } => Failure::Line { line, reason: None }.into(),
             restore::Error::CommitExpected { line } => {
@@ -291,9 +287,6 @@ impl Restore<'_, '_> {
 
     /// What is in force, read again unless it is known that nobody else changed it since the last table.
     fn load(&mut self, table: &str, line: u32) -> Result<Snapshot, Located> {
-        if self.family == Family::V6 {
-            return Ok(Snapshot { ruleset: Ruleset::new(Family::V6), counters: Box::new(NoCounters) });
-        }
         if let Some(mut snapshot) = self.loaded.take()
             && self.context.backend.refresh(self.family, &mut snapshot)
         {
@@ -308,11 +301,6 @@ impl Restore<'_, '_> {
 
     fn no_table(&self, table: &str, reason: &str) -> Failure {
         Failure::parameter(format!("{}: unable to initialize table '{table}'{reason}", self.program))
-    }
-
-    /// What is said to IPv6 rules.
-    fn refuse_ipv6(&self, table: &str) -> Failure {
-        self.no_table(table, &format!(": {IPV6_UNSUPPORTED}"))
     }
 
     /// `*NAME`: without --noflush nothing stays but policies.
@@ -381,12 +369,6 @@ impl Restore<'_, '_> {
             self.touch(kind, first_time);
             return Ok(());
         }
-        if self.family == Family::V6 {
-            return match is_empty(&snapshot.ruleset) {
-                true => Ok(()),
-                false => Err(self.refuse_ipv6(kind.name()).at(number)),
-            };
-        }
         let failed = |reason| Located::from(Failure::Line { line: number, reason });
         if let Some(table) = snapshot.ruleset.table(kind)
             && let Err(error) = check(table)
@@ -398,12 +380,6 @@ impl Restore<'_, '_> {
         self.loaded = Some(snapshot);
         Ok(())
     }
-}
-
-/// Whether a ruleset says no more than a kernel without one does.
-fn is_empty(ruleset: &Ruleset) -> bool {
-    let idle = |chain: &Chain| chain.rules.is_empty() && chain.policy == Some(Policy::Accept);
-    ruleset.tables.iter().all(|table| table.chains().all(idle))
 }
 
 /// A chain line, its words told apart.

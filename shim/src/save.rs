@@ -6,7 +6,7 @@ use crate::failure::{Failure, IPTABLES_VERSION, PROGRAM_VERSION};
 use crate::getopt::{Arg, Getopt, Spec};
 use crate::lock::strerror;
 use crate::multicall::Program;
-use bpftables_ruleset::{CounterView, Family, NoCounters, Ruleset, Table, TableKind};
+use bpftables_ruleset::{CounterView, Family, Ruleset, Table, TableKind};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
@@ -85,17 +85,12 @@ pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> R
 /// What is in force, with the table that was asked for, which this makes as legacy's kernel does.
 fn read(family: Family, table: Option<&str>, context: &mut Context<'_>) -> Result<Snapshot, Failure> {
     let kind = table.and_then(TableKind::from_name);
-    let mut snapshot = match family {
-        Family::V4 => context.backend.read(family).map_err(|error| cannot_initialize(&error))?,
-        Family::V6 => Snapshot { ruleset: Ruleset::new(family), counters: Box::new(NoCounters) },
-    };
+    let mut snapshot = context.backend.read(family).map_err(|error| cannot_initialize(&error))?;
     if let Some(kind) = kind
         && snapshot.ruleset.table(kind).is_none()
     {
         snapshot.ruleset.table_mut(kind);
-        if family == Family::V4
-            && let Err(error) = context.backend.touch(kind)
-        {
+        if let Err(error) = context.backend.touch(family, kind) {
             tracing::warn!(%error, "the table could not be recorded as initialised");
         }
     }

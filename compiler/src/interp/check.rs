@@ -8,9 +8,9 @@ use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
-use bpftables_ruleset::{Family, Slot};
 use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
 use bpftables_ruleset::matches::{Addrtype, Recent, RecentOp};
+use bpftables_ruleset::{Family, Slot};
 use std::net::IpAddr;
 
 /// What a check says.
@@ -125,7 +125,8 @@ fn folded(r: &Record, packet: &Packet) -> Answer {
     };
     if r.l4 == l4::ICMP {
         let code = u16::from(h.0[1]);
-        let is = (packet.family() == Family::V4 && r.l4_a == 255) || (h.0[0] == r.l4_a && within(code, r.dport_lo, r.dport_hi));
+        let is = (packet.family() == Family::V4 && r.l4_a == 255)
+            || (h.0[0] == r.l4_a && within(code, r.dport_lo, r.dport_hi));
         return (is != on(f::INV_ICMP)).into();
     }
     let ports = within(h.word(0), r.sport_lo, r.sport_hi) != on(f::INV_SPORT)
@@ -152,7 +153,8 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
                 Err(answer) => answer,
                 Ok(h) => {
                     let (kind, lo, hi) = (o.b as u8, o.b >> 8 & 0xff, o.b >> 16 & 0xff);
-                    let is = (packet.family() == Family::V4 && kind == 255) || (h.0[0] == kind && (lo..=hi).contains(&u32::from(h.0[1])));
+                    let is = (packet.family() == Family::V4 && kind == 255)
+                        || (h.0[0] == kind && (lo..=hi).contains(&u32::from(h.0[1])));
                     (is != invert).into()
                 }
             },

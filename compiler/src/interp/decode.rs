@@ -100,5 +100,7 @@ fn reject(code: u32, family: Family) -> Result<RejectWith, Fault> {
         RejectWith::Icmp6RejectRoute,
         RejectWith::TcpReset,
     ];
-    all.into_iter().find(|with| crate::nat::reject_code(*with, family) == Some(code)).ok_or(Fault::UnknownCode("reject", code))
+    all.into_iter()
+        .find(|with| crate::nat::reject_code(*with, family) == Some(code))
+        .ok_or(Fault::UnknownCode("reject", code))
 }

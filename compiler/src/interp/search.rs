@@ -85,7 +85,8 @@ fn value(image: &Image, what: u8, packet: &Packet) -> Option<u32> {
         field::DPORT => ports(packet).map(|p| p.1.into()),
         field::IIF => Some(iface_class(image, packet.iif.as_deref()).into()),
         field::OIF => Some(iface_class(image, packet.oif.as_deref()).into()),
-        field::ICMP => header(if packet.family() == Family::V4 { 1 } else { 58 }, 8).map(|h| u32::from(h[0]) << 8 | u32::from(h[1])),
+        field::ICMP => header(if packet.family() == Family::V4 { 1 } else { 58 }, 8)
+            .map(|h| u32::from(h[0]) << 8 | u32::from(h[1])),
         field::TCP_FLAGS => header(6, 20).map(|h| h[13].into()),
         _ => Some((packet.state_bits() & 0x7f).into()),
     }

@@ -17,6 +17,7 @@ type Counted = Rc<RefCell<BTreeMap<u32, Counters>>>;
 /// Keeps what is committed; counts what it is told to.
 pub(crate) struct Memory {
     ruleset: Ruleset,
+    ruleset6: Ruleset,
     counted: Counted,
     next_slot: u32,
     pub(crate) commits: usize,
@@ -33,7 +34,14 @@ impl CounterView for View {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { ruleset: Ruleset::new(Family::V4), counted: Counted::default(), next_slot: 0, commits: 0, reads: 0 }
+        Self {
+            ruleset: Ruleset::new(Family::V4),
+            ruleset6: Ruleset::new(Family::V6),
+            counted: Counted::default(),
+            next_slot: 0,
+            commits: 0,
+            reads: 0,
+        }
     }
 }
 
@@ -57,7 +65,10 @@ impl Memory {
             }
         }
         self.next_slot = next;
-        self.ruleset = ruleset.clone();
+        match ruleset.family {
+            Family::V4 => self.ruleset = ruleset.clone(),
+            Family::V6 => self.ruleset6 = ruleset.clone(),
+        }
     }
 
     /// Lets every rule and policy that is in force count `packets` packets of 100 bytes.
@@ -72,9 +83,9 @@ impl Memory {
 
 impl Backend for Memory {
     fn read(&mut self, family: Family) -> Result<Snapshot, BackendError> {
-        assert_eq!(family, Family::V4, "the datapath is never asked about IPv6");
         self.reads += 1;
-        Ok(Snapshot { ruleset: self.ruleset.clone(), counters: Box::new(View(Rc::clone(&self.counted))) })
+        let ruleset = if family == Family::V4 { &self.ruleset } else { &self.ruleset6 };
+        Ok(Snapshot { ruleset: ruleset.clone(), counters: Box::new(View(Rc::clone(&self.counted))) })
     }
 
     fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError> {
@@ -83,8 +94,8 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn touch(&mut self, kind: TableKind) -> Result<(), BackendError> {
-        let mut ruleset = self.ruleset.clone();
+    fn touch(&mut self, family: Family, kind: TableKind) -> Result<(), BackendError> {
+        let mut ruleset = if family == Family::V4 { &self.ruleset } else { &self.ruleset6 }.clone();
         ruleset.table_mut(kind);
         self.keep(&mut ruleset);
         Ok(())
