@@ -33,7 +33,9 @@ static __noinline int route_in(struct __sk_buff *skb, struct bt_pkt *p)
 {
 	struct bpf_fib_lookup f;
 
-	if (addr_is_multicast(p->daddr) || addr_is_link_local(p->daddr) || addr_is_loopback(p->daddr) || p->ifin == p->lo)
+	if (addr_is_multicast(p->daddr))
+		return bt_dev_joined(skb) ? ROUTE_LOCAL : ROUTE_STACK;
+	if (addr_is_link_local(p->daddr) || addr_is_loopback(p->daddr) || p->ifin == p->lo)
 		return ROUTE_LOCAL;
 	switch (fib(skb, p, p->ifin, &f)) {
 	case BPF_FIB_LKUP_RET_BLACKHOLE:

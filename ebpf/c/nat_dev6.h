@@ -13,8 +13,13 @@ struct inet6_ifaddr___ct {
 	__u32 flags;
 	struct list_head___ct if_list;
 } __attribute__((preserve_access_index));
+struct ifmcaddr6___ct {
+	struct in6_addr___ct mca_addr;
+	struct ifmcaddr6___ct *next;
+} __attribute__((preserve_access_index));
 struct inet6_dev___ct {
 	struct list_head___ct addr_list;
+	struct ifmcaddr6___ct *mc_list;
 } __attribute__((preserve_access_index));
 
 #define IFA_F_OPTIMISTIC 4
@@ -83,6 +88,47 @@ static __always_inline bt_addr dev_addr6(struct net_device___ct *dev, __u32 what
 	w.at = BPF_CORE_READ(idev, addr_list.next);
 	bpf_loop(MAX_DEV_ADDRS, addr6_step, &w, 0);
 	return w.found;
+}
+
+#define MAX_DEV_GROUPS 256
+
+struct group6_walk {
+	struct ifmcaddr6___ct *at;
+	bt_addr group;
+	bool joined;
+};
+
+static long group6_step(__u32 n, struct group6_walk *w)
+{
+	struct ifmcaddr6___ct *mc = w->at;
+	bt_addr a;
+
+	if (!mc)
+		return 1;
+	BPF_CORE_READ_INTO(&a, mc, mca_addr);
+	if (addr_eq(a, w->group)) {
+		w->joined = true;
+		return 1;
+	}
+	w->at = BPF_CORE_READ(mc, next);
+	return 0;
+}
+
+/* Whether the skb's device has joined the packet's multicast group: the stack gives it to nobody else. */
+__noinline int bt_dev_joined(struct __sk_buff *skb)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct inet6_dev___ct *idev = BPF_CORE_READ(k, dev, ip6_ptr);
+	struct group6_walk w = {};
+	struct bt_pkt *p = pkt();
+
+	if (!p || !idev)
+		return 1;
+	w.group = p->daddr;
+	w.at = BPF_CORE_READ(idev, mc_list);
+	bpf_loop(MAX_DEV_GROUPS, group6_step, &w, 0);
+	/* More groups than were looked at: it may be one of them. */
+	return w.joined || w.at;
 }
 
 /* REDIRECT's address into scratch `to`: the first of the skb's device that the destination's scope allows. */
