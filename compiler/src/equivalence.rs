@@ -4,7 +4,7 @@ use crate::interp::{Pick, traverse};
 use crate::testgen::{self, Profile};
 use crate::{Options, compile};
 use bpftables_ruleset::eval::{self, Packet, Simulated};
-use bpftables_ruleset::{Ruleset, TableKind};
+use bpftables_ruleset::{Family, Ruleset, TableKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -24,7 +24,10 @@ fn same(ruleset: &Ruleset, table: TableKind, packets: &[Packet], options: &Optio
     let image = compile(ruleset, options).map_err(|e| TestCaseError::fail(e.to_string()))?;
     for pick in [Pick::First, Pick::Strict] {
         let mut linear_env = Simulated::default();
-        linear_env.addrs = testgen::addr_types();
+        linear_env.addrs = match ruleset.family {
+            Family::V4 => testgen::addr_types(),
+            Family::V6 => testgen::ipv6::addr_types(),
+        };
         let mut image_env = linear_env.clone();
         for (index, packet) in packets.iter().enumerate() {
             for env in [&mut linear_env, &mut image_env] {
@@ -63,6 +66,21 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn an_ipv6_image_does_to_every_packet_what_the_ruleset_says(
+        (profile, ruleset) in profile().prop_flat_map(|p| (Just(p), testgen::ruleset(p))),
+        packets in vec(testgen::packet(), 20),
+    ) {
+        let packets: Vec<Packet> = packets.iter().map(testgen::ipv6::packet).collect();
+        for options in variants() {
+            same(&testgen::ipv6::ruleset(&ruleset), profile.table, &packets, &options)?;
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(config(6))]
 
     #[test]
@@ -72,6 +90,8 @@ proptest! {
     ) {
         for options in [Options::default(), Options { split: 3000, ..Options::default() }] {
             same(&ruleset, TableKind::Filter, &packets, &options)?;
+            let packets: Vec<Packet> = packets.iter().map(testgen::ipv6::packet).collect();
+            same(&testgen::ipv6::ruleset(&ruleset), TableKind::Filter, &packets, &options)?;
         }
     }
 }

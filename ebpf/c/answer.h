@@ -46,6 +46,10 @@ struct bt_answer {
 	__u8 proto, tos, from_tos, local; /* local: the sender is on this host */
 #if BT_FAMILY == 6
 	__u32 gateway; /* whether the answer goes by one */
+	struct {
+		bt_addr saddr, daddr;
+		__be32 len, proto;
+	} pseudo;
 #endif
 	__u32 ifindex;                 /* where the answer leaves */
 	__u32 left, at, sum;           /* of bt_l4_sum_ok */

@@ -28,12 +28,15 @@ static __always_inline bool answer_unicast(bt_addr addr)
 /* The sum that an ICMPv6 error or a TCP segment has from its pseudo header. */
 static __always_inline __u32 answer_pseudo(bt_addr saddr, bt_addr daddr, __u32 proto, __u32 len)
 {
-	struct {
-		bt_addr saddr, daddr;
-		__be32 len, proto;
-	} pseudo = { saddr, daddr, bpf_htonl(len), bpf_htonl(proto) };
+	struct bt_answer *a = answer();
 
-	return bpf_csum_diff(NULL, 0, (__u32 *)&pseudo, sizeof(pseudo), 0);
+	if (!a)
+		return 0;
+	a->pseudo.saddr = saddr;
+	a->pseudo.daddr = daddr;
+	a->pseudo.len = bpf_htonl(len);
+	a->pseudo.proto = bpf_htonl(proto);
+	return bpf_csum_diff(NULL, 0, (__u32 *)&a->pseudo, sizeof(a->pseudo), 0);
 }
 
 /* Finds where an answer from a->saddr to the sender leaves. 0, or -1: nowhere. No source becomes what the route prefers. */

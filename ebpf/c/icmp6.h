@@ -48,11 +48,8 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	__u32 quoted = p->len;
 	if (quoted > ANSWER_ICMP_MAX - 48)
 		quoted = ANSWER_ICMP_MAX - 48;
-	asm volatile("" : "+r"(quoted));
-	if (quoted < 40 || quoted > ANSWER_ICMP_MAX - 48)
-		return BT_DROP;
 	*(__u32 *)(a->buf + 48 + (quoted & 0x7fc)) = 0;
-	if (bpf_skb_load_bytes(skb, p->l2len, a->buf + 48, quoted))
+	if (bpf_skb_load_bytes(skb, p->l2len, a->buf + 48, length(quoted, ANSWER_MASK)))
 		return BT_DROP;
 	answer_ip_header(a, (struct answer_ip *)a->buf, quoted + 48);
 	__u32 *icmp = (__u32 *)(a->buf + 40);
@@ -63,10 +60,9 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	__u32 left = (quoted + 8 + 3) & ~3U;
 	for (__u32 at = 0; at < 3 * 512; at += 512) {
 		__u32 size = left > 512 ? 512 : left;
-		asm volatile("" : "+r"(size));
-		if (!size || size > 512)
+		if (!size)
 			break;
-		sum = bpf_csum_diff(NULL, 0, (__u32 *)(a->buf + 40 + at), size, sum);
+		sum = bpf_csum_diff(NULL, 0, (__u32 *)(a->buf + 40 + at), length(size, 511), sum);
 		left -= size;
 	}
 	*(__u16 *)(a->buf + 42) = ~answer_fold(sum);

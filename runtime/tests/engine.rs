@@ -120,14 +120,22 @@ fn a_ruleset_that_does_not_compile_leaves_the_live_one_alone() {
 }
 
 #[test]
-fn ipv6_is_refused_unless_there_is_nothing_to_run() {
+fn families_have_rules_generations_and_programs_of_their_own() {
     in_namespace(|| {
         let mut engine = Engine::open().unwrap();
-        let mut ruleset = engine.read(Family::V6).unwrap().ruleset;
-        ruleset.table_mut(TableKind::Filter);
-        engine.commit(&mut ruleset).unwrap();
-        ruleset.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::Drop, 1);
-        assert!(matches!(engine.commit(&mut ruleset), Err(EngineError::Compile(_))));
+        let mut six = Ruleset::new(Family::V6);
+        six.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::Drop, 1);
+        assert_eq!(engine.commit(&mut six).unwrap().generation, 1);
+        assert_eq!(engine.read(Family::V4).unwrap().generation, 0, "IPv4 is as it was");
+        assert!(engine.program("bt_ingress_l2").is_err() && engine.program("bt6_ingress_l2").is_ok());
+        let mut four = Ruleset::new(Family::V4);
+        four.table_mut(TableKind::Raw);
+        engine.commit(&mut four).unwrap();
+        assert_eq!(engine.commit(&mut four).unwrap().generation, 2);
+        let snapshot = Engine::open().unwrap().read(Family::V6).unwrap();
+        assert_eq!((snapshot.generation, snapshot.ruleset), (1, six));
+        assert!(engine.uninstall().unwrap());
+        assert_eq!(engine.read(Family::V6).unwrap().generation, 0);
     });
 }
 

@@ -5,7 +5,7 @@
 
 mod common;
 
-use bpftables_abi::maps::PROGRAMS;
+use bpftables_abi::maps::{PROGRAMS, PROGRAMS6};
 use bpftables_compiler::testgen::{self, DEVICES, Profile};
 use bpftables_ruleset::eval::{self, Packet, Simulated, Verdict};
 use bpftables_ruleset::{CounterView, Counters, Hook, Ruleset, Slot, TableKind};
@@ -27,6 +27,7 @@ const DROP: i32 = 2;
 
 /// One way through the programs: the hooks that it passes in one table, and how to make a packet take it.
 struct Way {
+    family: Family,
     program: &'static str,
     profile: Profile,
     hooks: &'static [Hook],
@@ -51,6 +52,9 @@ fn world() -> BTreeMap<&'static str, u32> {
             (3, false) => ip(&format!("route add table local broadcast {addr} dev {device}")),
             (other, false) => panic!("no way to make an address of type {other}"),
         }
+    }
+    for (addr, (_, device)) in testgen::ipv6::addr_types() {
+        ip(&format!("address add {addr}/128 dev {device} nodad"));
     }
     DEVICES.into_iter().map(|name| (name, index_of(name).expect("a device just made"))).collect()
 }
@@ -117,10 +121,13 @@ impl Way {
         forget_slots(&mut ruleset);
         let mut engine = Engine::open().unwrap();
         engine.commit(&mut ruleset).map_err(|e| TestCaseError::fail(e.to_string()))?;
-        let counters = engine.counters(Family::V4).unwrap();
+        let counters = engine.counters(self.family).unwrap();
         let program = engine.program(self.program).unwrap();
         let mut env = Simulated::default();
-        env.addrs = testgen::addr_types();
+        env.addrs = match self.family {
+            Family::V4 => testgen::addr_types(),
+            Family::V6 => testgen::ipv6::addr_types(),
+        };
 
         let slots = slots(&ruleset);
         // What this host sends reaches netfilter before it is cut into fragments: a later one without its first is none of those.
@@ -147,7 +154,8 @@ impl Way {
             let (ingress, own) = if self.hooks[0] == Hook::Prerouting { (iif, iif) } else { (iif, oif) };
             // To this host: the address of every device but lo.
             let mac: [u8; 6] = if own == devices["lo"] { [0; 6] } else { [2, 0, 0, 0, 0, 1] };
-            let mut frame = [&mac[..], &[0; 6], &[8, 0]].concat();
+            let ether_type: [u8; 2] = if self.family == Family::V4 { [8, 0] } else { [0x86, 0xdd] };
+            let mut frame = [&mac[..], &[0; 6], &ether_type].concat();
             frame.extend(&packet.data);
             let mut context = context(packet.mark, ingress, own);
             let run = bpf::test_run(program.as_fd(), &frame, &mut context, 1).unwrap();
@@ -190,7 +198,13 @@ impl Way {
             let devices = world();
             let input = (testgen::ruleset(self.profile), vec(testgen::packet(), PACKETS));
             let mut runner = TestRunner::new(config);
-            let result = runner.run(&input, |(ruleset, packets)| self.check(&ruleset, &packets, &devices));
+            let result = runner.run(&input, |(ruleset, packets)| match self.family {
+                Family::V4 => self.check(&ruleset, &packets, &devices),
+                Family::V6 => {
+                    let packets: Vec<Packet> = packets.iter().map(testgen::ipv6::packet).collect();
+                    self.check(&testgen::ipv6::ruleset(&ruleset), &packets, &devices)
+                }
+            });
             if let Err(error) = result {
                 panic!("{}: {error}", self.program);
             }
@@ -204,20 +218,46 @@ const fn profile(table: TableKind) -> Profile {
 
 #[test]
 fn forwarded_packets_meet_filter_rules_as_the_evaluator_says() {
-    Way { program: PROGRAMS[1], profile: profile(TableKind::Filter), hooks: &[Hook::Forward] }.run();
+    Way { family: Family::V4, program: PROGRAMS[1], profile: profile(TableKind::Filter), hooks: &[Hook::Forward] }
+        .run();
 }
 
 #[test]
 fn forwarded_packets_meet_mangle_rules_as_the_evaluator_says() {
-    Way { program: PROGRAMS[1], profile: profile(TableKind::Mangle), hooks: &[Hook::Forward, Hook::Postrouting] }.run();
+    Way {
+        family: Family::V4,
+        program: PROGRAMS[1],
+        profile: profile(TableKind::Mangle),
+        hooks: &[Hook::Forward, Hook::Postrouting],
+    }
+    .run();
 }
 
 #[test]
 fn received_packets_meet_raw_rules_as_the_evaluator_says() {
-    Way { program: PROGRAMS[0], profile: profile(TableKind::Raw), hooks: &[Hook::Prerouting] }.run();
+    Way { family: Family::V4, program: PROGRAMS[0], profile: profile(TableKind::Raw), hooks: &[Hook::Prerouting] }
+        .run();
 }
 
 #[test]
 fn sent_packets_meet_filter_rules_as_the_evaluator_says() {
-    Way { program: PROGRAMS[1], profile: profile(TableKind::Filter), hooks: &[Hook::Output] }.run();
+    Way { family: Family::V4, program: PROGRAMS[1], profile: profile(TableKind::Filter), hooks: &[Hook::Output] }.run();
+}
+
+#[test]
+fn forwarded_ipv6_packets_meet_filter_rules_as_the_evaluator_says() {
+    let family = Family::V6;
+    Way { family, program: PROGRAMS6[1], profile: profile(TableKind::Filter), hooks: &[Hook::Forward] }.run();
+}
+
+#[test]
+fn received_ipv6_packets_meet_raw_rules_as_the_evaluator_says() {
+    let family = Family::V6;
+    Way { family, program: PROGRAMS6[0], profile: profile(TableKind::Raw), hooks: &[Hook::Prerouting] }.run();
+}
+
+#[test]
+fn sent_ipv6_packets_meet_filter_rules_as_the_evaluator_says() {
+    let family = Family::V6;
+    Way { family, program: PROGRAMS6[1], profile: profile(TableKind::Filter), hooks: &[Hook::Output] }.run();
 }

@@ -1,20 +1,29 @@
-//! Every program of the object loads on this kernel, within a budget of the verifier's work.
+//! Every program of both objects loads on this kernel, within a budget of the verifier's work.
 
 use aya::programs::{Program, ProgramInfo};
 use aya::{Btf, EbpfLoader, VerifierLogLevel};
-use bpftables_ebpf::OBJECT;
+use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
 
 /// What the verifier may process of one program, its functions included: the kernel's limit is a million, and kernels differ by a
 /// factor in how soon they see that two ways are one.
 const BUDGET: u32 = 400_000;
 
 #[test]
-fn every_program_loads_within_the_verifiers_budget() {
+fn every_program_of_ipv4_loads_within_the_verifiers_budget() {
+    load(&OBJECT4);
+}
+
+#[test]
+fn every_program_of_ipv6_loads_within_the_verifiers_budget() {
+    load(&OBJECT6);
+}
+
+fn load(object: &Object) {
     let btf = Btf::from_sys_fs().expect("the kernel's types");
     let mut loader = EbpfLoader::new();
     // A log makes the verifier many times slower.
     loader.btf(Some(&btf)).verifier_log_level(VerifierLogLevel::STATS);
-    let mut ebpf = loader.load(OBJECT).expect("the object");
+    let mut ebpf = loader.load(object.bytes).expect("the object");
     let mut names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     names.sort_unstable();
     assert!(names.len() >= 4, "{names:?}");

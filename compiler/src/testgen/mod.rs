@@ -2,6 +2,7 @@
 //!
 //! Values come from small pools, so that packets meet rules.
 
+pub mod ipv6;
 mod kube;
 mod matches;
 mod packets;

@@ -1,0 +1,149 @@
+//! IPv6 rulesets and packets, made from generated IPv4 ones: each address becomes one of 128 bits, prefixes stay prefixes, and what IPv4's
+//! options and fragments are become extension headers.
+
+use bpftables_ruleset::eval::{Ct, CtTuple, Packet};
+use bpftables_ruleset::matches::{Icmp6, Match};
+use bpftables_ruleset::targets::{NatRange, Netmap, RejectWith};
+use bpftables_ruleset::{AddrMatch, Family, Ruleset, Table, Target};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The address of IPv6 that stands for one of IPv4: its halves lie far apart, so that prefixes are short and long ones.
+#[must_use]
+pub fn addr(from: IpAddr) -> IpAddr {
+    let IpAddr::V4(from) = from else { return from };
+    let bits = from.to_bits();
+    let [hi, lo] = [(bits >> 16) as u16, bits as u16];
+    Ipv6Addr::new(0xfd00, 0, hi, 0, 0, 0, 0, lo).into()
+}
+
+/// [`super::addr_types`] as IPv6 knows them: there is no broadcast.
+#[must_use]
+pub fn addr_types() -> BTreeMap<IpAddr, (u8, Box<str>)> {
+    let local = super::addr_types().into_iter().filter(|(_, (kind, _))| *kind == 2);
+    local.map(|(from, what)| (addr(from), what)).collect()
+}
+
+/// The mask that is to [`addr`] what `from` is to the address of IPv4.
+fn mask(from: IpAddr) -> IpAddr {
+    let IpAddr::V4(from) = from else { return from };
+    let bits = from.to_bits();
+    let [hi, lo] = [(bits >> 16) as u16, bits as u16];
+    if bits == 0 {
+        return Ipv6Addr::UNSPECIFIED.into();
+    }
+    let between = if lo == 0 || hi != 0xffff { 0 } else { 0xffff };
+    Ipv6Addr::new(0xffff, 0xffff, hi, between, between, between, between, lo).into()
+}
+
+fn addr_match(m: &mut AddrMatch) {
+    (m.addr, m.mask) = (addr(m.addr), mask(m.mask));
+}
+
+fn one_match(m: Match) -> Match {
+    match m {
+        Match::Icmp(i) => {
+            Match::Icmp6(Icmp6 { kind: i.kind, code_lo: i.code_lo, code_hi: i.code_hi, invert: i.invert })
+        }
+        Match::Conntrack(mut c) => {
+            for m in [&mut c.orig_src, &mut c.orig_dst, &mut c.repl_src, &mut c.repl_dst].into_iter().flatten() {
+                addr_match(m);
+            }
+            Match::Conntrack(c)
+        }
+        Match::Recent(mut r) => {
+            r.mask = mask(r.mask);
+            Match::Recent(r)
+        }
+        Match::Addrtype(mut a) => {
+            // There is no broadcast; multicast is asked instead.
+            let types = |types: u16| types & !(1 << 3) | (types & 1 << 3) << 2;
+            (a.src, a.dst) = (types(a.src), types(a.dst));
+            Match::Addrtype(a)
+        }
+        other => other,
+    }
+}
+
+fn target(t: Target) -> Target {
+    let range = |r: NatRange| NatRange { addrs: r.addrs.map(|(first, last)| (addr(first), addr(last))), ..r };
+    match t {
+        Target::Reject(_) => Target::Reject(RejectWith::Icmp6PortUnreachable),
+        Target::Dnat(r) => Target::Dnat(range(r)),
+        Target::Snat(r) => Target::Snat(range(r)),
+        Target::Netmap(n) => Target::Netmap(Netmap { addr: addr(n.addr), mask: mask(n.mask) }),
+        other => other,
+    }
+}
+
+const fn proto(of: u8) -> u8 {
+    if of == 1 { 58 } else { of }
+}
+
+/// The IPv6 ruleset that says of [`packet`] what `from` says of IPv4's.
+#[must_use]
+pub fn ruleset(from: &Ruleset) -> Ruleset {
+    let mut to = Ruleset::new(Family::V6);
+    for table in &from.tables {
+        let mut table = Table { family: Family::V6, ..table.clone() };
+        let chains = table.builtin.iter_mut().chain(table.user.values_mut());
+        for rule in chains.flat_map(|chain| &mut chain.rules) {
+            [&mut rule.ip.src, &mut rule.ip.dst].into_iter().flatten().for_each(addr_match);
+            rule.ip.proto = rule.ip.proto.map(|(of, invert)| (proto(of), invert));
+            rule.ip.fragment = None;
+            rule.matches = std::mem::take(&mut rule.matches).into_iter().map(one_match).collect();
+            rule.target = target(rule.target.clone());
+        }
+        to.tables.push(table);
+    }
+    to
+}
+
+/// The IPv6 packet that `from` stands for: 4 bytes of options become a hop-by-hop header, more of them destination options and an
+/// authentication header; a fragment offset becomes a fragment header, before which those stand.
+#[must_use]
+pub fn packet(from: &Packet) -> Packet {
+    let data = &from.data;
+    let header = usize::from(data[0] & 15) * 4;
+    let offset = u16::from_be_bytes([data[6], data[7]]) & 0x1fff;
+    let last = proto(data[9]);
+    let mut kinds: Vec<u8> = match header - 20 {
+        0 => vec![],
+        4 => vec![0],
+        _ => vec![60, 51],
+    };
+    if offset != 0 {
+        kinds.push(44);
+    }
+    let mut extensions = Vec::new();
+    for (index, kind) in kinds.iter().enumerate() {
+        let next = kinds.get(index + 1).copied().unwrap_or(last);
+        match kind {
+            44 => {
+                let [hi, lo] = (offset << 3).to_be_bytes();
+                extensions.extend([next, 0, hi, lo, 0, 0, 0, 7]);
+            }
+            51 => extensions.extend([next, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            // One option of padding.
+            _ => extensions.extend([next, 0, 1, 4, 0, 0, 0, 0]),
+        }
+    }
+    let octets = |at: usize| match addr(Ipv4Addr::new(data[at], data[at + 1], data[at + 2], data[at + 3]).into()) {
+        IpAddr::V6(addr) => addr.octets(),
+        IpAddr::V4(_) => [0; 16],
+    };
+    let rest = &data[header..];
+    let mut to = vec![0x60, 0, 0, 0];
+    to.extend(((extensions.len() + rest.len()) as u16).to_be_bytes());
+    to.extend([kinds.first().copied().unwrap_or(last), data[8]]);
+    to.extend(octets(12));
+    to.extend(octets(16));
+    to.extend(extensions);
+    to.extend(rest);
+    let mut packet = Packet { data: to, ..from.clone() };
+    if let Ct::Connection(ct) = &mut packet.ct {
+        let tuple = |t: CtTuple| CtTuple { src: addr(t.src), dst: addr(t.dst), ..t };
+        (ct.original, ct.answer) = (tuple(ct.original), tuple(ct.answer));
+    }
+    packet
+}
