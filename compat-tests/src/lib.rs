@@ -18,6 +18,7 @@
 pub mod cli;
 pub mod diff;
 pub mod dissect;
+pub mod ipv6;
 pub mod matrix;
 pub mod netns;
 pub mod packet;

@@ -51,14 +51,3 @@ fn a_rule_of_a_later_issue_is_refused_by_name_and_changes_nothing() {
         assert_eq!(rules(&before), rules(&after), "{rule} changed something");
     }
 }
-
-#[test]
-fn ip6tables_refuses_rules_by_name() {
-    let p = Place::new(Kind::Ours).expect("a place");
-    for line in ["ip6tables -A INPUT -j DROP", "ip6tables -P INPUT DROP", "ip6tables -t nat -N X"] {
-        let a = call(&p, line, "");
-        assert_ne!(a.code, Some(0), "{line}: {a:?}");
-        assert!(a.stderr.contains("IPv6") || a.stderr.contains("ip6tables"), "{line}: {}", a.stderr);
-    }
-    assert_eq!(call(&p, "ip6tables -S", "").code, Some(0));
-}

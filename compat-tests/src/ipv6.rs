@@ -1,0 +1,277 @@
+//! IPv6: a client, a router with the rules, a server, and what real sockets and `ping` see through them.
+//!
+//! ```text
+//! ### a scenario's claim
+//! *filter
+//! -A FORWARD -p udp -j DROP
+//! COMMIT
+//! ---
+//! c udp fd00:2::10 53
+//! c tcp fd00:1::1 80
+//! r ping fd00:2::10 4000
+//! ```
+//! The router has fd00:1::1 on rc, towards the client fd00:1::10, and fd00:2::1 on rs, towards the server fd00:2::10. Servers on the router
+//! and beyond it answer at port 53 by UDP and at 80 by TCP, with the address that they see. `ping` sends one echo request, with so many bytes.
+//! What a client was answered, and `ip6tables-save -c` afterwards, must be equal. Neighbours are permanent, so that neighbour discovery
+//! counts nowhere.
+
+use crate::netns::Netns;
+use crate::world::{Kind, Tools};
+use crate::{Result, diff, sys};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a client waits: longer than any answer takes, shorter than a TCP client's second try.
+const PATIENCE: Duration = Duration::from_millis(600);
+/// Where servers answer.
+const UDP: u16 = 53;
+/// See [`UDP`].
+const TCP: u16 = 80;
+
+/// One scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What is claimed.
+    pub name: String,
+    rules: String,
+    steps: Vec<String>,
+}
+
+/// Reads a file of scenarios.
+pub fn parse(text: &str) -> Result<Vec<Scenario>> {
+    let mut found: Vec<Scenario> = Vec::new();
+    let mut steps = false;
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix("### ") {
+            found.push(Scenario { name: name.to_owned(), rules: String::new(), steps: Vec::new() });
+            steps = false;
+            continue;
+        }
+        let Some(last) = found.last_mut() else { continue };
+        match line {
+            "---" => steps = true,
+            _ if steps => last.steps.push(line.to_owned()),
+            _ => last.rules += &format!("{line}\n"),
+        }
+    }
+    match found.iter().find(|sc| sc.steps.is_empty()) {
+        Some(sc) => Err(format!("scenario {:?} has no traffic", sc.name).into()),
+        None => Ok(found),
+    }
+}
+
+/// A server thread; it ends when this is dropped.
+struct Server {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(net: &Netns) -> Result<Self> {
+        let (ns, stop) = (net.handle()?, Arc::new(AtomicBool::new(false)));
+        let (flag, (ready_tx, ready_rx)) = (stop.clone(), std::sync::mpsc::channel());
+        let thread = std::thread::spawn(move || {
+            let bound = sys::enter_net(&ns).and_then(|()| {
+                let (udp, tcp) =
+                    (UdpSocket::bind((Ipv6Addr::UNSPECIFIED, UDP))?, TcpListener::bind((Ipv6Addr::UNSPECIFIED, TCP))?);
+                udp.set_read_timeout(Some(Duration::from_millis(2)))?;
+                tcp.set_nonblocking(true)?;
+                Ok((udp, tcp))
+            });
+            match bound {
+                Err(e) => drop(ready_tx.send(Err(e))),
+                Ok((udp, tcp)) => {
+                    let _ = ready_tx.send(Ok(()));
+                    while !flag.load(Ordering::Relaxed) {
+                        let mut buffer = [0; 2000];
+                        if let Ok((_, peer)) = udp.recv_from(&mut buffer) {
+                            let _ = udp.send_to(peer.ip().to_string().as_bytes(), peer);
+                        }
+                        if let Ok((mut stream, peer)) = tcp.accept() {
+                            let _ = answer(&mut stream, &peer.ip().to_string());
+                        }
+                    }
+                }
+            }
+        });
+        ready_rx.recv()?.map_err(|e| format!("cannot serve: {e}"))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+fn answer(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut request = [0; 5];
+    stream.read_exact(&mut request)?;
+    stream.write_all(text.as_bytes())?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    // The client closes first.
+    let _ = stream.read(&mut request);
+    Ok(())
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn ask(udp: bool, to: SocketAddrV6) -> std::io::Result<String> {
+    let mut buffer = String::new();
+    if udp {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.connect(to)?;
+        socket.send(b"hello")?;
+        let mut bytes = [0; 100];
+        let n = socket.recv(&mut bytes)?;
+        buffer += &String::from_utf8_lossy(&bytes[..n]);
+    } else {
+        let mut stream = TcpStream::connect_timeout(&to.into(), PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"hello")?;
+        stream.read_to_string(&mut buffer)?;
+    }
+    Ok(buffer)
+}
+
+/// Client, router, server.
+struct World {
+    servers: Vec<Server>,
+    tools: Tools,
+    nets: [Netns; 3],
+}
+
+impl World {
+    fn new(kind: Kind) -> Result<Self> {
+        let nets = [Netns::new(0)?, Netns::new(0)?, Netns::new(0)?];
+        for net in &nets {
+            net.sysctls(&[
+                "net/ipv6/conf/all/accept_dad=0",
+                "net/ipv6/conf/default/accept_dad=0",
+                "net/ipv6/conf/default/router_solicitations=0",
+                // No reports of groups within the time of a test.
+                "net/ipv6/conf/default/mldv2_unsolicited_report_interval=100000000",
+                "net/ipv6/conf/default/mldv1_unsolicited_report_interval=100000000",
+            ])?;
+            net.ip_batch("link set lo up\n")?;
+        }
+        let [client, router, server] = &nets;
+        router.sysctls(&[
+            "net/ipv6/conf/all/forwarding=1",
+            "net/ipv6/conf/default/forwarding=1",
+            "net/ipv6/icmp/ratelimit=0",
+        ])?;
+        for (end, far, near, n) in [(client, "c0", "rc", 1), (server, "s0", "rs", 2)] {
+            router.ip_batch(&format!(
+                "link add name {near} address 02:00:00:00:0{n}:01 type veth peer name {far} address 02:00:00:00:0{n}:10 netns {}\n\
+                 address add fd00:{n}::1/64 dev {near} nodad\nlink set {near} up\n",
+                end.path()
+            ))?;
+            end.ip_batch(&format!(
+                "address add fd00:{n}::10/64 dev {far} nodad\nlink set {far} up\nroute add default via fd00:{n}::1\n\
+                 neighbour add fd00:{n}::1 lladdr 02:00:00:00:0{n}:01 nud permanent dev {far}\n"
+            ))?;
+            router.ip_batch(&format!(
+                "neighbour add fd00:{n}::10 lladdr 02:00:00:00:0{n}:10 nud permanent dev {near}\n"
+            ))?;
+        }
+        client.wait_running(&["c0"])?;
+        router.wait_running(&["rc", "rs"])?;
+        server.wait_running(&["s0"])?;
+        let servers = vec![Server::start(router)?, Server::start(server)?];
+        // What devices say of themselves when they come up is said before there are rules.
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(Self { servers, tools: Tools::new(kind)?, nets })
+    }
+
+    fn tool(&self, name: &str, args: &[&str], stdin: &str) -> Result<String> {
+        let mut command = self.tools.command(name);
+        command.args(args);
+        let out = self.nets[1].command(command, stdin.as_bytes())?;
+        if !out.status.success() {
+            return Err(format!("{name}: {}", String::from_utf8_lossy(&out.stderr)).into());
+        }
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    fn step(&self, line: &str) -> Result<String> {
+        let mut words = line.split_whitespace();
+        let mut next = || words.next().ok_or_else(|| format!("a word is missing in {line:?}"));
+        let net = match next()? {
+            "c" => &self.nets[0],
+            "r" => &self.nets[1],
+            "s" => &self.nets[2],
+            other => return Err(format!("no node {other:?}").into()),
+        };
+        let (what, to) = (next()?, next()?.parse::<Ipv6Addr>()?);
+        if what == "ping" {
+            let mut command = Command::new("ping");
+            command.args(["-6", "-c1", "-W1", "-s", next().unwrap_or("56"), &to.to_string()]);
+            let out = net.command(command, b"")?;
+            let text = String::from_utf8_lossy(&out.stdout).into_owned();
+            let told: Vec<&str> = text.lines().filter(|line| line.contains("From ")).collect();
+            return Ok(format!("{} {}", if out.status.success() { "answered" } else { "no answer" }, told.join(" ")));
+        }
+        let (udp, to) = (what == "udp", SocketAddrV6::new(to, next()?.parse()?, 0, 0));
+        Ok(match net.run(move || ask(udp, to)) {
+            Ok(seen) => format!("answered, server saw {seen}"),
+            Err(e) => e.to_string(),
+        })
+    }
+
+    /// What the scenario looks like from outside: each answer, then the rules with their counters.
+    fn run(mut self, sc: &Scenario) -> Result<String> {
+        self.tool("ip6tables-restore", &[], &sc.rules)?;
+        let mut report = String::new();
+        for line in &sc.steps {
+            report += &format!("{line}: {}\n", self.step(line)?);
+        }
+        // The last segments of connections that were closed.
+        std::thread::sleep(Duration::from_millis(60));
+        self.servers.clear();
+        std::thread::sleep(Duration::from_millis(60));
+        let saved = self.tool("ip6tables-save", &["-c"], "")?;
+        if self.tools.kind == Kind::Ours {
+            self.tool("bpftables", &["uninstall-hooks"], "")?;
+        }
+        let lines = saved.lines().filter(|line| !line.starts_with('#'));
+        Ok(lines.fold(report, |report, line| report + line + "\n"))
+    }
+}
+
+/// Runs the scenarios of a text through legacy and `kind`; what differs, by scenario.
+pub fn differences(text: &str, kind: Kind) -> Result<Vec<String>> {
+    let only = std::env::var("COMPAT_ONLY").unwrap_or_default();
+    let mut found = Vec::new();
+    for sc in parse(text)?.into_iter().filter(|sc| sc.name.contains(&only)) {
+        let both = || -> Result<(String, String)> {
+            let other = sc.clone();
+            let subject = std::thread::spawn(move || World::new(kind)?.run(&other));
+            let legacy = World::new(Kind::Legacy)?.run(&sc)?;
+            Ok((legacy, subject.join().map_err(|_| "the subject's thread panicked")??))
+        };
+        let (mut legacy, mut subject) = both()?;
+        if legacy != subject {
+            // Once more: a segment sent twice on a busy machine is no difference.
+            eprintln!("note: {:?} is looked at again", sc.name);
+            (legacy, subject) = both()?;
+        }
+        if std::env::var_os("COMPAT_SHOW").is_some() {
+            eprintln!("\n### {}\n{legacy}", sc.name);
+        }
+        if legacy != subject {
+            found.push(format!("### {}\n{}{}", sc.name, sc.rules, diff::lines(&legacy, &subject, "legacy", "subject")));
+        }
+    }
+    Ok(found)
+}
