@@ -168,7 +168,7 @@ pub(crate) fn prune(installed: &Installed, devices: &[Device]) -> Result<()> {
 pub(crate) fn uncover(installed: &Installed, ifindex: u32) -> Result<()> {
     let doing = || format!("detach from device {ifindex}");
     Marks(installed.map(maps::COVERED)?).clear(ifindex).doing(doing)?;
-    for (direction, _, _) in DIRECTIONS {
+    for (direction, _, _) in directions(installed.family) {
         let pin = installed.links().join(format!("{ifindex}_{direction}"));
         if let Some(link) = open_link(&pin).doing(doing)? {
             bpf::detach_link(link.as_fd()).doing(doing)?;

@@ -113,7 +113,9 @@ pub(crate) fn end_masqueraded(installed: &Installed, ifindex: u32, addr: Option<
         table.u32_at(number, table.shape.masq_ifindex) == ifindex
             && wanted.as_ref().is_none_or(|addr| {
                 let words = (0..addr.len()).step_by(4);
-                words.flat_map(|at| table.u32_at(number, table.shape.reply_daddr + at).to_ne_bytes()).eq(addr.iter().copied())
+                words
+                    .flat_map(|at| table.u32_at(number, table.shape.reply_daddr + at).to_ne_bytes())
+                    .eq(addr.iter().copied())
             })
     }))
 }

@@ -241,8 +241,7 @@ fn apply(installed: &Installed, now: &[Device], done: &mut BTreeMap<u32, Device>
 
 /// The address that netfilter compares.
 fn address(message: &AddressMessage) -> Option<IpAddr> {
-    let find =
-        |wanted: fn(&AddressAttribute) -> Option<&IpAddr>| message.attributes.iter().find_map(wanted).copied();
+    let find = |wanted: fn(&AddressAttribute) -> Option<&IpAddr>| message.attributes.iter().find_map(wanted).copied();
     find(|attribute| match attribute {
         AddressAttribute::Address(addr) => Some(addr),
         _ => None,

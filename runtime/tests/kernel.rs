@@ -8,7 +8,7 @@ mod common;
 use bpftables_abi::maps::{PROGRAMS, PROGRAMS6};
 use bpftables_compiler::testgen::{self, DEVICES, Profile};
 use bpftables_ruleset::eval::{self, Packet, Simulated, Verdict};
-use bpftables_ruleset::{CounterView, Counters, Hook, Ruleset, Slot, TableKind};
+use bpftables_ruleset::{CounterView, Counters, Family, Hook, Ruleset, Slot, TableKind};
 use bpftables_runtime::Engine;
 use bpftables_runtime::sys::bpf;
 use common::in_namespace;
