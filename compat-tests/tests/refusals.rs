@@ -19,7 +19,6 @@ const LATER: &[(&str, &str, &str)] = &[
     ("mangle", "CLASSIFY", "-A POSTROUTING -j CLASSIFY --set-class 1:1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),
     ("filter", "owner", "-A OUTPUT -m owner --uid-owner 0 -j ACCEPT"),
-    ("filter", "set", "-A INPUT -m set --match-set x src -j ACCEPT"),
     ("filter", "hashlimit", "-A INPUT -m hashlimit --hashlimit-upto 1/sec --hashlimit-name x -j ACCEPT"),
     ("filter", "string", "-A INPUT -m string --string x --algo bm -j DROP"),
     ("filter", "length", "-A INPUT -m length --length 1:2 -j DROP"),
@@ -29,7 +28,7 @@ const LATER: &[(&str, &str, &str)] = &[
     ("filter", "iprange", "-A INPUT -m iprange --src-range 10.0.0.1-10.0.0.2 -j DROP"),
     ("filter", "connlimit", "-A INPUT -p tcp -m connlimit --connlimit-above 1 -j DROP"),
     ("filter", "u32", "-A INPUT -m u32 --u32 0=0 -j DROP"),
-    ("filter", "bpf", "-A INPUT -m bpf --bytecode 1,6 -j DROP"),
+    ("filter", "bpf", "-A INPUT -m bpf --bytecode \"1,6 0 0 1\" -j DROP"),
     ("raw", "CT", "-A PREROUTING -p tcp -j CT --helper ftp"),
     ("raw", "CT", "-A PREROUTING -j CT --zone 1"),
 ];

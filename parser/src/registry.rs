@@ -39,39 +39,57 @@ const fn entry<B: ?Sized>(name: &'static str, families: Families, new: fn(Family
 pub(crate) const MATCHES: &[Entry<MatchBuilder>] = &[
     entry("addrtype", Families::Any, |_| Box::new(ext::addrtype::AddrtypeBuilder::default())),
     entry("ah", Families::V4, |_| Box::new(matches::Ah::default())),
+    entry("ah", Families::V6, |_| Box::new(matches::Ah6::default())),
+    entry("bpf", Families::Any, |_| Box::new(matches::Bpf::default())),
     entry("cgroup", Families::Any, |_| Box::new(matches::Cgroup::default())),
     entry("cluster", Families::Any, |_| Box::new(matches::Cluster::default())),
     entry("comment", Families::Any, |_| Box::new(ext::comment::CommentBuilder::default())),
     entry("connbytes", Families::Any, |_| Box::new(ext::connbytes::ConnbytesBuilder::default())),
+    entry("connlabel", Families::Any, |_| Box::new(matches::Connlabel::default())),
+    entry("connlimit", Families::Any, |family| Box::new(ext::connlimit::ConnlimitBuilder::new(family))),
     entry("connmark", Families::Any, |_| Box::new(ext::mark::MarkMatchBuilder::connmark())),
     entry("conntrack", Families::Any, |_| Box::new(ext::conntrack::ConntrackBuilder::default())),
     entry("cpu", Families::Any, |_| Box::new(matches::Cpu::default())),
     entry("dccp", Families::Any, |_| Box::new(matches::Dccp::default())),
     entry("devgroup", Families::Any, |_| Box::new(matches::Devgroup::default())),
     entry("dscp", Families::Any, |_| Box::new(matches::Dscp::default())),
+    entry("dst", Families::V6, |_| Box::new(matches::Dst::default())),
     entry("ecn", Families::Any, |_| Box::new(matches::Ecn::default())),
     entry("esp", Families::Any, |_| Box::new(matches::Esp::default())),
+    entry("eui64", Families::V6, |_| Box::new(matches::Eui64::default())),
+    entry("frag", Families::V6, |_| Box::new(matches::Frag::default())),
+    entry("hashlimit", Families::Any, |family| Box::new(ext::hashlimit::HashlimitBuilder::new(family))),
+    entry("hbh", Families::V6, |_| Box::new(matches::Hbh::default())),
     entry("helper", Families::Any, |_| Box::new(matches::Helper::default())),
     entry("hl", Families::V6, |_| Box::new(matches::Hl::default())),
     entry("icmp", Families::V4, |_| Box::new(ext::icmp::IcmpBuilder::default())),
     entry("icmp6", Families::V6, |_| Box::new(ext::icmp::Icmp6Builder::default())),
     entry("ipcomp", Families::Any, |_| Box::new(matches::Ipcomp::default())),
+    entry("iprange", Families::Any, |_| Box::new(matches::Iprange::default())),
+    entry("ipv6header", Families::V6, |_| Box::new(matches::Ipv6header::default())),
+    entry("ipvs", Families::Any, |_| Box::new(matches::Ipvs::default())),
     entry("length", Families::Any, |_| Box::new(matches::Length::default())),
     entry("limit", Families::Any, |_| Box::new(ext::limit::LimitBuilder::default())),
     entry("mac", Families::Any, |_| Box::new(matches::Mac::default())),
     entry("mark", Families::Any, |_| Box::new(ext::mark::MarkMatchBuilder::mark())),
+    entry("mh", Families::V6, |_| Box::new(matches::Mh::default())),
     entry("multiport", Families::Any, |_| Box::new(ext::multiport::MultiportBuilder::default())),
     entry("nfacct", Families::Any, |_| Box::new(matches::Nfacct::default())),
     entry("osf", Families::V4, |_| Box::new(matches::Osf::default())),
     entry("owner", Families::Any, |_| Box::new(matches::Owner::default())),
     entry("physdev", Families::Any, |_| Box::new(matches::Physdev::default())),
     entry("pkttype", Families::Any, |_| Box::new(matches::Pkttype::default())),
+    entry("policy", Families::Any, |_| Box::new(ext::policy::PolicyBuilder::default())),
     entry("quota", Families::Any, |_| Box::new(matches::Quota::default())),
+    entry("rateest", Families::Any, |_| Box::new(matches::Rateest::default())),
     entry("realm", Families::V4, |_| Box::new(ext::realm::RealmBuilder::default())),
     entry("recent", Families::Any, |family| Box::new(ext::recent::RecentBuilder::new(family))),
     entry("rpfilter", Families::Any, |_| Box::new(matches::Rpfilter::default())),
+    entry("rt", Families::V6, |_| Box::new(matches::Rt::default())),
     entry("sctp", Families::Any, |_| Box::new(matches::Sctp::default())),
+    entry("set", Families::Any, |_| Box::new(matches::Set::default())),
     entry("socket", Families::Any, |_| Box::new(matches::Socket::default())),
+    entry("srh", Families::V6, |_| Box::new(matches::Srh::default())),
     entry("state", Families::Any, |_| Box::new(ext::conntrack::StateBuilder::default())),
     entry("statistic", Families::Any, |_| Box::new(ext::statistic::StatisticBuilder::default())),
     entry("string", Families::Any, |_| Box::new(matches::StringMatch::default())),
@@ -127,28 +145,6 @@ pub(crate) const TARGETS: &[Entry<TargetBuilder>] = &[
     entry("ULOG", Families::V4, |_| Box::new(ext::ulog::UlogBuilder::default())),
 ];
 
-/// Matches of legacy that are not supported here.
-const LEGACY_MATCHES: &[(&str, Families)] = &[
-    ("ah", Families::V6),
-    ("bpf", Families::Any),
-    ("connlabel", Families::Any),
-    ("connlimit", Families::Any),
-    ("dst", Families::V6),
-    ("eui64", Families::V6),
-    ("frag", Families::V6),
-    ("hashlimit", Families::Any),
-    ("hbh", Families::V6),
-    ("iprange", Families::Any),
-    ("ipv6header", Families::V6),
-    ("ipvs", Families::Any),
-    ("mh", Families::V6),
-    ("policy", Families::Any),
-    ("rateest", Families::Any),
-    ("rt", Families::V6),
-    ("set", Families::Any),
-    ("srh", Families::V6),
-];
-
 /// Targets of legacy that are not supported here.
 const LEGACY_TARGETS: &[(&str, Families)] = &[("SET", Families::Any)];
 
@@ -188,11 +184,7 @@ pub(crate) fn find_match(name: &str, family: Family) -> Result<Option<Box<MatchB
     if name.len() > MAX_NAME {
         return Err(ParseError::Parameter(format!("Invalid match name \"{name}\" ({MAX_NAME} chars max)")));
     }
-    let name = match_name(name);
-    match find(MATCHES, name, family) {
-        None if is_legacy(LEGACY_MATCHES, name, family) => Err(no_extension(ExtensionKind::Match, name, family)),
-        found => Ok(found),
-    }
+    Ok(find(MATCHES, match_name(name), family))
 }
 
 /// The target of a name.
@@ -212,11 +204,10 @@ pub(crate) fn find_target(name: &str, family: Family) -> FoundTarget {
 
 /// The error for a name that is no extension here: missing altogether, or legacy's only.
 pub(crate) fn no_extension(kind: ExtensionKind, name: &str, family: Family) -> ParseError {
-    let (name, table) = match kind {
-        ExtensionKind::Match => (match_name(name), LEGACY_MATCHES),
-        ExtensionKind::Target => (name, LEGACY_TARGETS),
+    let (name, known) = match kind {
+        ExtensionKind::Match => (match_name(name), false),
+        ExtensionKind::Target => (name, is_legacy(LEGACY_TARGETS, name, family)),
     };
-    let known = is_legacy(table, name, family);
     let name = name.to_owned();
     if known { ParseError::UnsupportedExtension { kind, name } } else { ParseError::MissingExtension { kind, name } }
 }

@@ -15,15 +15,15 @@ mod port;
 mod range;
 
 use address::strict_address;
-pub(crate) use address::{address_list, address_match, host, host_mask, prefix_mask};
+pub(crate) use address::{address_list, address_match, host, host_mask, mask_length, numeric_address, prefix_mask};
 pub(crate) use dscp::{dscp_class, tos_mask};
 pub(crate) use list::{abbreviates, bits, item, names_of};
 pub(crate) use mac::mac_address;
 pub(crate) use named::named_value;
 pub(crate) use nat::{address_range, addresses_and_ports, nat_ports};
 pub(crate) use number::{
-    atoi, blanks, c_unsigned, c_unsigned_any, decimal, leading_float, narrow, number, number_u8, scan_hex, scan_i32,
-    scan_u64, signed, wrapped,
+    atoi, atoll, blanks, c_unsigned, c_unsigned_any, decimal, leading_float, narrow, number, number_u8, scan_hex,
+    scan_i32, scan_u64, signed, unsigned, wrapped,
 };
 pub(crate) use port::{plain_ports, port_by_resolver, port_list, resolver_port_range};
 pub(crate) use range::{number_range, range_u16, range_u32};

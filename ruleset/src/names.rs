@@ -41,10 +41,29 @@ pub trait Names {
     fn group_name(&self, _id: u32) -> Option<String> {
         None
     }
+    /// Asks the kernel for a set of ipset.
+    fn find_set(&self, _name: &str) -> SetLookup {
+        SetLookup::Missing
+    }
     /// The numbers of a file and their names, in its order; `None`: there is no such file.
     fn number_names(&self, _which: NumberNames) -> Option<Vec<(u32, String)>> {
         None
     }
+}
+
+/// What the kernel says of a set of ipset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetLookup {
+    /// There is one, of this family; `None`: of any.
+    Found(Option<Family>),
+    /// There is none.
+    Missing,
+    /// The kernel has no sets.
+    NoModule,
+    /// The caller may not ask.
+    NoSocket,
+    /// Asking failed with this errno.
+    Failed(i32),
 }
 
 /// Which file names numbers.

@@ -1,8 +1,9 @@
 //! Names of protocols, services, hosts and networks, from where the C library finds them.
 
 use crate::accounts;
-use bpftables_ruleset::names::NumberNames;
+use bpftables_ruleset::names::{NumberNames, SetLookup};
 use bpftables_ruleset::{Family, Names};
+use bpftables_runtime::sys::ipset;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -177,6 +178,21 @@ impl Names for SystemNames {
 
     fn group_name(&self, id: u32) -> Option<String> {
         self.groups().iter().find(|(_, known)| *known == id).map(|(name, _)| name.clone())
+    }
+
+    fn find_set(&self, name: &str) -> SetLookup {
+        let family = |number| match number {
+            2 => Some(Family::V4),
+            10 => Some(Family::V6),
+            _ => None,
+        };
+        match ipset::find(name) {
+            Ok(ipset::Found::Family(number)) => SetLookup::Found(family(number)),
+            Ok(ipset::Found::Missing) => SetLookup::Missing,
+            Err(ipset::Unanswered::Socket(_)) => SetLookup::NoSocket,
+            Err(ipset::Unanswered::Version(_)) => SetLookup::NoModule,
+            Err(ipset::Unanswered::Question(error)) => SetLookup::Failed(error.raw_os_error().unwrap_or(0)),
+        }
     }
 
     fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {

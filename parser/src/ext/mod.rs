@@ -2,7 +2,9 @@
 
 pub(crate) mod addrtype;
 pub(crate) mod ah;
+pub(crate) mod ah6;
 pub(crate) mod audit;
+pub(crate) mod bpf;
 pub(crate) mod cgroup;
 pub(crate) mod checksum;
 pub(crate) mod classify;
@@ -10,6 +12,8 @@ pub(crate) mod cluster;
 pub(crate) mod clusterip;
 pub(crate) mod comment;
 pub(crate) mod connbytes;
+pub(crate) mod connlabel;
+pub(crate) mod connlimit;
 pub(crate) mod connsecmark;
 pub(crate) mod conntrack;
 pub(crate) mod cpu;
@@ -18,9 +22,14 @@ pub(crate) mod dccp;
 pub(crate) mod devgroup;
 pub(crate) mod dscp;
 pub(crate) mod dscp_target;
+pub(crate) mod dst;
 pub(crate) mod ecn;
 pub(crate) mod ecn_target;
 pub(crate) mod esp;
+pub(crate) mod eui64;
+pub(crate) mod frag;
+pub(crate) mod hashlimit;
+pub(crate) mod hbh;
 pub(crate) mod helper;
 pub(crate) mod hl;
 pub(crate) mod hmark;
@@ -28,12 +37,16 @@ pub(crate) mod hop_targets;
 pub(crate) mod icmp;
 pub(crate) mod idletimer;
 pub(crate) mod ipcomp;
+pub(crate) mod iprange;
+pub(crate) mod ipv6header;
+pub(crate) mod ipvs;
 pub(crate) mod led;
 pub(crate) mod length;
 pub(crate) mod limit;
 pub(crate) mod log;
 pub(crate) mod mac;
 pub(crate) mod mark;
+pub(crate) mod mh;
 pub(crate) mod multiport;
 pub(crate) mod nat_targets;
 pub(crate) mod nfacct;
@@ -44,16 +57,21 @@ pub(crate) mod osf;
 pub(crate) mod owner;
 pub(crate) mod physdev;
 pub(crate) mod pkttype;
+pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod quota;
 pub(crate) mod rateest;
+pub(crate) mod rateest_match;
 pub(crate) mod realm;
 pub(crate) mod recent;
 pub(crate) mod reject;
 pub(crate) mod rpfilter;
+pub(crate) mod rt;
 pub(crate) mod sctp;
 pub(crate) mod secmark;
+pub(crate) mod set;
 pub(crate) mod socket;
+pub(crate) mod srh;
 pub(crate) mod statistic;
 pub(crate) mod string;
 pub(crate) mod synproxy;
@@ -90,6 +108,8 @@ pub(crate) struct Opt {
     pub invert: bool,
     /// Must be given.
     pub mandatory: bool,
+    /// May be given more than once.
+    pub multi: bool,
     /// Bits (`1 << id`) of options that must not be given beside it.
     pub excludes: u32,
     /// Bits of options that must be given too.
@@ -99,12 +119,12 @@ pub(crate) struct Opt {
 impl Opt {
     /// An option with an argument.
     pub(crate) const fn value(name: &'static str, id: u8) -> Self {
-        Self { name, id, arg: true, invert: false, mandatory: false, excludes: 0, requires: 0 }
+        Self { name, id, arg: true, invert: false, mandatory: false, multi: false, excludes: 0, requires: 0 }
     }
 
     /// An option without argument.
     pub(crate) const fn flag(name: &'static str, id: u8) -> Self {
-        Self { name, id, arg: false, invert: false, mandatory: false, excludes: 0, requires: 0 }
+        Self { name, id, arg: false, invert: false, mandatory: false, multi: false, excludes: 0, requires: 0 }
     }
 
     pub(crate) const fn invertible(mut self) -> Self {
@@ -114,6 +134,11 @@ impl Opt {
 
     pub(crate) const fn mandatory(mut self) -> Self {
         self.mandatory = true;
+        self
+    }
+
+    pub(crate) const fn multi(mut self) -> Self {
+        self.multi = true;
         self
     }
 
@@ -218,7 +243,7 @@ impl<Out> Instance<dyn Extension<Out = Out>> {
         let bit = 1 << opt.id;
         if spec.checked {
             let first = spec.options.iter().find(|other| other.id == opt.id).unwrap_or(opt);
-            if self.seen & bit != 0 {
+            if self.seen & bit != 0 && !first.multi {
                 return Err(ParseError::Parameter(format!(
                     "{}: option \"--{}\" can only be used once.\n",
                     spec.name, first.name

@@ -133,14 +133,29 @@ fn before_and_behind_slash(text: &str) -> Read<&str, (&str, Option<&str>)> {
     (take_till(|c| c == '/'), opt(preceded(char('/'), rest))).parse(text)
 }
 
+/// What is said of a text that is no mask.
+fn bad_mask(extension: &str, option: &str, family: Family) -> ParseError {
+    let width = family.width();
+    ParseError::Parameter(format!(
+        "{extension}: bad value for option \"--{option}\", neither a valid network mask nor valid CIDR (0-{width}).\n"
+    ))
+}
+
 /// A mask by its length or in full, as options take it that legacy reads as either.
 pub(crate) fn prefix_mask(text: &str, extension: &str, option: &str, family: Family) -> Result<IpAddr, ParseError> {
-    let width = family.width();
-    cidr(text, family).or_else(|| resolver_numeric(text, family)).ok_or_else(|| {
-        ParseError::Parameter(format!(
-            "{extension}: bad value for option \"--{option}\", neither a valid network mask nor valid CIDR (0-{width}).\n"
-        ))
-    })
+    let mask = cidr(text, family).or_else(|| resolver_numeric(text, family));
+    mask.ok_or_else(|| bad_mask(extension, option, family))
+}
+
+/// The same where the length alone counts; 255 is that of a mask with holes.
+pub(crate) fn mask_length(text: &str, extension: &str, option: &str, family: Family) -> Result<u8, ParseError> {
+    let mask = prefix_mask(text, extension, option, family)?;
+    Ok((0..=family.width()).find(|length| family.mask(*length) == mask).unwrap_or(u8::MAX))
+}
+
+/// An address in numbers as the options of `-m iprange` take it, missing parts being zeros.
+pub(crate) fn numeric_address(text: &str, family: Family) -> Option<IpAddr> {
+    numeric(text, 1, family)
 }
 
 /// `HOST[/MASK]` of extensions; the address is not masked.
@@ -151,21 +166,15 @@ pub(crate) fn host_mask(
     family: Family,
     names: &dyn Names,
 ) -> Result<Masked, ParseError> {
-    let width = family.width();
-    let bad = || {
-        ParseError::Parameter(format!(
-            "{extension}: bad value for option \"--{option}\", neither a valid network mask nor valid CIDR (0-{width}).\n"
-        ))
-    };
     let parts = meaning(before_and_behind_slash, |(host_text, mask_text)| {
         let addr = host(host_text, family, names)?;
         let mask = match mask_text {
-            Some(text) => cidr(text, family).or_else(|| resolver_numeric(text, family)).ok_or_else(bad)?,
-            None => family.mask(width),
+            Some(text) => prefix_mask(text, extension, option, family)?,
+            None => family.mask(family.width()),
         };
         Ok((addr, mask))
     });
-    complete(parts, text, bad)
+    complete(parts, text, || bad_mask(extension, option, family))
 }
 
 /// An address range bound, as strictly as `inet_pton` takes it.

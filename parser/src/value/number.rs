@@ -32,7 +32,7 @@ fn magnitude(text: &str) -> Read<&str, u64> {
 }
 
 /// `strtoull` with base 0 and without its wrapping minus: white space, a plus, digits in any base; at most 64 bits.
-pub(super) fn unsigned(text: &str) -> Read<&str, u64> {
+pub(crate) fn unsigned(text: &str) -> Read<&str, u64> {
     preceded((blanks, opt(char('+'))), magnitude).parse(text)
 }
 
@@ -144,6 +144,13 @@ pub(crate) fn atoi(text: &str) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "as C stores a long in an int")]
     let value = if negative { value.wrapping_neg() as i32 } else { value as i32 };
     value
+}
+
+/// C's `atoll`, kept in an unsigned number.
+pub(crate) fn atoll(text: &str) -> u64 {
+    let Ok((_, (negative, digits))) = preceded(blanks, signed).parse(text) else { return 0 };
+    let value = digits.parse::<i64>().unwrap_or(if negative { i64::MIN } else { i64::MAX });
+    (if negative { value.wrapping_neg() } else { value }).cast_unsigned()
 }
 
 #[cfg(test)]

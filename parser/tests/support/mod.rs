@@ -4,7 +4,7 @@
 
 use bpftables_parser::restore::{self, Kind, Reader};
 use bpftables_parser::{Command, Invocation, Names, ParseError, RuleSpec, Verb, parse_command_noticing};
-use bpftables_ruleset::names::NumberNames;
+use bpftables_ruleset::names::{NumberNames, SetLookup};
 use bpftables_ruleset::text::{list, save};
 use bpftables_ruleset::{EditError, Editor, Family, NoCounters, Ruleset, TableKind, check};
 use std::fmt::Write;
@@ -86,6 +86,15 @@ impl Names for TestNames {
     }
     fn group_name(&self, id: u32) -> Option<String> {
         GROUPS.iter().find(|entry| entry.1 == id).map(|entry| entry.0.to_owned())
+    }
+    fn find_set(&self, name: &str) -> SetLookup {
+        match name {
+            "web" | "pair" => SetLookup::Found(Some(Family::V4)),
+            "six" => SetLookup::Found(Some(Family::V6)),
+            "nope" => SetLookup::Missing,
+            // Whatever sets real rulesets name.
+            _ => SetLookup::Found(None),
+        }
     }
     fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {
         let names: &[(u32, &str)] = match which {
@@ -272,6 +281,16 @@ fn execute(rules: &mut Ruleset, command: &Command, answer: &mut Answer) {
                 answer.err += &kernel(program, &error.to_string(), error.is_invalid_argument());
             }
         },
+    }
+}
+
+/// What `-m NAME -h` prints.
+pub fn help(program: &str, family: Family, name: &str) -> String {
+    let invocation = Invocation { family, restore: false, program };
+    let args = ["-m", name, "-h"].map(str::to_owned);
+    match parse_command_noticing(&args, invocation, &TestNames).1.unwrap().verb {
+        Verb::Help { text } => text,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -2,39 +2,57 @@
 
 pub mod addrtype;
 pub mod ah;
+pub mod ah6;
+pub mod bpf;
 pub mod cgroup;
 pub mod cluster;
 pub mod comment;
 pub mod connbytes;
+pub mod connlabel;
+pub mod connlimit;
 pub mod connmark;
 pub mod conntrack;
 pub mod cpu;
 pub mod dccp;
 pub mod devgroup;
 pub mod dscp;
+pub mod dst;
 pub mod ecn;
 pub mod esp;
+pub mod eui64;
+pub mod frag;
+pub mod hashlimit;
+pub mod hbh;
 pub mod helper;
 pub mod hl;
 pub mod icmp;
 pub mod icmp6;
 pub mod ipcomp;
+pub mod iprange;
+pub mod ipv6header;
+pub mod ipvs;
 pub mod length;
 pub mod limit;
 pub mod mac;
 pub mod mark;
+pub mod mh;
 pub mod multiport;
 pub mod nfacct;
 pub mod osf;
 pub mod owner;
 pub mod physdev;
 pub mod pkttype;
+pub mod policy;
 pub mod quota;
+pub mod rateest;
 pub mod realm;
 pub mod recent;
 pub mod rpfilter;
+pub mod rt;
 pub mod sctp;
+pub mod set;
 pub mod socket;
+pub mod srh;
 pub mod state;
 pub mod statistic;
 pub mod string;
@@ -48,39 +66,57 @@ pub mod udp;
 
 pub use addrtype::Addrtype;
 pub use ah::Ah;
+pub use ah6::Ah6;
+pub use bpf::Bpf;
 pub use cgroup::Cgroup;
 pub use cluster::Cluster;
 pub use comment::Comment;
 pub use connbytes::{Connbytes, ConnbytesDirection, ConnbytesMode};
+pub use connlabel::Connlabel;
+pub use connlimit::Connlimit;
 pub use connmark::Connmark;
 pub use conntrack::Conntrack;
 pub use cpu::Cpu;
 pub use dccp::Dccp;
 pub use devgroup::{Devgroup, NamedValue};
 pub use dscp::Dscp;
+pub use dst::Dst;
 pub use ecn::Ecn;
 pub use esp::Esp;
+pub use eui64::Eui64;
+pub use frag::Frag;
+pub use hashlimit::Hashlimit;
+pub use hbh::Hbh;
 pub use helper::Helper;
 pub use hl::Hl;
 pub use icmp::Icmp;
 pub use icmp6::Icmp6;
 pub use ipcomp::Ipcomp;
+pub use iprange::Iprange;
+pub use ipv6header::Ipv6header;
+pub use ipvs::Ipvs;
 pub use length::Length;
 pub use limit::Limit;
 pub use mac::Mac;
 pub use mark::Mark;
+pub use mh::Mh;
 pub use multiport::{Multiport, MultiportEntry, MultiportSide};
 pub use nfacct::Nfacct;
 pub use osf::Osf;
 pub use owner::Owner;
 pub use physdev::Physdev;
 pub use pkttype::Pkttype;
+pub use policy::Policy;
 pub use quota::Quota;
+pub use rateest::Rateest;
 pub use realm::Realm;
 pub use recent::{Recent, RecentOp};
 pub use rpfilter::Rpfilter;
+pub use rt::Rt;
 pub use sctp::Sctp;
+pub use set::Set;
 pub use socket::Socket;
+pub use srh::Srh;
 pub use state::State;
 pub use statistic::{Statistic, StatisticMode};
 pub use string::StringMatch;
@@ -180,39 +216,57 @@ macro_rules! matches_table {
 matches_table! {
     Addrtype(Addrtype) = "addrtype",
     Ah(Ah) = "ah",
+    Ah6(Ah6) = "ah",
+    Bpf(Bpf) = "bpf",
     Cgroup(Box<Cgroup>) = "cgroup",
     Cluster(Cluster) = "cluster",
     Comment(Comment) = "comment",
     Connbytes(Connbytes) = "connbytes",
+    Connlabel(Connlabel) = "connlabel",
+    Connlimit(Connlimit) = "connlimit",
     Connmark(Connmark) = "connmark",
     Conntrack(Box<Conntrack>) = "conntrack",
     Cpu(Cpu) = "cpu",
     Dccp(Dccp) = "dccp",
     Devgroup(Box<Devgroup>) = "devgroup",
     Dscp(Dscp) = "dscp",
+    Dst(Box<Dst>) = "dst",
     Ecn(Ecn) = "ecn",
     Esp(Esp) = "esp",
+    Eui64(Eui64) = "eui64",
+    Frag(Frag) = "frag",
+    Hashlimit(Box<Hashlimit>) = "hashlimit",
+    Hbh(Box<Hbh>) = "hbh",
     Helper(Helper) = "helper",
     Hl(Hl) = "hl",
     Icmp(Icmp) = "icmp",
     Icmp6(Icmp6) = "icmp6",
     Ipcomp(Ipcomp) = "ipcomp",
+    Iprange(Box<Iprange>) = "iprange",
+    Ipv6header(Ipv6header) = "ipv6header",
+    Ipvs(Box<Ipvs>) = "ipvs",
     Length(Length) = "length",
     Limit(Limit) = "limit",
     Mac(Mac) = "mac",
     Mark(Mark) = "mark",
+    Mh(Mh) = "mh",
     Multiport(Multiport) = "multiport",
     Nfacct(Nfacct) = "nfacct",
     Osf(Osf) = "osf",
     Owner(Owner) = "owner",
     Physdev(Box<Physdev>) = "physdev",
     Pkttype(Pkttype) = "pkttype",
+    Policy(Box<Policy>) = "policy",
     Quota(Quota) = "quota",
+    Rateest(Box<Rateest>) = "rateest",
     Realm(Realm) = "realm",
     Recent(Box<Recent>) = "recent",
     Rpfilter(Rpfilter) = "rpfilter",
+    Rt(Box<Rt>) = "rt",
     Sctp(Box<Sctp>) = "sctp",
+    Set(Box<Set>) = "set",
     Socket(Socket) = "socket",
+    Srh(Box<Srh>) = "srh",
     State(State) = "state",
     Statistic(Statistic) = "statistic",
     String(Box<StringMatch>) = "string",

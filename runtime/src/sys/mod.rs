@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod grace;
+pub mod ipset;
 pub mod mmap;
 pub mod ns;
 pub mod wait;
