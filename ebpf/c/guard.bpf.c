@@ -100,20 +100,33 @@ struct {
 
 char _license[] SEC("license") = "GPL";
 
-/* Whether the live image asks for a guard. */
+/* Times that the guard looks again when commits overtake it. */
+#define MAX_LOOKS 8
+
+/* Whether the live image asks for a guard. Unlike a program at tcx this one may be preempted, so its image may be written anew while it
+ * looks: what it read counts if the slot is the live one still. */
 static __always_inline bool armed(__u8 pf)
 {
-	__u32 zero = 0, slot;
+	__u32 zero = 0, slot, flags, i;
 	struct bt_control *ctl = bpf_map_lookup_elem(&bt_control, &zero);
 
 	if (!ctl)
 		return false;
-	slot = pf == NFPROTO_IPV6 ? ctl->slot6 : ctl->slot4;
-	void *img = bpf_map_lookup_elem(&bt_images, &slot);
-	if (!img)
-		return false;
-	struct bt_header *h = bpf_map_lookup_elem(img, &zero);
-	return h && h->flags & IMG_GUARD;
+	volatile __u32 *live = pf == NFPROTO_IPV6 ? &ctl->slot6 : &ctl->slot4;
+#pragma unroll
+	for (i = 0; i < MAX_LOOKS; i++) {
+		slot = *live;
+		void *img = bpf_map_lookup_elem(&bt_images, &slot);
+		if (!img)
+			return false;
+		struct bt_header *h = bpf_map_lookup_elem(img, &zero);
+		if (!h)
+			return false;
+		flags = *(volatile __u32 *)&h->flags;
+		if (*live == slot)
+			return flags & IMG_GUARD;
+	}
+	return true;
 }
 
 /* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */

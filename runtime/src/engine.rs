@@ -1,39 +1,27 @@
 //! The engine: reads the live ruleset and commits a new one, all or nothing.
 
-use crate::addrs;
 use crate::attach;
-use crate::connections;
-use crate::counters::{self, CountersThen, KernelCounters};
-use crate::devices::{self, Coverage, Device};
+use crate::commit::{self, Change, Locked, READ_TRIES, current, live_generation};
+use crate::counters::{CountersThen, KernelCounters};
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
-use crate::image::{self, Live, Placed, Prepared};
+use crate::image::Live;
 use crate::install::{self, Installed};
-use crate::location::{BUILDING, DirLock, Home, remove_tree};
-use crate::slots::{self, SlotSet};
-use crate::state::Tables;
+use crate::location::{DirLock, Home, remove_tree};
 use crate::sys::bpf;
-use crate::sys::grace::Passing;
 use crate::sysctl;
-use crate::upgrade;
-use bpftables_abi::image::FLAG_GUARD;
 use bpftables_abi::maps;
-use bpftables_compiler::{Options, StateKind, compile};
-use bpftables_ruleset::{CounterView, Counters, Family, Ruleset, Slot, TableKind, Target};
-use std::collections::HashMap;
-use std::fs;
+use bpftables_ruleset::{Family, Ruleset, TableKind};
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::time::Duration;
-
-/// How often a reader looks again when commits overtake it.
-pub(crate) const READ_TRIES: usize = 1000;
-/// How long a commit waits for a visit of all CPUs before it asks the kernel for a grace period.
-const PASS_AT_MOST: Duration = Duration::from_millis(10);
 
 /// Everything that touches the kernel, for the network namespace of the thread that uses it.
 ///
 /// An engine that never commits makes nothing: no mount, no file, no map.
+///
+/// A process that stays keeps one engine for each network namespace (and uses it on a thread in that namespace). Between two commands the
+/// engine then holds the ruleset, which the caller gives back by [`Self::keep`], and the live image; [`Self::read`] gives the ruleset
+/// out again if nobody else committed, without decoding it. [`Self::commit_table`] does what [`Self::commit`] does, for less, where only
+/// one table changed.
 ///
 /// Architecture Invariant: a commit is one store (the live slot in `bt_control`). What is done before it changes nothing that a
 /// packet meets, what is done after it only clears up; so whoever is killed leaves the old ruleset or the new one, whole.
@@ -41,10 +29,12 @@ const PASS_AT_MOST: Duration = Duration::from_millis(10);
 pub struct Engine {
     /// Where the state is, once it was found.
     home: Option<Home>,
-    /// Generation that the caller's ruleset came from, by family; none if it never asked.
+    /// By family: generation that the caller's ruleset came from; none if it never asked.
     known: [Option<u32>; 2],
-    /// The image of that generation, if it was read.
+    /// The image of that generation, if it was read or written.
     live: [Option<Live>; 2],
+    /// The ruleset of that generation, if the caller gave it back.
+    kept: [Option<(u32, Ruleset)>; 2],
 }
 
 /// A ruleset as it was live at one instant.
@@ -96,14 +86,20 @@ impl Engine {
     pub fn read(&mut self, family: Family) -> Result<Snapshot> {
         self.refresh()?;
         let at = family as usize;
-        self.live[at] = None;
+        let (mut kept, mut held) = (self.kept[at].take(), self.live[at].take());
         let nothing = || Snapshot { ruleset: Ruleset::new(family), counters: CountersThen::default(), generation: 0 };
         let Some(installed) = self.installed(family)? else {
             self.known[at] = Some(0);
             return Ok(nothing());
         };
         for _ in 0..READ_TRIES {
-            let live = current(&installed)?;
+            let live = match held.take().filter(|live| live.is_live(&installed.images, || installed.slot())) {
+                Some(live) => live,
+                None => {
+                    kept = None;
+                    current(&installed)?
+                }
+            };
             let generation = live.header.generation;
             let used = live.meta().used();
             let end = used.ranges().last().map_or(0, |(first, count)| first + count);
@@ -112,7 +108,10 @@ impl Engine {
             if live_generation(&installed)?.wrapping_sub(generation) > 1 {
                 continue;
             }
-            let ruleset = live.blob.ruleset()?;
+            let ruleset = match kept {
+                Some((of, ruleset)) if of == generation => ruleset,
+                _ => live.blob.ruleset()?,
+            };
             (self.known[at], self.live[at]) = (Some(generation), Some(live));
             return Ok(Snapshot { ruleset, counters, generation });
         }
@@ -139,7 +138,12 @@ impl Engine {
         let Some(installed) = self.installed(family)? else {
             return Ok((known == 0).then(CountersThen::default));
         };
-        let live = current(&installed)?;
+        let live =
+            match self.live[family as usize].take().filter(|live| live.is_live(&installed.images, || installed.slot()))
+            {
+                Some(live) => live,
+                None => current(&installed)?,
+            };
         if live.header.generation != known {
             return Ok(None);
         }
@@ -152,6 +156,12 @@ impl Engine {
         Ok(Some(counters))
     }
 
+    /// Takes back the ruleset that the last [`Self::read`] gave, unchanged, or that the last commit was of, for the next read to give.
+    pub fn keep(&mut self, ruleset: Ruleset) {
+        let at = ruleset.family as usize;
+        self.kept[at] = self.known[at].map(|known| (known, ruleset));
+    }
+
     /// Makes `ruleset` the live one: gives slots to rules and policies that have none, compiles, uploads, attaches to devices that
     /// are new, swaps. On an error the live ruleset is as before, though rules may have got slots.
     ///
@@ -159,6 +169,19 @@ impl Engine {
     /// [`EngineError::Compile`] when the ruleset cannot be run, [`EngineError::Raced`] when somebody committed since the last
     /// [`Self::read`] or commit of this engine, or what the kernel says.
     pub fn commit(&mut self, ruleset: &mut Ruleset) -> Result<Committed> {
+        self.commit_change(ruleset, None)
+    }
+
+    /// As [`Self::commit`], for a ruleset that differs from what [`Self::read`] gave (or from what was committed last) in one table only.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_table(&mut self, ruleset: &mut Ruleset, kind: TableKind) -> Result<Committed> {
+        let only = self.known[ruleset.family as usize].map(|_| kind);
+        self.commit_change(ruleset, only)
+    }
+
+    fn commit_change(&mut self, ruleset: &mut Ruleset, only: Option<TableKind>) -> Result<Committed> {
         self.refresh()?;
         if self.home.is_none() {
             self.home = Home::find(true)?;
@@ -168,8 +191,10 @@ impl Engine {
         home.make_all()?;
         let locked = Locked::take(&home)?;
         let at = ruleset.family as usize;
-        let committed = commit(&home, &locked, self.known[at], self.live[at].take(), ruleset)?;
-        self.known[at] = Some(committed.generation);
+        self.kept[at] = None;
+        let change = Change { ruleset, only, known: self.known[at], read: self.live[at].take() };
+        let (committed, live) = commit::commit(&home, &locked, change)?;
+        (self.known[at], self.live[at]) = (Some(committed.generation), Some(live));
         Ok(committed)
     }
 
@@ -185,7 +210,7 @@ impl Engine {
         }
         let mut ruleset = snapshot.ruleset;
         ruleset.table_mut(kind);
-        self.commit(&mut ruleset)?;
+        self.commit_table(&mut ruleset, kind)?;
         Ok(true)
     }
 
@@ -196,7 +221,7 @@ impl Engine {
     /// What the kernel says.
     pub fn uninstall(&mut self) -> Result<bool> {
         self.refresh()?;
-        (self.known, self.live) = Default::default();
+        (self.known, self.live, self.kept) = Default::default();
         let Some(home) = &self.home else { return Ok(false) };
         if !home.all().exists() {
             return Ok(false);
@@ -243,7 +268,11 @@ impl Engine {
     /// A thread may have changed its network namespace, or somebody may have mounted a BPF file system.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         let cookie = crate::sys::ns::netns_cookie().doing(|| "identify the network namespace".to_owned())?;
-        if self.home.as_ref().is_none_or(|home| home.cookie != cookie) {
+        if self.home.as_ref().is_some_and(|home| home.cookie != cookie) {
+            (self.known, self.live, self.kept) = Default::default();
+            self.home = None;
+        }
+        if self.home.is_none() {
             self.home = Home::find(false)?;
         }
         Ok(())
@@ -273,222 +302,4 @@ fn uninstall(home: &Home) -> Result<bool> {
     sysctl::restore_lo(home.family, &dir)?;
     remove_tree(&dir).doing(doing)?;
     Ok(true)
-}
-
-/// The locks of a commit, and the pins under them.
-struct Locked {
-    /// None if nothing was ever committed; the lock is exclusive then.
-    installed: Option<Installed>,
-    _all: DirLock,
-    _own: Option<DirLock>,
-}
-
-impl Locked {
-    fn take(home: &Home) -> Result<Self> {
-        let doing = || format!("lock {}", home.display());
-        let all = home.all();
-        if let Some(_lock) = DirLock::try_exclusive(&all).doing(doing)? {
-            collect_garbage(home);
-        }
-        let shared = DirLock::shared(&all).doing(doing)?;
-        if let Some(installed) = Installed::open(home)?.filter(Installed::is_current) {
-            let own = DirLock::exclusive(&home.dir()).doing(doing)?;
-            return Ok(Self { installed: Some(installed), _all: shared, _own: Some(own) });
-        }
-        drop(shared);
-        let exclusive = DirLock::exclusive(&all).doing(doing)?;
-        let mut installed = Installed::open(home)?;
-        if let Some(old) = installed.take_if(|installed| !installed.is_current()) {
-            installed = Some(upgrade::in_place(home, &old)?);
-        }
-        Ok(Self { installed, _all: exclusive, _own: None })
-    }
-}
-
-/// The live image. Commits may overtake; then it looks again.
-pub(crate) fn current(installed: &Installed) -> Result<Live> {
-    for _ in 0..READ_TRIES {
-        if let Some(live) = Live::open(&installed.images, || installed.slot())? {
-            return Ok(live);
-        }
-    }
-    Err(EngineError::Overtaken)
-}
-
-fn live_generation(installed: &Installed) -> Result<u32> {
-    for _ in 0..READ_TRIES {
-        if let Some(generation) = image::generation(&installed.images, || installed.slot())? {
-            return Ok(generation);
-        }
-    }
-    Err(EngineError::Overtaken)
-}
-
-fn commit(
-    home: &Home,
-    locked: &Locked,
-    known: Option<u32>,
-    read: Option<Live>,
-    ruleset: &mut Ruleset,
-) -> Result<Committed> {
-    // From here on, under the lock, all packets that are under way have to pass until the store.
-    let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
-    let live = match &locked.installed {
-        None => None,
-        Some(installed) => match read.filter(|live| live.is_live(|| installed.slot())) {
-            Some(live) => Some(live),
-            None => Some(current(installed)?),
-        },
-    };
-    let before = live.as_ref().map_or(0, |live| live.header.generation);
-    if let Some(expected) = known.filter(|known| *known != before) {
-        return Err(EngineError::Raced { expected, found: before });
-    }
-
-    // Slots.
-    let mut used = slots::used(ruleset)?;
-    let old_used = live.as_ref().map(|live| live.meta().used()).unwrap_or_default();
-    let mut busy = live.as_ref().map(|live| live.meta().retired()).unwrap_or_default();
-    busy.extend(&old_used);
-    let kernel = match &locked.installed {
-        Some(installed) => KernelCounters::open_all(&installed.counters)?,
-        None => KernelCounters::default(),
-    };
-    slots::assign(ruleset, &mut used, &busy, &|slot: Slot| -> Counters { kernel.get(slot) })?;
-    let retired = old_used.without(&used);
-
-    // The image; whatever cannot be run is refused here, before anything is made.
-    let compiled = compile(ruleset, &Options::default())?;
-    let mut warnings: Vec<String> = compiled.warnings.iter().map(ToString::to_string).collect();
-    let tables = Tables::encode(ruleset)?;
-    let devices = devices::list()?;
-
-    let fresh;
-    let installed = match &locked.installed {
-        Some(installed) => installed,
-        None => {
-            fresh = install::create(home, lo_ifindex(&devices)?, &attach::needed(home.family, &devices))?;
-            &fresh
-        }
-    };
-    let live = match live {
-        Some(live) => live,
-        None => current(installed)?,
-    };
-    let end = used.ranges().last().map_or(0, |(first, count)| first + count);
-    counters::ensure(&installed.counters, end)?;
-
-    let states = compiled.states.clone();
-    let generation = before.wrapping_add(1).max(1);
-    let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, ruleset.family)?;
-    let (lines, bytes) = (prepared.header.lines, prepared.bytes());
-
-    // What the new ruleset stands on. Packets still meet the old one.
-    if sends_by_lo(ruleset) {
-        sysctl::set_lo(installed.family, &installed.dir)?;
-    }
-    installed.refresh_settings()?;
-    addrs::mirror(installed)?;
-    devices::name(&installed.map(maps::DEVS)?, &devices)?;
-    let attached = attach::cover(installed, &devices)?;
-    let guarded = prepared.header.flags & FLAG_GUARD != 0;
-    if guarded {
-        warnings.extend(guard::arm(installed, ruleset.family)?);
-    }
-
-    let slot = image::next_slot(live.slot);
-    let mut placed = prepared.put(&installed.images, slot)?;
-    let new_map = placed.waited;
-    if !placed.waited && !passing.passed(PASS_AT_MOST) {
-        placed.wait(&installed.images, slot)?;
-    }
-    let waited = placed.waited;
-    carry_states(ruleset, &tables, &live, &states, &placed);
-    installed.set_slot(slot);
-
-    // It is done; what follows only clears up.
-    match connections::end_orphans(installed, &retired) {
-        Ok(ended) => tracing::debug!(ended, "UDP connections of rules that are gone"),
-        Err(error) => tracing::warn!(%error, "UDP connections of rules that are gone live on"),
-    }
-    if !guarded && let Err(error) = guard::disarm(installed, ruleset.family) {
-        tracing::warn!(%error, "the guard stays, though no rule asks for it");
-    }
-    if let Err(error) = attach::prune(installed, &devices) {
-        tracing::warn!(%error, "links of devices that are gone stay pinned");
-    }
-    let uncovered =
-        devices.iter().filter(|d| matches!(d.coverage, Coverage::Unknown(_))).map(|d| d.name.clone()).collect();
-    tracing::debug!(generation, slot, lines, bytes, waited, ?attached, "committed");
-    Ok(Committed { generation, lines, bytes, new_map, waited, attached, uncovered, warnings })
-}
-
-/// Whether programs may send packets in by `lo`: rewritten ones of the nat table, answers of REJECT to senders on this host.
-fn sends_by_lo(ruleset: &Ruleset) -> bool {
-    let rejects = || {
-        let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-        rules.any(|rule| matches!(rule.target, Target::Reject(_)))
-    };
-    ruleset.table(TableKind::Nat).is_some() || rejects()
-}
-
-fn lo_ifindex(devices: &[Device]) -> Result<u32> {
-    let lo = devices.iter().find(|device| device.name == "lo");
-    lo.map(|device| device.ifindex).ok_or_else(|| EngineError::Internal("no device lo".to_owned()))
-}
-
-/// Copies what `limit` and `nth` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
-/// every rule of a table that it replaces, and only for these.
-fn carry_states(
-    ruleset: &Ruleset,
-    tables: &Tables,
-    live: &Live,
-    states: &[bpftables_compiler::StateLine],
-    placed: &Placed,
-) {
-    let old: HashMap<(Slot, u8, StateKind), u32> =
-        live.meta().states().map(|s| ((s.slot, s.ordinal, s.kind), s.line)).collect();
-    if old.is_empty() || states.is_empty() {
-        return;
-    }
-    let mut kept = SlotSet::default();
-    for (kind, bytes) in tables.each() {
-        if live.blob.table(kind) != Some(bytes) {
-            continue;
-        }
-        for rule in ruleset.table(kind).into_iter().flat_map(|t| t.chains()).flat_map(|chain| &chain.rules) {
-            kept.insert(rule.slot.0);
-        }
-    }
-    for state in states.iter().filter(|state| kept.contains(state.slot.0)) {
-        if let Some(line) = old.get(&(state.slot, state.ordinal, state.kind)) {
-            placed.set_state(state.line, live.state(*line));
-        }
-    }
-}
-
-/// Removes directories of namespaces that are gone, and of commits that were killed while making one. The caller holds the lock of
-/// all namespaces, so nobody is making one now.
-fn collect_garbage(home: &Home) {
-    if let Err(error) = guard::sweep(home) {
-        tracing::warn!(%error, "network namespaces that nobody uses may stay");
-    }
-    let Ok(entries) = fs::read_dir(home.all()) else { return };
-    let own = home.dir();
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let building = path.to_string_lossy().ends_with(BUILDING);
-        if path.file_name() == own.file_name() || !(building || is_abandoned(&path)) {
-            continue;
-        }
-        if let Err(error) = remove_tree(&path) {
-            tracing::warn!(%error, path = %path.display(), "state of a network namespace that is gone stays");
-        }
-    }
-}
-
-/// Whether no link in it is alive: a namespace that lives has its `lo` attached from before its first commit on.
-fn is_abandoned(dir: &Path) -> bool {
-    let Ok(links) = fs::read_dir(dir.join("links")) else { return false };
-    links.flatten().all(|link| attach::is_defunct(&link.path()).unwrap_or(false))
 }

@@ -45,7 +45,7 @@ pub(crate) fn next_slot(slot: u32) -> u32 {
 /// An image, complete but for the state lines, in memory.
 pub(crate) struct Prepared {
     image: Image,
-    blob: Vec<u8>,
+    blob: Blob,
     pub(crate) header: Header,
 }
 
@@ -59,22 +59,16 @@ impl Prepared {
         retired: &SlotSet,
         family: Family,
     ) -> Result<Self> {
-        let (_, blob) = state::encode(family, tables, used, retired, &image.states)?;
-        let lines = image.lines.len();
-        let header = Header {
-            generation,
-            blob_line: lines as u32,
-            blob_len: blob.len() as u32,
-            blob_crc: state::crc_of(&blob),
-            ..image.header()
-        };
+        let blob = state::encode(family, tables, used, retired, &image.states)?;
+        let (blob_line, blob_len) = (image.lines.len() as u32, blob.bytes().len() as u32);
+        let header = Header { generation, blob_line, blob_len, blob_crc: blob.crc(), ..image.header() };
         image.set_header(&header);
         Ok(Self { image, blob, header })
     }
 
     /// Lines of the whole.
     fn total(&self) -> usize {
-        self.image.lines.len() + self.blob.len().div_ceil(LINE)
+        self.image.lines.len() + self.blob.bytes().len().div_ceil(LINE)
     }
 
     /// Bytes of the whole.
@@ -90,7 +84,7 @@ impl Prepared {
         fence(Ordering::SeqCst);
         let lines = self.image.bytes();
         mapping.write(LINE, &lines[LINE..]);
-        mapping.write(lines.len(), &self.blob);
+        mapping.write(lines.len(), self.blob.bytes());
         mapping.write(8, &lines[8..LINE]);
         mapping.store_u32(offset_of!(Header, abi), self.header.abi);
         // Release: after all of the above.
@@ -106,7 +100,8 @@ impl Prepared {
         let map = bpf::create_array(RING_MAP, LINE as u32, room, bpf::F_MMAPABLE | bpf::F_INNER_MAP).doing(doing)?;
         let mapping = Mapping::new(map.as_fd(), total * LINE, true).doing(doing)?;
         self.write_to(&mapping);
-        Ok(Placed { map, mapping, waited: false })
+        let id = bpf::map_info(map.as_fd()).doing(doing)?.id;
+        Ok(Placed { map, id, mapping, waited: false })
     }
 
     /// Puts the image into a slot that no packet reads: where the map stands that is there, if it fits.
@@ -119,7 +114,7 @@ impl Prepared {
             if ours && total <= room && room <= (total * WASTE).max(MIN_LINES) {
                 let mapping = Mapping::new(map.as_fd(), total * LINE, true).doing(doing)?;
                 self.write_to(&mapping);
-                return Ok(Placed { map, mapping, waited: false });
+                return Ok(Placed { map, id: info.id, mapping, waited: false });
             }
         }
         let mut placed = self.make()?;
@@ -131,6 +126,8 @@ impl Prepared {
 /// An image in its slot, not live yet.
 pub(crate) struct Placed {
     map: OwnedFd,
+    /// Number of the map.
+    id: u32,
     mapping: Mapping,
     /// All packets that were under way when it was put there have passed.
     pub(crate) waited: bool,
@@ -149,13 +146,18 @@ impl Placed {
     pub(crate) fn set_state(&self, line: u32, value: u64) {
         self.mapping.store_u64(line as usize * LINE, value);
     }
+
+    /// What was put there, live now.
+    pub(crate) fn into_live(self, prepared: Prepared, slot: u32) -> Live {
+        Live { id: self.id, mapping: self.mapping, header: prepared.header, blob: prepared.blob, slot }
+    }
 }
 
 /// Puts the image of a ruleset that nobody touched into each of the slots.
 pub(crate) fn install_empty(images: &Map<u32, u32>, family: Family, slots: &[u32]) -> Result<()> {
     let ruleset = Ruleset::new(family);
     let image = compile(&ruleset, &Options::default())?;
-    let tables = Tables::encode(&ruleset)?;
+    let tables = Tables::encode(&ruleset, |_| None)?;
     let empty = Prepared::new(image, 0, &tables, &SlotSet::default(), &SlotSet::default(), family)?;
     let made = slots.iter().map(|_| empty.make()).collect::<Result<Vec<Placed>>>()?;
     let fds: Vec<u32> = made.iter().map(|placed| placed.map.as_raw_fd().cast_unsigned()).collect();
@@ -176,6 +178,8 @@ fn open_slot(images: &Map<u32, u32>, slot: u32) -> Result<Option<OwnedFd>> {
 /// An image that was found in the kernel: a copy of its state, and the map.
 #[derive(Debug)]
 pub(crate) struct Live {
+    /// Number of its map.
+    id: u32,
     mapping: Mapping,
     pub(crate) header: Header,
     pub(crate) blob: Blob,
@@ -210,12 +214,14 @@ impl Live {
         if read_header(&mapping) != header {
             return Ok(None);
         }
-        Ok(Some(Self { mapping, header, blob: Blob::new(blob)?, slot: live }))
+        Ok(Some(Self { id: info.id, mapping, header, blob: Blob::new(blob)?, slot: live }))
     }
 
     /// Whether it is unchanged, and live, as `slot` tells.
-    pub(crate) fn is_live(&self, slot: impl Fn() -> u32) -> bool {
-        slot() == self.slot && read_header(&self.mapping) == self.header
+    pub(crate) fn is_live(&self, images: &Map<u32, u32>, slot: impl Fn() -> u32) -> bool {
+        // The map is asked for: everything may have been removed and made anew.
+        let there = images.get(&self.slot).is_ok_and(|id| id == Some(self.id));
+        there && slot() == self.slot && read_header(&self.mapping) == self.header
     }
 
     /// What the state says besides the rules.
@@ -225,7 +231,7 @@ impl Live {
 
     /// Bytes of the whole image.
     pub(crate) fn bytes(&self) -> u64 {
-        u64::from(self.header.blob_line) * LINE as u64 + self.blob.len().next_multiple_of(LINE) as u64
+        u64::from(self.header.blob_line) * LINE as u64 + self.blob.bytes().len().next_multiple_of(LINE) as u64
     }
 
     /// The first word of a line that programs write, now.

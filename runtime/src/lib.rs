@@ -6,6 +6,7 @@
 
 mod addrs;
 mod attach;
+mod commit;
 mod connections;
 mod counters;
 mod devices;

@@ -66,13 +66,22 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Serializes them.
-    pub(crate) fn encode(ruleset: &Ruleset) -> Result<Self> {
+    /// Serializes them, but for those whose bytes are known.
+    pub(crate) fn encode<'a>(ruleset: &Ruleset, known: impl Fn(TableKind) -> Option<&'a [u8]>) -> Result<Self> {
         let mut tables = Self { kinds: Vec::new(), bytes: Vec::new() };
+        let serialize = |table: &Table, onto: Vec<u8>| {
+            postcard::to_extend(table, onto)
+                .map_err(|e| EngineError::Internal(format!("serializing table {}: {e}", table.kind.name())))
+        };
         for table in &ruleset.tables {
             let before = tables.bytes.len();
-            tables.bytes = postcard::to_extend(table, tables.bytes)
-                .map_err(|e| EngineError::Internal(format!("serializing table {}: {e}", table.kind.name())))?;
+            match known(table.kind) {
+                Some(bytes) => {
+                    debug_assert_eq!(serialize(table, Vec::new())?, bytes, "table {} was changed", table.kind.name());
+                    tables.bytes.extend_from_slice(bytes);
+                }
+                None => tables.bytes = serialize(table, tables.bytes)?,
+            }
             let len = u32::try_from(tables.bytes.len() - before);
             let len = len.map_err(|_| EngineError::Limit {
                 what: "bytes of serialized rules",
@@ -106,7 +115,7 @@ pub(crate) fn encode(
     used: &SlotSet,
     retired: &SlotSet,
     states: &[StateLine],
-) -> Result<(Meta, Vec<u8>)> {
+) -> Result<Blob> {
     let states = states.iter().map(|s| (s.slot.0, s.ordinal, u8::from(s.kind == StateKind::Nth), s.line)).collect();
     let meta = Meta { family, tables: tables.kinds.clone(), used: used.ranges(), retired: retired.ranges(), states };
     let mut blob = vec![0; size_of::<Prefix>()];
@@ -118,7 +127,7 @@ pub(crate) fn encode(
     let crc = checksum(meta_len, &blob[size_of::<Prefix>()..]);
     let prefix = Prefix { magic: MAGIC, format: FORMAT, crc, meta_len };
     blob[..size_of::<Prefix>()].copy_from_slice(prefix.as_bytes());
-    Ok((meta, blob))
+    Ok(Blob { meta, bytes: blob, tables: size_of::<Prefix>() + meta_len as usize })
 }
 
 fn checksum(meta_len: u32, body: &[u8]) -> u32 {
@@ -159,9 +168,14 @@ impl Blob {
         Ok(Self { meta, bytes, tables })
     }
 
-    /// Bytes of all of it.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+    /// All of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The checksum that it carries.
+    pub(crate) fn crc(&self) -> u32 {
+        Prefix::read_from_prefix(&self.bytes).map_or(0, |(prefix, _)| prefix.crc)
     }
 
     fn tables(&self) -> impl Iterator<Item = (TableKind, &[u8])> {
@@ -185,11 +199,6 @@ impl Blob {
     }
 }
 
-/// The checksum that a blob carries.
-pub(crate) fn crc_of(blob: &[u8]) -> u32 {
-    Prefix::read_from_prefix(blob).map_or(0, |(prefix, _)| prefix.crc)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,12 +207,12 @@ mod tests {
         let mut ruleset = Ruleset::new(Family::V4);
         ruleset.table_mut(TableKind::Nat).builtin[0].slot = Slot(9);
         ruleset.table_mut(TableKind::Filter);
-        let tables = Tables::encode(&ruleset).unwrap();
+        let tables = Tables::encode(&ruleset, |_| None).unwrap();
         let states = [StateLine { slot: Slot(1), ordinal: 2, kind: StateKind::Nth, line: 3 }];
         let used = SlotSet::from_ranges(&[(3, 4)]);
-        let (meta, blob) = encode(Family::V4, &tables, &used, &SlotSet::default(), &states).unwrap();
-        assert_eq!(meta.states().collect::<Vec<_>>(), states);
-        (ruleset, blob)
+        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &states).unwrap();
+        assert_eq!(blob.meta.states().collect::<Vec<_>>(), states);
+        (ruleset, blob.bytes)
     }
 
     #[test]
@@ -213,7 +222,8 @@ mod tests {
         assert_eq!(decoded.ruleset().unwrap(), ruleset);
         assert_eq!(decoded.ruleset().unwrap().tables[0].builtin[0].slot, Slot(9));
         assert_eq!(decoded.meta.used().ranges(), [(3, 4)]);
-        let tables = Tables::encode(&ruleset).unwrap();
+        // What is known is taken as it is.
+        let tables = Tables::encode(&ruleset, |kind| decoded.table(kind)).unwrap();
         for (kind, bytes) in tables.each() {
             assert_eq!(decoded.table(kind), Some(bytes));
         }

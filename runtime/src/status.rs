@@ -1,7 +1,8 @@
 //! What is there: for `bpftables status`, `bpftables conntrack list` and tests.
 
+use crate::commit::{READ_TRIES, current};
 use crate::devices::{self, Coverage};
-use crate::engine::{Engine, READ_TRIES, current};
+use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
 use crate::install::Installed;

@@ -2,6 +2,7 @@
 
 mod common;
 
+use bpftables_ruleset::matches::{Limit, Match, Statistic, StatisticMode};
 use bpftables_ruleset::{
     Chain, ChainName, CounterView, Counters, Family, IpMatch, Policy, Rule, Ruleset, Slot, TableKind, Target,
 };
@@ -169,5 +170,106 @@ fn the_nat_table_sets_lo_and_uninstalling_puts_it_back() {
         assert!(engine.uninstall().unwrap());
         assert_eq!(settings(), before);
         assert_eq!(engine.read(Family::V4).unwrap().generation, 0);
+    });
+}
+
+#[test]
+fn a_kept_ruleset_is_given_out_again_until_somebody_else_commits() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let mut ruleset = engine.read(Family::V4).unwrap().ruleset;
+        for round in 1..=5 {
+            ruleset.table_mut(TableKind::Filter).builtin[0].rules.extend(rules(&Target::Accept, 1));
+            ruleset.table_mut(TableKind::Raw);
+            let committed = if round == 1 {
+                engine.commit(&mut ruleset).unwrap()
+            } else {
+                engine.commit_table(&mut ruleset, TableKind::Filter).unwrap()
+            };
+            engine.keep(ruleset);
+            // Others read from the kernel what this engine has in memory.
+            let theirs = Engine::open().unwrap().read(Family::V4).unwrap();
+            let snapshot = engine.read(Family::V4).unwrap();
+            assert_eq!((snapshot.generation, &snapshot.ruleset), (committed.generation, &theirs.ruleset));
+            assert_eq!(snapshot.counters, theirs.counters);
+            assert!(engine.counters_if_current(Family::V4).unwrap().is_some());
+            ruleset = snapshot.ruleset;
+        }
+        engine.keep(ruleset);
+        let mut other = Engine::open().unwrap();
+        let mut theirs = other.read(Family::V4).unwrap().ruleset;
+        theirs.table_mut(TableKind::Filter).builtin[2].rules = rules(&Target::Drop, 2);
+        other.commit(&mut theirs).unwrap();
+        assert!(engine.counters_if_current(Family::V4).unwrap().is_none());
+        assert_eq!(engine.read(Family::V4).unwrap().ruleset, theirs);
+    });
+}
+
+#[test]
+fn what_was_kept_is_forgotten_when_everything_was_removed_and_made_anew() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let mut ruleset = engine.read(Family::V4).unwrap().ruleset;
+        ruleset.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::Drop, 3);
+        engine.commit(&mut ruleset).unwrap();
+        engine.keep(ruleset);
+        let mut other = Engine::open().unwrap();
+        assert!(other.uninstall().unwrap());
+        let mut theirs = other.read(Family::V4).unwrap().ruleset;
+        theirs.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::Accept, 1);
+        other.commit(&mut theirs).unwrap();
+        // The same generation in the same slot, of another image.
+        let snapshot = engine.read(Family::V4).unwrap();
+        assert_eq!((snapshot.generation, &snapshot.ruleset), (1, &theirs));
+    });
+}
+
+#[test]
+fn what_limit_and_nth_remember_is_carried_over_a_commit_of_another_table_only() {
+    let limited = || {
+        let limit = Limit { average: 10_000 * 3600, burst: 5 };
+        Rule::new(IpMatch::default(), vec![Match::Limit(limit)], Target::Accept)
+    };
+    let nth = || {
+        let mode = StatisticMode::Nth { every: 6, packet: 0 };
+        Rule::new(IpMatch::default(), vec![Match::Statistic(Statistic { mode, invert: false })], Target::Accept)
+    };
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        let mut ruleset = Ruleset::new(Family::V4);
+        let table = ruleset.table_mut(TableKind::Filter);
+        table.builtin[2].rules = vec![nth(), limited()];
+        table.builtin[2].policy = Some(Policy::Drop);
+        engine.commit(&mut ruleset).unwrap();
+        let socket = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (from, to) = (socket(), socket());
+        let send = |count: usize| {
+            for _ in 0..count {
+                let _ = from.send_to(b"x", to.local_addr().unwrap());
+            }
+        };
+        // Of seven packets one is the nth; a burst of five is let pass, the rest dropped.
+        let counted = |engine: &mut Engine| {
+            let snapshot = engine.read(Family::V4).unwrap();
+            let chain = &snapshot.ruleset.table(TableKind::Filter).unwrap().builtin[2];
+            let packets = |rule: &Rule| rule.counters(&snapshot.counters).packets;
+            (packets(&chain.rules[0]), packets(&chain.rules[1]))
+        };
+        send(4);
+        assert_eq!(counted(&mut engine), (1, 3));
+        for _ in 0..5 {
+            let mut ruleset = engine.read(Family::V4).unwrap().ruleset;
+            ruleset.table_mut(TableKind::Raw).builtin[0].rules.extend(rules(&Target::None, 1));
+            engine.commit(&mut ruleset).unwrap();
+        }
+        // The fifth to eleventh: the eighth is the next nth, and the burst has two left.
+        send(7);
+        assert_eq!(counted(&mut engine), (2, 5));
+        // Its own table's change begins anew, as legacy's does: the first is an nth, and the burst is whole.
+        let mut ruleset = engine.read(Family::V4).unwrap().ruleset;
+        ruleset.table_mut(TableKind::Filter).builtin[0].rules = rules(&Target::None, 1);
+        engine.commit(&mut ruleset).unwrap();
+        send(6);
+        assert_eq!(counted(&mut engine), (3, 10));
     });
 }

@@ -16,8 +16,12 @@ pub trait Backend {
     /// Reads what is in force. Creates nothing.
     fn read(&mut self, family: Family) -> Result<Snapshot, BackendError>;
 
-    /// Puts `ruleset` in force, all of it or nothing: gives slots to rules that have none, compiles, swaps.
-    fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError>;
+    /// Puts `ruleset` in force, all of it or nothing: gives slots to rules that have none, compiles, swaps. It differs from what was
+    /// read, or committed last, in table `kind` only.
+    fn commit(&mut self, ruleset: &mut Ruleset, kind: TableKind) -> Result<(), BackendError>;
+
+    /// Takes back what it gave, unchanged, or what was committed last, so that a process that stays need not read it again.
+    fn keep(&mut self, _ruleset: Ruleset) {}
 
     /// A command has met a table for the first time without changing anything (legacy's kernel makes a table when it is first
     /// named, and `iptables-save` prints it from then on). Records that where something was committed before; where nothing was,

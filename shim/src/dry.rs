@@ -52,7 +52,7 @@ impl Backend for Dry {
         Ok(Snapshot { ruleset: self.ruleset.clone(), counters: Box::new(NoCounters) })
     }
 
-    fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError> {
+    fn commit(&mut self, ruleset: &mut Ruleset, _kind: TableKind) -> Result<(), BackendError> {
         let mut next = 0;
         let mut assign = |slot: &mut Slot| {
             *slot = Slot(next);

@@ -42,8 +42,8 @@ impl Backend for Kernel {
         Ok(Snapshot { ruleset: snapshot.ruleset, counters: Box::new(snapshot.counters) })
     }
 
-    fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError> {
-        let committed = self.engine()?.commit(ruleset)?;
+    fn commit(&mut self, ruleset: &mut Ruleset, kind: TableKind) -> Result<(), BackendError> {
+        let committed = self.engine()?.commit_table(ruleset, kind)?;
         for warning in &committed.warnings {
             tracing::warn!("{warning}");
         }
@@ -51,6 +51,12 @@ impl Backend for Kernel {
             tracing::warn!(device, "its link header is of no known kind: its packets meet no rules");
         }
         Ok(())
+    }
+
+    fn keep(&mut self, ruleset: Ruleset) {
+        if let Some(engine) = &mut self.engine {
+            engine.keep(ruleset);
+        }
     }
 
     fn touch(&mut self, family: Family, kind: TableKind) -> Result<(), BackendError> {

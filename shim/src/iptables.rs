@@ -58,6 +58,7 @@ fn change(family: Family, kind: TableKind, command: &Command, context: &mut Cont
     let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
     let effect = execute(&mut editor, command, &*counters, &mut voice);
     let changed = matches!(effect, Ok(Effect::Changed));
+    let looked = matches!(effect, Ok(Effect::Unchanged)) || matches!(command.verb, Verb::Check { .. });
     let result = effect.and_then(|effect| match effect {
         Effect::Changed => put(&mut ruleset, kind, context),
         _ => Ok(()),
@@ -69,6 +70,10 @@ fn change(family: Family, kind: TableKind, command: &Command, context: &mut Cont
     {
         tracing::warn!(%error, "the table could not be recorded as initialised");
     }
+    // What a failed command did to it is not known.
+    if changed && result.is_ok() || looked && !first_time {
+        context.backend.keep(ruleset);
+    }
     result
 }
 
@@ -76,5 +81,5 @@ fn put(ruleset: &mut Ruleset, kind: TableKind, context: &mut Context<'_>) -> Res
     if let Some(table) = ruleset.table(kind) {
         check(table)?;
     }
-    Ok(context.backend.commit(ruleset)?)
+    Ok(context.backend.commit(ruleset, kind)?)
 }

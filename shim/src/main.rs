@@ -44,8 +44,10 @@ fn main() -> ExitCode {
         Program::Agent => return daemon::run(&named()),
         _ => {}
     }
+    // The process ends below, with what the engine keeps: to free it piece by piece takes longer.
+    let mut kernel = std::mem::ManuallyDrop::new(Kernel::default());
     let mut context = Context {
-        backend: &mut Kernel::default(),
+        backend: &mut *kernel,
         names: &SystemNames::default(),
         stdin: &mut io::stdin().lock(),
         stdout: &mut BufWriter::with_capacity(1 << 16, io::stdout().lock()),

@@ -214,6 +214,9 @@ impl Restore<'_, '_> {
                 }
             }
         }
+        if let Some(snapshot) = self.loaded {
+            self.context.backend.keep(snapshot.ruleset);
+        }
         Ok(())
     }
 
@@ -376,7 +379,7 @@ impl Restore<'_, '_> {
             tracing::info!(reason = error.detail(), "the table is refused");
             return Err(failed(matches!(error, CheckError::TooDeep { .. }).then(|| error.to_string())));
         }
-        self.context.backend.commit(&mut snapshot.ruleset).map_err(|error| failed(Some(error.to_string())))?;
+        self.context.backend.commit(&mut snapshot.ruleset, kind).map_err(|error| failed(Some(error.to_string())))?;
         self.loaded = Some(snapshot);
         Ok(())
     }

@@ -5,7 +5,8 @@
 //! CPU before has ended; and once it was seen on all of them, every program has. That takes some tens of microseconds a CPU,
 //! where the kernel's own grace period takes some ten milliseconds.
 //!
-//! This holds for tcx programs only: a program of another kind (a netfilter hook's, say) may be preempted, and must not read images.
+//! This holds for tcx programs only. A program of another kind may be preempted; what it reads of an image counts only if the live slot
+//! is the same afterwards (the guard at netfilter's hooks does so).
 
 use std::ffi::CStr;
 use std::io;

@@ -88,7 +88,7 @@ impl Backend for Memory {
         Ok(Snapshot { ruleset: ruleset.clone(), counters: Box::new(View(Rc::clone(&self.counted))) })
     }
 
-    fn commit(&mut self, ruleset: &mut Ruleset) -> Result<(), BackendError> {
+    fn commit(&mut self, ruleset: &mut Ruleset, _kind: TableKind) -> Result<(), BackendError> {
         self.commits += 1;
         self.keep(ruleset);
         Ok(())

@@ -1,0 +1,264 @@
+//! The commit: what is done before its store changes nothing that a packet meets, what is done after it only clears up.
+
+use crate::addrs;
+use crate::attach;
+use crate::connections;
+use crate::counters::{self, KernelCounters};
+use crate::devices::{self, Coverage, Device};
+use crate::engine::Committed;
+use crate::error::{Doing, EngineError, Result};
+use crate::guard;
+use crate::image::{self, Live, Placed, Prepared};
+use crate::install::{self, Installed};
+use crate::location::{BUILDING, DirLock, Home, remove_tree};
+use crate::slots::{self, SlotSet};
+use crate::state::Tables;
+use crate::sys::bpf;
+use crate::sys::grace::Passing;
+use crate::sysctl;
+use crate::upgrade;
+use bpftables_abi::image::FLAG_GUARD;
+use bpftables_abi::maps;
+use bpftables_compiler::{Options, StateKind, compile};
+use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often a reader looks again when commits overtake it.
+pub(crate) const READ_TRIES: usize = 1000;
+/// How long a commit waits for a visit of all CPUs before it asks the kernel for a grace period.
+const PASS_AT_MOST: Duration = Duration::from_millis(10);
+
+/// The locks of a commit, and the pins under them.
+pub(crate) struct Locked {
+    /// None if nothing was ever committed; the lock is exclusive then.
+    installed: Option<Installed>,
+    _all: DirLock,
+    _own: Option<DirLock>,
+}
+
+impl Locked {
+    pub(crate) fn take(home: &Home) -> Result<Self> {
+        let doing = || format!("lock {}", home.display());
+        let all = home.all();
+        if let Some(_lock) = DirLock::try_exclusive(&all).doing(doing)? {
+            collect_garbage(home);
+        }
+        let shared = DirLock::shared(&all).doing(doing)?;
+        if let Some(installed) = Installed::open(home)?.filter(Installed::is_current) {
+            let own = DirLock::exclusive(&home.dir()).doing(doing)?;
+            return Ok(Self { installed: Some(installed), _all: shared, _own: Some(own) });
+        }
+        drop(shared);
+        let exclusive = DirLock::exclusive(&all).doing(doing)?;
+        let mut installed = Installed::open(home)?;
+        if let Some(old) = installed.take_if(|installed| !installed.is_current()) {
+            installed = Some(upgrade::in_place(home, &old)?);
+        }
+        Ok(Self { installed, _all: exclusive, _own: None })
+    }
+}
+
+/// The live image. Commits may overtake; then it looks again.
+pub(crate) fn current(installed: &Installed) -> Result<Live> {
+    for _ in 0..READ_TRIES {
+        if let Some(live) = Live::open(&installed.images, || installed.slot())? {
+            return Ok(live);
+        }
+    }
+    Err(EngineError::Overtaken)
+}
+
+pub(crate) fn live_generation(installed: &Installed) -> Result<u32> {
+    for _ in 0..READ_TRIES {
+        if let Some(generation) = image::generation(&installed.images, || installed.slot())? {
+            return Ok(generation);
+        }
+    }
+    Err(EngineError::Overtaken)
+}
+
+/// What is to be committed.
+pub(crate) struct Change<'a> {
+    pub(crate) ruleset: &'a mut Ruleset,
+    /// The only table that differs from the ruleset of generation `known`, if that is so.
+    pub(crate) only: Option<TableKind>,
+    /// Generation that the ruleset was made from.
+    pub(crate) known: Option<u32>,
+    /// The image of that generation, if it was read.
+    pub(crate) read: Option<Live>,
+}
+
+/// Commits, under the lock; gives the image that is live then.
+pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result<(Committed, Live)> {
+    let Change { ruleset, only, known, read } = change;
+    // From here on, under the lock, all packets that are under way have to pass until the store.
+    let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+    let live = match &locked.installed {
+        None => None,
+        Some(installed) => match read {
+            Some(live) if live.is_live(&installed.images, || installed.slot()) => Some(live),
+            // Overtaken, which the generation tells, unless everything was removed and made anew.
+            Some(read) => {
+                let found = current(installed)?.header.generation;
+                return Err(EngineError::Raced { expected: read.header.generation, found });
+            }
+            None => Some(current(installed)?),
+        },
+    };
+    let before = live.as_ref().map_or(0, |live| live.header.generation);
+    if let Some(expected) = known.filter(|known| *known != before) {
+        return Err(EngineError::Raced { expected, found: before });
+    }
+
+    // Slots.
+    let mut used = slots::used(ruleset)?;
+    let old_used = live.as_ref().map(|live| live.meta().used()).unwrap_or_default();
+    let mut busy = live.as_ref().map(|live| live.meta().retired()).unwrap_or_default();
+    busy.extend(&old_used);
+    let kernel = match &locked.installed {
+        Some(installed) => KernelCounters::open_all(&installed.counters)?,
+        None => KernelCounters::default(),
+    };
+    slots::assign(ruleset, &mut used, &busy, &|slot: Slot| -> Counters { kernel.get(slot) })?;
+    let retired = old_used.without(&used);
+
+    // The image; whatever cannot be run is refused here, before anything is made.
+    let compiled = compile(ruleset, &Options::default())?;
+    let mut warnings: Vec<String> = compiled.warnings.iter().map(ToString::to_string).collect();
+    let unchanged = |kind| live.as_ref().filter(|_| only.is_some_and(|only| only != kind))?.blob.table(kind);
+    let tables = Tables::encode(ruleset, unchanged)?;
+    let devices = devices::list()?;
+
+    let fresh;
+    let installed = match &locked.installed {
+        Some(installed) => installed,
+        None => {
+            fresh = install::create(home, lo_ifindex(&devices)?, &attach::needed(home.family, &devices))?;
+            &fresh
+        }
+    };
+    let live = match live {
+        Some(live) => live,
+        None => current(installed)?,
+    };
+    let end = used.ranges().last().map_or(0, |(first, count)| first + count);
+    counters::ensure(&installed.counters, end)?;
+
+    let states = compiled.states.clone();
+    let generation = before.wrapping_add(1).max(1);
+    let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, ruleset.family)?;
+    let (lines, bytes) = (prepared.header.lines, prepared.bytes());
+
+    // What the new ruleset stands on. Packets still meet the old one.
+    if sends_by_lo(ruleset) {
+        sysctl::set_lo(installed.family, &installed.dir)?;
+    }
+    installed.refresh_settings()?;
+    addrs::mirror(installed)?;
+    devices::name(&installed.map(maps::DEVS)?, &devices)?;
+    let attached = attach::cover(installed, &devices)?;
+    let guarded = prepared.header.flags & FLAG_GUARD != 0;
+    if guarded {
+        warnings.extend(guard::arm(installed, ruleset.family)?);
+    }
+
+    let slot = image::next_slot(live.slot);
+    let mut placed = prepared.put(&installed.images, slot)?;
+    let new_map = placed.waited;
+    if !placed.waited && !passing.passed(PASS_AT_MOST) {
+        placed.wait(&installed.images, slot)?;
+    }
+    let waited = placed.waited;
+    carry_states(ruleset, &tables, &live, &states, &placed);
+    installed.set_slot(slot);
+
+    // It is done; what follows only clears up.
+    match connections::end_orphans(installed, &retired) {
+        Ok(ended) => tracing::debug!(ended, "UDP connections of rules that are gone"),
+        Err(error) => tracing::warn!(%error, "UDP connections of rules that are gone live on"),
+    }
+    if !guarded && let Err(error) = guard::disarm(installed, ruleset.family) {
+        tracing::warn!(%error, "the guard stays, though no rule asks for it");
+    }
+    if let Err(error) = attach::prune(installed, &devices) {
+        tracing::warn!(%error, "links of devices that are gone stay pinned");
+    }
+    let uncovered =
+        devices.iter().filter(|d| matches!(d.coverage, Coverage::Unknown(_))).map(|d| d.name.clone()).collect();
+    tracing::debug!(generation, slot, lines, bytes, waited, ?attached, "committed");
+    let committed = Committed { generation, lines, bytes, new_map, waited, attached, uncovered, warnings };
+    Ok((committed, placed.into_live(prepared, slot)))
+}
+
+/// Whether programs may send packets in by `lo`: rewritten ones of the nat table, answers of REJECT to senders on this host.
+fn sends_by_lo(ruleset: &Ruleset) -> bool {
+    let rejects = || {
+        let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
+        rules.any(|rule| matches!(rule.target, Target::Reject(_)))
+    };
+    ruleset.table(TableKind::Nat).is_some() || rejects()
+}
+
+fn lo_ifindex(devices: &[Device]) -> Result<u32> {
+    let lo = devices.iter().find(|device| device.name == "lo");
+    lo.map(|device| device.ifindex).ok_or_else(|| EngineError::Internal("no device lo".to_owned()))
+}
+
+/// Copies what `limit` and `nth` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
+/// every rule of a table that it replaces, and only for these.
+fn carry_states(
+    ruleset: &Ruleset,
+    tables: &Tables,
+    live: &Live,
+    states: &[bpftables_compiler::StateLine],
+    placed: &Placed,
+) {
+    let old: HashMap<(Slot, u8, StateKind), u32> =
+        live.meta().states().map(|s| ((s.slot, s.ordinal, s.kind), s.line)).collect();
+    if old.is_empty() || states.is_empty() {
+        return;
+    }
+    let mut kept = SlotSet::default();
+    for (kind, bytes) in tables.each() {
+        if live.blob.table(kind) != Some(bytes) {
+            continue;
+        }
+        for rule in ruleset.table(kind).into_iter().flat_map(|t| t.chains()).flat_map(|chain| &chain.rules) {
+            kept.insert(rule.slot.0);
+        }
+    }
+    for state in states.iter().filter(|state| kept.contains(state.slot.0)) {
+        if let Some(line) = old.get(&(state.slot, state.ordinal, state.kind)) {
+            placed.set_state(state.line, live.state(*line));
+        }
+    }
+}
+
+/// Removes directories of namespaces that are gone, and of commits that were killed while making one. The caller holds the lock of
+/// all namespaces, so nobody is making one now.
+fn collect_garbage(home: &Home) {
+    if let Err(error) = guard::sweep(home) {
+        tracing::warn!(%error, "network namespaces that nobody uses may stay");
+    }
+    let Ok(entries) = fs::read_dir(home.all()) else { return };
+    let own = home.dir();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let building = path.to_string_lossy().ends_with(BUILDING);
+        if path.file_name() == own.file_name() || !(building || is_abandoned(&path)) {
+            continue;
+        }
+        if let Err(error) = remove_tree(&path) {
+            tracing::warn!(%error, path = %path.display(), "state of a network namespace that is gone stays");
+        }
+    }
+}
+
+/// Whether no link in it is alive: a namespace that lives has its `lo` attached from before its first commit on.
+fn is_abandoned(dir: &Path) -> bool {
+    let Ok(links) = fs::read_dir(dir.join("links")) else { return false };
+    links.flatten().all(|link| attach::is_defunct(&link.path()).unwrap_or(false))
+}
