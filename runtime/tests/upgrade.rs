@@ -1,0 +1,165 @@
+//! Pins of other builds, and directories of namespaces that are gone. "Another build" is made by changing the link that tells which
+//! build the pins are of.
+
+mod common;
+
+use bpftables_ruleset::matches::{Conntrack, CtStates, Match};
+use bpftables_ruleset::{Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
+use bpftables_runtime::{Engine, EngineError, sys::ns};
+use common::in_namespace;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+fn directory() -> PathBuf {
+    PathBuf::from(format!("/sys/fs/bpf/bpftables/{:x}", ns::netns_cookie().unwrap()))
+}
+
+/// Which build the pins are of: layouts and object.
+fn version() -> (String, String) {
+    let version = fs::read_link(directory().join("version")).unwrap();
+    let (abi, object) = version.to_str().unwrap().split_once('_').unwrap();
+    (abi.to_owned(), object.to_owned())
+}
+
+fn pretend(abi: &str, object: &str) {
+    fs::remove_file(directory().join("version")).unwrap();
+    symlink(format!("{abi}_{object}"), directory().join("version")).unwrap();
+}
+
+/// Only TCP that is tracked passes: a connection that is forgotten breaks.
+fn tracked() -> Ruleset {
+    let mut ruleset = Ruleset::new(Family::V4);
+    let states = |bits| {
+        let ct = Conntrack { state: Some((CtStates(bits), false)), ..Conntrack::default() };
+        Rule::new(IpMatch::default(), vec![Match::Conntrack(Box::new(ct))], Target::Accept)
+    };
+    let chain = &mut ruleset.table_mut(TableKind::Filter).builtin[0];
+    chain.rules = vec![states(CtStates::ESTABLISHED)];
+    chain.policy = Some(Policy::Drop);
+    ruleset
+}
+
+fn links() -> Vec<(PathBuf, Vec<u32>)> {
+    use bpftables_runtime::sys::bpf::{TCX_EGRESS, TCX_INGRESS, query_tcx};
+    let hooks = [TCX_INGRESS, TCX_EGRESS].map(|hook| query_tcx(1, hook).unwrap()).concat();
+    fs::read_dir(directory().join("links")).unwrap().map(|entry| (entry.unwrap().path(), hooks.clone())).collect()
+}
+
+#[test]
+fn programs_of_another_build_are_replaced_in_place_and_no_connection_breaks() {
+    in_namespace(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut engine = Engine::open().unwrap();
+        // The connection begins while everything passes, under a rule that tracks.
+        let mut open = tracked();
+        open.table_mut(TableKind::Filter).builtin[0].policy = Some(Policy::Accept);
+        engine.commit(&mut open).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut say = |word: &[u8; 4]| {
+            use std::io::{Read, Write};
+            let mut heard = [0; 4];
+            client.write_all(word).unwrap();
+            server.read_exact(&mut heard).unwrap();
+            server.write_all(word).unwrap();
+            client.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, word);
+        };
+        say(b"here");
+        let mut shut = engine.read(Family::V4).unwrap().ruleset;
+        shut.table_mut(TableKind::Filter).builtin[0].policy = Some(Policy::Drop);
+        engine.commit(&mut shut).unwrap();
+        say(b"more");
+
+        let count = |engine: &mut Engine| {
+            let snapshot = engine.read(Family::V4).unwrap();
+            snapshot.ruleset.tables[0].builtin[0].rules[0].counters(&snapshot.counters).packets
+        };
+        let (before, connections) = (count(&mut engine), engine.conntrack_list().unwrap());
+        assert!(before > 4 && connections.len() == 1, "{before} packets, {connections:?}");
+        let (abi, object) = version();
+        let old = links();
+        pretend(&abi, "0123456789abcdef");
+        // Reading changes nothing; the next commit upgrades.
+        let mut other = Engine::open().unwrap();
+        let status = other.status().unwrap().unwrap();
+        assert_eq!(status.object, ("0123456789abcdef".to_owned(), false));
+        assert_eq!(links(), old);
+        let mut ruleset = other.read(Family::V4).unwrap().ruleset;
+        ruleset.table_mut(TableKind::Raw);
+        other.commit(&mut ruleset).unwrap();
+        assert_eq!(version(), (abi, object));
+        let new = links();
+        assert_eq!(
+            new.iter().map(|(path, _)| path).collect::<Vec<_>>(),
+            old.iter().map(|(path, _)| path).collect::<Vec<_>>()
+        );
+        assert!(new[0].1.iter().all(|id| !old[0].1.contains(id)), "other programs run: {new:?}, {old:?}");
+        assert_eq!(new[0].1.len(), old[0].1.len());
+
+        say(b"goes");
+        let after = count(&mut other);
+        assert!(after > before, "counters go on: {before}, {after}");
+        assert_eq!(other.conntrack_list().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn pins_of_other_layouts_are_refused_with_the_way_on_and_can_be_removed() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        engine.commit(&mut tracked()).unwrap();
+        let (abi, object) = version();
+        let old = links();
+        pretend("999", &object);
+        let mut other = Engine::open().unwrap();
+        let refused = [
+            other.read(Family::V4).map(|_| ()).unwrap_err(),
+            other.commit(&mut tracked()).map(|_| ()).unwrap_err(),
+            other.status().map(|_| ()).unwrap_err(),
+        ];
+        for error in refused {
+            assert!(matches!(error, EngineError::AbiMismatch { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("999") && text.contains("uninstall-hooks"), "{text}");
+        }
+        // What runs, runs on.
+        assert_eq!((version().0, links()), ("999".to_owned(), old));
+        assert_ne!(abi, "999");
+        assert!(other.uninstall().unwrap());
+        assert!(!directory().exists());
+        other.commit(&mut tracked()).unwrap();
+        assert_eq!(version(), (abi, object));
+    });
+}
+
+#[test]
+fn directories_of_namespaces_that_are_gone_are_removed_by_the_next_commit_elsewhere() {
+    // Made on a thread that ends without removing anything: its namespace goes with it.
+    let gone = std::thread::spawn(|| {
+        ns::unshare_network().expect("a network namespace (needs root)");
+        Engine::open().unwrap().commit(&mut tracked()).unwrap();
+        directory()
+    });
+    let gone = gone.join().unwrap();
+    in_namespace(|| {
+        let stays = directory();
+        let collected = |gone: &Path| {
+            let mut engine = Engine::open().unwrap();
+            let mut ruleset = engine.read(Family::V4).unwrap().ruleset;
+            ruleset.table_mut(TableKind::Filter).builtin[0].rules.extend(tracked().tables[0].builtin[0].rules.clone());
+            engine.commit(&mut ruleset).unwrap();
+            assert!(stays.exists(), "the directory of a namespace that lives");
+            !gone.exists()
+        };
+        // The kernel ends a namespace some time after its last thread, and a commit that finds others at work collects nothing.
+        let done = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            collected(&gone)
+        });
+        assert!(done, "{} is still there", gone.display());
+    });
+}
