@@ -167,6 +167,18 @@ pub mod target {
     pub const NETMAP: u8 = 13;
     /// CT --notrack and NOTRACK.
     pub const NOTRACK: u8 = 14;
+    /// TOS and DSCP: arg = value | mask << 8; TOS = (TOS & !mask) ^ value.
+    pub const TOS: u8 = 24;
+    /// TTL: arg = 0 set, 1 increment, 2 decrement | value << 8.
+    pub const TTL: u8 = 25;
+    /// ECN: arg = bit 0: set ECE to bit 1; bit 2: set CWR to bit 3; bit 4: the ECT bits become bits 5 and 6.
+    pub const ECN: u8 = 26;
+    /// TCPMSS: arg = the MSS.
+    pub const TCPMSS: u8 = 27;
+    /// TCPOPTSTRIP: arg = line of 8 words, a bit for each kind.
+    pub const TCPOPTSTRIP: u8 = 28;
+    /// CLASSIFY: arg = the packet's priority.
+    pub const CLASSIFY: u8 = 29;
 }
 
 /// Parameters of a NAT target, in a line.

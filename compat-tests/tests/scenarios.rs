@@ -33,6 +33,11 @@ fn odd_packets_meet_what_they_meet_in_legacy() {
 }
 
 #[test]
+fn headers_are_rewritten_as_by_legacy() {
+    suite::file("headers.txt");
+}
+
+#[test]
 fn fragments_are_tracked_as_by_legacy() {
     suite::file("fragments.txt");
 }

@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 2
+#define BT_ABI_VERSION 3
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -59,6 +59,7 @@ enum bt_op_flag {
 enum bt_target {
 	TG_NONE, TG_ACCEPT, TG_DROP, TG_RETURN, TG_JUMP, TG_GOTO, TG_REJECT, TG_MARK, TG_CONNMARK,
 	TG_DNAT, TG_SNAT, TG_MASQUERADE, TG_REDIRECT, TG_NETMAP, TG_NOTRACK,
+	TG_TOS = 24, TG_TTL, TG_ECN, TG_TCPMSS, TG_TCPOPTSTRIP, TG_CLASSIFY,
 };
 enum bt_nat_flag {
 	NAT_MAP_IPS = 1, NAT_PROTO_SPECIFIED = 2, NAT_PROTO_RANDOM = 4, NAT_PERSISTENT = 8,

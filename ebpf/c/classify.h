@@ -4,6 +4,7 @@
 #pragma once
 #include "bt.h"
 #include "ct.h"
+#include "header_targets.h"
 #include "ops.h"
 
 enum bt_mode { MODE_SCAN, MODE_STREAM, MODE_VEC };
@@ -621,6 +622,12 @@ static long bt_step(__u64 i, struct bt_step *s)
 		return 0;
 	case TG_NOTRACK:
 		p->notrack = 1;
+		return 0;
+	case TG_TOS ... TG_CLASSIFY:
+		if (header_target(s->skb, r->target, r->arg)) {
+			stat_add(STAT_DROP_HOTDROP);
+			return finish(p, V_DROP);
+		}
 		return 0;
 	default: {
 		struct bt_nat_params *n = line(img, r->arg);

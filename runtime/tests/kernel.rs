@@ -168,6 +168,8 @@ impl Way {
                     prop_assert_eq!(run.retval, NEXT, "{}", told);
                     let mark = u32::from_ne_bytes(context[8..12].try_into().unwrap());
                     prop_assert_eq!(mark, seen.mark, "mark: {}", told);
+                    let after = run.data.get(14..14 + seen.data.len());
+                    prop_assert_eq!(after, Some(&seen.data[..]), "bytes: {}", told);
                 }
                 // A reject is answered, or dropped where no answer is due.
                 Verdict::Reject(_) => prop_assert!(run.retval != NEXT, "{}", told),

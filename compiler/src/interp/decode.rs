@@ -8,7 +8,10 @@ use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
     NatParams, NatParams6, target,
 };
-use bpftables_ruleset::targets::{ConnmarkSet, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith};
+use bpftables_ruleset::targets::{
+    Classify, ConnmarkSet, EcnSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith, TcpmssSet,
+    Tcpoptstrip, TosSet, TtlSet,
+};
 use bpftables_ruleset::{ChainName, Family, PortRange, Target};
 use std::net::IpAddr;
 
@@ -38,6 +41,30 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
             })
         }
         target::NOTRACK => Target::Notrack,
+        target::TOS => {
+            let [value, mask, ..] = r.arg.to_le_bytes();
+            Target::Tos(TosSet { value, mask })
+        }
+        target::TTL => {
+            let [how, value, ..] = r.arg.to_le_bytes();
+            Target::Ttl(TtlSet(match how {
+                0 => HopChange::Set(value),
+                1 => HopChange::Increment(value),
+                2 => HopChange::Decrement(value),
+                other => return Err(Fault::UnknownCode("change of the TTL", other.into())),
+            }))
+        }
+        target::ECN => {
+            let bit = |at: u32| (r.arg >> at & 1 != 0).then_some(r.arg >> (at + 1) & 1 != 0);
+            let ect = (r.arg >> 4 & 1 != 0).then_some((r.arg >> 5 & 3).to_le_bytes()[0]);
+            Target::Ecn(EcnSet { ece: bit(0), cwr: bit(2), ect })
+        }
+        target::TCPMSS => Target::Tcpmss(TcpmssSet::Mss(r.arg as u16)),
+        target::TCPOPTSTRIP => {
+            let at = line(image, r.arg)?;
+            Target::Tcpoptstrip(Tcpoptstrip { kinds: std::array::from_fn(|word| at.word(word)) })
+        }
+        target::CLASSIFY => Target::Classify(Classify { major: (r.arg >> 16) as u16, minor: r.arg as u16 }),
         _ => nat(r.target, params(image, r.arg)?)?,
     })
 }

@@ -6,7 +6,7 @@ use super::search::{Pick, candidates, line};
 use crate::graph::MAX_DEPTH;
 use crate::image::Image;
 use bpftables_abi::image::{BASES_LINE, Chain, Rule as Record, TABLES, policy};
-use bpftables_ruleset::eval::{Ct, Environment, Outcome, Packet, Verdict};
+use bpftables_ruleset::eval::{Ct, Environment, Outcome, Packet, Rewritten, Verdict, rewrite};
 use bpftables_ruleset::targets::ConnmarkSet;
 use bpftables_ruleset::{Hook, Slot, TableKind, Target};
 use thiserror::Error;
@@ -84,7 +84,11 @@ pub fn traverse(
                         packet.ct = Ct::Untracked;
                     }
                 }
-                nat => break 'chain Verdict::Nat(nat),
+                target => match rewrite(&target, packet) {
+                    Rewritten::Continue => {}
+                    Rewritten::Drop => break 'chain Verdict::Hotdrop,
+                    Rewritten::Unknown => break 'chain Verdict::Nat(target),
+                },
             }
         }
         if !returned && chain.next != 0 {

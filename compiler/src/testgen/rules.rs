@@ -4,7 +4,10 @@ use super::Profile;
 use super::matches::{addr_match, any_match, invert};
 use super::pools::{DEVICES, addr, mark, port};
 use bpftables_ruleset::matches::{Match, Tcp, Udp};
-use bpftables_ruleset::targets::{ConnmarkSet, CtSet, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith};
+use bpftables_ruleset::targets::{
+    ConnmarkSet, CtSet, DscpSet, EcnSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith,
+    Tcpoptstrip, TosSet, TtlSet,
+};
 use bpftables_ruleset::{
     AddrMatch, Chain, Family, IfacePattern, IpMatch, Policy, PortRange, Rule, Ruleset, Slot, TableKind, Target,
 };
@@ -76,11 +79,29 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
         TableKind::Raw => choices.push((1, select(vec![Target::Notrack, notrack()]).boxed())),
         TableKind::Nat => choices.push((2, nat().boxed())),
         TableKind::Filter => choices.push((1, Just(Target::Reject(RejectWith::PortUnreachable)).boxed())),
-        TableKind::Mangle | TableKind::Security => {}
+        TableKind::Mangle => choices.push((3, header().boxed())),
+        TableKind::Security => {}
     }
     let done = proptest::strategy::Union::new_weighted(choices).prop_map(Draft::Done);
     let jump = (any::<u8>(), prop::bool::weighted(0.25)).prop_map(|(n, goto)| Draft::Chain(n, goto));
     prop_oneof![5 => done, 2 => jump].boxed()
+}
+
+/// Targets that write into headers, but for TCPMSS, which makes packets longer.
+fn header() -> impl Strategy<Value = Target> {
+    let hop = (0u8..3, any::<u8>()).prop_map(|(how, value)| match how {
+        0 => HopChange::Set(value),
+        1 => HopChange::Increment(value),
+        _ => HopChange::Decrement(value),
+    });
+    let bit = || option::of(any::<bool>());
+    prop_oneof![
+        (any::<u8>(), any::<u8>()).prop_map(|(value, mask)| Target::Tos(TosSet { value, mask })),
+        (0u8..64).prop_map(|dscp| Target::Dscp(DscpSet { dscp })),
+        hop.prop_map(|change| Target::Ttl(TtlSet(change))),
+        (bit(), bit(), option::of(0u8..4)).prop_map(|(ece, cwr, ect)| Target::Ecn(EcnSet { ece, cwr, ect })),
+        any::<[u32; 8]>().prop_map(|kinds| Target::Tcpoptstrip(Tcpoptstrip { kinds })),
+    ]
 }
 
 fn nat() -> impl Strategy<Value = Target> {

@@ -10,11 +10,13 @@ mod ip;
 mod ipv6;
 mod l4;
 mod packet;
+mod rewrite;
 mod sim;
 
 pub use addrtype::holds as addrtype_holds;
 pub use env::{Environment, StateKey};
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
+pub use rewrite::{Rewritten, rewrite};
 pub use sim::Simulated;
 
 use crate::counters::Slot;
@@ -31,7 +33,7 @@ pub enum Verdict {
     Accept,
     /// Dropped by a rule or a policy.
     Drop,
-    /// Dropped inside a match that could not read its header (`hotdrop`); no rule counts it.
+    /// Dropped inside a match that could not read its header (`hotdrop`), which no rule counts, or inside a target.
     Hotdrop,
     /// Dropped and answered.
     Reject(RejectWith),
@@ -155,7 +157,11 @@ fn run<'a>(
                 }
                 next
             }
-            other => return Verdict::Unknown(other.table_name()),
+            other => match rewrite(other, packet) {
+                Rewritten::Continue => next,
+                Rewritten::Drop => return Verdict::Hotdrop,
+                Rewritten::Unknown => return Verdict::Unknown(other.table_name()),
+            },
         };
         // RETURN in a base chain is its policy, wherever the base chain's end is; in a user's chain the loop above pops.
     }

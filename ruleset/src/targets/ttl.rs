@@ -15,7 +15,7 @@ pub enum HopChange {
     Set(u8),
     /// It grows, up to 255.
     Increment(u8),
-    /// It shrinks; the packet is dropped when it would come to nothing.
+    /// It shrinks, down to 0.
     Decrement(u8),
 }
 
