@@ -46,7 +46,7 @@ pub struct Scenario {
 pub fn parse(text: &str) -> Result<Vec<Scenario>> {
     let mut found: Vec<Scenario> = Vec::new();
     let mut steps = false;
-    for line in text.lines().filter(|line| !line.is_empty()) {
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         if let Some(name) = line.strip_prefix("### ") {
             found.push(Scenario { name: name.to_owned(), rules: String::new(), steps: Vec::new() });
             steps = false;

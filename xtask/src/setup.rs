@@ -21,6 +21,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "iptables-legacy-restore", package: "iptables" },
     Tool { program: "nft", package: "nftables" },
     Tool { program: "ip", package: "iproute2" },
+    Tool { program: "ping", package: "iputils-ping" },
     Tool { program: "nsenter", package: "util-linux" },
     Tool { program: "conntrack", package: "conntrack" },
     Tool { program: "iperf3", package: "iperf3" },
