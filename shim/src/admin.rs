@@ -38,8 +38,11 @@ enum Command {
     },
     /// Detach everything of ours from the devices of this network namespace and forget rules, counters and connections.
     UninstallHooks,
-    /// Say whether iptables-restore could load a file; nothing is changed.
+    /// Say whether iptables-restore could load a file, and which rules are in the way; nothing is changed.
     Check {
+        /// The file is ip6tables'.
+        #[arg(short = '6', long)]
+        ipv6: bool,
         /// A file as iptables-save writes it.
         file: PathBuf,
     },
@@ -101,7 +104,7 @@ fn execute(command: Command) -> Result<ExitCode, AdminError> {
         }
         Command::DumpImage { file } => dump_image(&file),
         Command::UninstallHooks => uninstall(),
-        Command::Check { file } => check(&file),
+        Command::Check { ipv6, file } => check(if ipv6 { Family::V6 } else { Family::V4 }, &file),
     }
 }
 
@@ -200,9 +203,9 @@ fn uninstall() -> Result<ExitCode, AdminError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(file: &std::path::Path) -> Result<ExitCode, AdminError> {
+fn check(family: Family, file: &std::path::Path) -> Result<ExitCode, AdminError> {
     let mut dry = Dry::default();
-    let program = Program::Restore(Family::V4);
+    let program = Program::Restore(family);
     let code = {
         let mut context = Context {
             backend: &mut dry,
@@ -223,7 +226,7 @@ fn check(file: &std::path::Path) -> Result<ExitCode, AdminError> {
         writeln!(io::stdout(), "{error}")?;
     }
     if dry.refused().is_empty() {
-        let tables = &dry.ruleset().tables;
+        let tables = &dry.ruleset(family).tables;
         let chains: usize = tables.iter().map(|table| table.chains().count()).sum();
         let rules: usize = tables.iter().flat_map(|table| table.chains()).map(|chain| chain.rules.len()).sum();
         let (tables, lines) = (tables.len(), dry.lines());

@@ -6,22 +6,23 @@ use bpftables_ruleset::{Family, NoCounters, Ruleset, Slot, TableKind};
 
 /// Starts empty, compiles what is committed, and keeps it for the next table. Rules that the programs cannot run are kept too, and listed.
 pub struct Dry {
-    ruleset: Ruleset,
+    /// IPv4's and IPv6's.
+    rulesets: [Ruleset; 2],
     lines: usize,
     refused: Vec<CompileError>,
 }
 
 impl Default for Dry {
     fn default() -> Self {
-        Self { ruleset: Ruleset::new(Family::V4), lines: 0, refused: Vec::new() }
+        Self { rulesets: Family::ALL.map(Ruleset::new), lines: 0, refused: Vec::new() }
     }
 }
 
 impl Dry {
     /// What was committed.
     #[must_use]
-    pub const fn ruleset(&self) -> &Ruleset {
-        &self.ruleset
+    pub const fn ruleset(&self, family: Family) -> &Ruleset {
+        &self.rulesets[family as usize]
     }
 
     /// The rules of what was committed that the programs cannot run.
@@ -48,8 +49,8 @@ impl From<CompileError> for BackendError {
 }
 
 impl Backend for Dry {
-    fn read(&mut self, _family: Family) -> Result<Snapshot, BackendError> {
-        Ok(Snapshot { ruleset: self.ruleset.clone(), counters: Box::new(NoCounters) })
+    fn read(&mut self, family: Family) -> Result<Snapshot, BackendError> {
+        Ok(Snapshot { ruleset: self.ruleset(family).clone(), counters: Box::new(NoCounters) })
     }
 
     fn commit(&mut self, ruleset: &mut Ruleset, _kind: TableKind) -> Result<(), BackendError> {
@@ -73,12 +74,12 @@ impl Backend for Dry {
                 (0, errors)
             }
         };
-        self.ruleset = ruleset.clone();
+        self.rulesets[ruleset.family as usize] = ruleset.clone();
         Ok(())
     }
 
-    fn touch(&mut self, _family: Family, kind: TableKind) -> Result<(), BackendError> {
-        self.ruleset.table_mut(kind);
+    fn touch(&mut self, family: Family, kind: TableKind) -> Result<(), BackendError> {
+        self.rulesets[family as usize].table_mut(kind);
         Ok(())
     }
 

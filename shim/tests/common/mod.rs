@@ -16,8 +16,8 @@ type Counted = Rc<RefCell<BTreeMap<u32, Counters>>>;
 
 /// Keeps what is committed; counts what it is told to.
 pub(crate) struct Memory {
-    ruleset: Ruleset,
-    ruleset6: Ruleset,
+    /// IPv4's and IPv6's.
+    rulesets: [Ruleset; 2],
     counted: Counted,
     next_slot: u32,
     pub(crate) commits: usize,
@@ -34,14 +34,8 @@ impl CounterView for View {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self {
-            ruleset: Ruleset::new(Family::V4),
-            ruleset6: Ruleset::new(Family::V6),
-            counted: Counted::default(),
-            next_slot: 0,
-            commits: 0,
-            reads: 0,
-        }
+        let rulesets = Family::ALL.map(Ruleset::new);
+        Self { rulesets, counted: Counted::default(), next_slot: 0, commits: 0, reads: 0 }
     }
 }
 
@@ -65,10 +59,7 @@ impl Memory {
             }
         }
         self.next_slot = next;
-        match ruleset.family {
-            Family::V4 => self.ruleset = ruleset.clone(),
-            Family::V6 => self.ruleset6 = ruleset.clone(),
-        }
+        self.rulesets[ruleset.family as usize] = ruleset.clone();
     }
 
     /// Lets every rule and policy that is in force count `packets` packets of 100 bytes.
@@ -84,8 +75,8 @@ impl Memory {
 impl Backend for Memory {
     fn read(&mut self, family: Family) -> Result<Snapshot, BackendError> {
         self.reads += 1;
-        let ruleset = if family == Family::V4 { &self.ruleset } else { &self.ruleset6 };
-        Ok(Snapshot { ruleset: ruleset.clone(), counters: Box::new(View(Rc::clone(&self.counted))) })
+        let ruleset = self.rulesets[family as usize].clone();
+        Ok(Snapshot { ruleset, counters: Box::new(View(Rc::clone(&self.counted))) })
     }
 
     fn commit(&mut self, ruleset: &mut Ruleset, _kind: TableKind) -> Result<(), BackendError> {
@@ -95,7 +86,7 @@ impl Backend for Memory {
     }
 
     fn touch(&mut self, family: Family, kind: TableKind) -> Result<(), BackendError> {
-        let mut ruleset = if family == Family::V4 { &self.ruleset } else { &self.ruleset6 }.clone();
+        let mut ruleset = self.rulesets[family as usize].clone();
         ruleset.table_mut(kind);
         self.keep(&mut ruleset);
         Ok(())
