@@ -32,7 +32,8 @@ pub(crate) enum Found {
     Word(String),
     /// A known option whose argument is missing.
     MissingArgument,
-    /// No such option (or an ambiguous one). The letter, when it was a short one or had an argument it must not have.
+    /// No such option (or an ambiguous one). The letter, when it was a short one or had an argument it must not have (of an extension's
+    /// option legacy then shows the number as a letter).
     Unknown(Option<char>),
 }
 
@@ -145,6 +146,12 @@ impl LongOptions {
         own.chain(extensions)
     }
 
+    /// The number of an extension's option.
+    fn id(&self, group: usize, index: usize) -> u8 {
+        let found = self.groups.iter().rev().find(|(known, _)| *known == group);
+        found.and_then(|(_, options)| options.get(index)).map_or(0, |(.., id)| *id)
+    }
+
     /// By its name or an unambiguous beginning of it.
     fn find(&self, name: &str) -> Option<(Arg, Code)> {
         let mut found: Option<(Arg, Code, (usize, u32))> = None;
@@ -229,10 +236,10 @@ impl<'a> Getopt<'a> {
         };
         let Some((arg, code)) = options.find(name) else { return Found::Unknown(None) };
         match (arg, value) {
-            (Arg::No, Some(_)) => Found::Unknown(match code {
-                Code::Own(letter) => Some(letter),
-                Code::Extension(..) => None,
-            }),
+            (Arg::No, Some(_)) => Found::Unknown(Some(match code {
+                Code::Own(letter) => letter,
+                Code::Extension(group, index) => char::from(options.id(group, index)),
+            })),
             (Arg::Required, None) => match self.word(self.index) {
                 Some(next) => {
                     self.index += 1;

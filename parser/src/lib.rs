@@ -10,6 +10,9 @@
 //!   and shifts from port 0);
 //! - bytes that are not UTF-8; a comment longer than 255 bytes is cut before the character that does not fit.
 //!
+//! An argument in the word of an extension's flag (`--set=1`) is refused as legacy does, which then shows the option's internal number as a
+//! letter; ours is not always the same number.
+//!
 //! Also: `-j standard` is a missing target here (legacy leaves the refusal to the kernel), and hexadecimal fractions are no
 //! probabilities.
 

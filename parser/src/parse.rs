@@ -153,6 +153,8 @@ impl<'a> Parser<'a> {
                         continue;
                     }
                     let option = match letter {
+                        // As a C string: the number 0 ends it.
+                        Some('\0') => "-".to_owned(),
                         Some(letter) => format!("-{letter}"),
                         None => self.getopt.word(self.getopt.index.saturating_sub(1)).unwrap_or_default().to_owned(),
                     };

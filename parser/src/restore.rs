@@ -4,17 +4,18 @@ use crate::command::Command;
 use crate::error::ParseError;
 use crate::parse::{Invocation, parse_command};
 use crate::registry::MAX_NAME;
-use crate::value::{self, Read, complete, must};
+use crate::value::{self, Read};
 use bpftables_ruleset::names::Names;
 use bpftables_ruleset::{Counters, Family};
 use nom::Parser;
 use nom::branch::alt;
-use nom::bytes::complete::{is_not, tag, take, take_till, take_while, take_while1};
+use nom::bytes::complete::{is_not, tag, take, take_till, take_while};
 use nom::character::complete::char;
-use nom::combinator::{opt, peek, rest};
-use nom::multi::{fold_many0, many0_count};
+use nom::combinator::opt;
+use nom::multi::fold_many0;
 use nom::sequence::{preceded, separated_pair, terminated};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The longest piece of a line that legacy reads at once; what is left over is taken for the next line.
 const MAX_LINE: usize = 10_239;
@@ -64,6 +65,8 @@ pub enum Kind<'a> {
         policy: Option<String>,
         /// The policy's counters, with `--counters` only.
         counters: Option<Counters>,
+        /// What is wrong behind the name, to be reported once the chain was made.
+        problem: Option<ParseError>,
     },
     /// A rule or another command.
     Command(Box<Command>),
@@ -195,23 +198,22 @@ impl<'a> Reader<'a> {
         if name.len() > MAX_NAME {
             return Err(ParseError::Parameter(format!("Invalid chain name `{name}' ({MAX_NAME} chars max)")));
         }
-        let policy = text(words.next().ok_or_else(|| invalid("policy"))?)?;
+        let broken = |name, problem| Ok(Kind::Chain { name, policy: None, counters: None, problem: Some(problem) });
+        let Some(policy) = words.next() else { return broken(name, invalid("policy")) };
+        let policy = text(policy)?;
         if policy == "-" {
-            return Ok(Kind::Chain { name, policy: None, counters: None });
+            return Ok(Kind::Chain { name, policy: None, counters: None, problem: None });
         }
         let counters = match words.next() {
-            Some(word) => Some(chain_counters(&text(word)?)),
-            None if with_counters => Some(None),
-            None => None,
+            Some(word) => chain_counters(&text(word)?).map(Some),
+            None if with_counters => None,
+            None => Some(None),
         };
-        let counters = match counters {
-            Some(None) => {
-                return Err(ParseError::Parameter(format!("invalid policy counters for chain '{name}'")));
-            }
-            Some(counters) => counters.filter(|_| with_counters),
-            None => None,
+        let Some(counters) = counters else {
+            let problem = ParseError::Parameter(format!("invalid policy counters for chain '{name}'"));
+            return broken(name, problem);
         };
-        Ok(Kind::Chain { name, policy: Some(policy), counters })
+        Ok(Kind::Chain { name, policy: Some(policy), counters: counters.filter(|_| with_counters), problem: None })
     }
 
     fn rule_line(&self, table: &str, line: &[u8]) -> Result<Command, ParseError> {
@@ -231,23 +233,26 @@ impl<'a> Reader<'a> {
     fn rule_counters<'l>(&self, line: &'l [u8], args: &mut Vec<String>) -> Result<&'l [u8], ParseError> {
         let Some(body) = line.strip_prefix(b"[") else { return Ok(line) };
         let need = |what| ParseError::Parameter(format!("Bad line {}: need {what}", self.line));
-        // Legacy looks for the bracket first, and cuts with strtok: separators before a piece are skipped, and a piece may go on to the
-        // end of the line.
-        let until = |end: u8| take_while1(move |byte| byte != end);
-        let pieces = (
-            must(peek(terminated(take_till(|byte| byte == b']'), tag("]"))), |_| need("]")),
-            must(preceded(many0_count(tag(":")), until(b':')), |_| need(":")),
-            must(preceded((opt(tag(":")), many0_count(tag("]"))), until(b']')), |_| need("]")),
-            rest,
-        );
-        let (head, packets, bytes, _) = complete(pieces, body, || need("]"))?;
+        // Legacy looks for the bracket first, and cuts with strtok: separators before a piece are skipped, and a piece may go on beyond the
+        // bracket. Where it then ends, the rule ends for legacy.
+        let bracket = body.iter().position(|byte| *byte == b']').ok_or_else(|| need("]"))?;
+        let packets = strtok(body, 0, b':').ok_or_else(|| need(":"))?;
+        let bytes = strtok(body, packets.end + 1, b']').ok_or_else(|| need("]"))?;
+        let end = [packets.end, bytes.end].into_iter().find(|end| *end > bracket).unwrap_or(body.len());
         if self.options.counters {
             args.push("--set-counters".to_owned());
-            args.push(text(packets)?);
-            args.push(text(bytes)?);
+            args.push(text(&body[packets])?);
+            args.push(text(&body[bytes])?);
         }
-        Ok(&body[head.len() + 1..])
+        Ok(&body[bracket + 1..end])
     }
+}
+
+/// strtok(3) with one separator: the next piece from `from` on.
+fn strtok(line: &[u8], from: usize, separator: u8) -> Option<Range<usize>> {
+    let start = from + line.get(from..)?.iter().position(|byte| *byte != separator)?;
+    let end = line[start..].iter().position(|byte| *byte == separator).map_or(line.len(), |length| start + length);
+    Some(start..end)
 }
 
 impl<'a> Iterator for Reader<'a> {

@@ -15,8 +15,11 @@ pub trait Names {
     fn service_port(&self, name: &str, protocol: Option<&str>) -> Option<u16>;
     /// `getservbyport`; host byte order.
     fn service_name(&self, port: u16, protocol: Option<&str>) -> Option<String>;
-    /// `getaddrinfo` for one family: every address of a host, in the resolver's order; empty when there is none.
-    fn host_addresses(&self, name: &str, family: Family) -> Vec<IpAddr>;
+    /// `getaddrinfo` for one family: every address of a host, in the resolver's order, as often as it says it.
+    ///
+    /// # Errors
+    /// Its own words (`gai_strerror`).
+    fn host_addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, &'static str>;
     /// `getnameinfo` that insists on a name.
     fn host_name(&self, addr: IpAddr) -> Option<String>;
     /// `getnetbyaddr`; asked when [`Names::host_name`] has no answer. Legacy gets here only where the resolver fails.
@@ -77,6 +80,9 @@ pub enum NumberNames {
     ConnectionLabels,
 }
 
+/// What the resolver says of a name that nobody knows (`EAI_NONAME`).
+pub const UNKNOWN_HOST: &str = "Name or service not known";
+
 /// Databases that know nothing: only numbers and the names that legacy has built in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;
@@ -94,8 +100,8 @@ impl Names for NoNames {
     fn service_name(&self, _port: u16, _protocol: Option<&str>) -> Option<String> {
         None
     }
-    fn host_addresses(&self, _name: &str, _family: Family) -> Vec<IpAddr> {
-        Vec::new()
+    fn host_addresses(&self, _name: &str, _family: Family) -> Result<Vec<IpAddr>, &'static str> {
+        Err(UNKNOWN_HOST)
     }
     fn host_name(&self, _addr: IpAddr) -> Option<String> {
         None

@@ -1,11 +1,12 @@
 //! Names of protocols, services, hosts and networks, from where the C library finds them.
 
 use crate::accounts;
-use bpftables_ruleset::names::{NumberNames, SetLookup};
+use bpftables_ruleset::names::{NumberNames, SetLookup, UNKNOWN_HOST};
 use bpftables_ruleset::{Family, Names};
 use bpftables_runtime::sys::ipset;
+use dns_lookup::{AddrInfoHints, LookupErrorKind};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -140,15 +141,16 @@ impl Names for SystemNames {
         }
     }
 
-    /// Each address once.
-    fn host_addresses(&self, name: &str, family: Family) -> Vec<IpAddr> {
-        let mut all = Vec::new();
-        for address in (name, 0).to_socket_addrs().into_iter().flatten().map(|address| address.ip()) {
-            if Family::of(address) == family && !all.contains(&address) {
-                all.push(address);
-            }
-        }
-        all
+    fn host_addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, &'static str> {
+        let address = match family {
+            Family::V4 => libc::AF_INET,
+            Family::V6 => libc::AF_INET6,
+        };
+        // As legacy asks: of one family alone, for which the resolver may translate what its files say.
+        let hints = AddrInfoHints { address, socktype: libc::SOCK_RAW, ..AddrInfoHints::default() };
+        let found =
+            dns_lookup::getaddrinfo(Some(name), None, Some(hints)).map_err(|error| resolver_words(error.kind()))?;
+        Ok(found.flatten().map(|found| found.sockaddr.ip()).collect())
     }
 
     fn host_name(&self, addr: IpAddr) -> Option<String> {
@@ -197,6 +199,22 @@ impl Names for SystemNames {
 
     fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {
         accounts::number_names(&self.directory, which)
+    }
+}
+
+/// gai_strerror(3).
+const fn resolver_words(kind: LookupErrorKind) -> &'static str {
+    match kind {
+        LookupErrorKind::Again => "Temporary failure in name resolution",
+        LookupErrorKind::Badflags => "Bad value for ai_flags",
+        LookupErrorKind::NoData => "No address associated with hostname",
+        LookupErrorKind::Fail => "Non-recoverable failure in name resolution",
+        LookupErrorKind::Family => "ai_family not supported",
+        LookupErrorKind::Socktype => "ai_socktype not supported",
+        LookupErrorKind::Service => "Servname not supported for ai_socktype",
+        LookupErrorKind::Memory => "Memory allocation failure",
+        LookupErrorKind::System => "System error",
+        _ => UNKNOWN_HOST,
     }
 }
 

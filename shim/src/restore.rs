@@ -237,9 +237,11 @@ impl Restore<'_, '_> {
             };
             let done = match item.kind {
                 Kind::Comment(text) => self.comment(text).map_err(Located::from),
-                Kind::Chain { name, policy, counters } => {
+                Kind::Chain { name, policy, counters, problem } => {
                     let chain = ChainLine { name: &name, policy: policy.as_deref(), counters };
-                    self.chain(&mut table, &chain, item.line).map_err(|failure| failure.at(item.line))
+                    let made = self.chain(&mut table, &chain, item.line);
+                    let done = made.and_then(|()| problem.map_or(Ok(()), |problem| Err(problem.into())));
+                    done.map_err(|failure: Failure| failure.at(item.line))
                 }
                 Kind::Command(command) => self.command(&mut table, &command, item.line),
                 Kind::Commit => break Ok(item.line),

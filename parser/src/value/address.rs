@@ -5,7 +5,7 @@ use super::number::{blanks, narrow, number, unsigned};
 use super::{Read, complete, meaning};
 use crate::error::ParseError;
 use bpftables_ruleset::addr::masked;
-use bpftables_ruleset::names::Names;
+use bpftables_ruleset::names::{Names, UNKNOWN_HOST};
 use bpftables_ruleset::{AddrMatch, Family};
 use nom::Parser;
 use nom::bytes::complete::take_till;
@@ -58,11 +58,7 @@ fn host_or_network(text: &str, family: Family, names: &dyn Names) -> Result<Vec<
     if let Some(addr) = numeric(text, 1, family).or_else(|| network().map(IpAddr::V4)) {
         return Ok(vec![addr]);
     }
-    let addrs = names.host_addresses(text, family);
-    if addrs.is_empty() {
-        return Err(ParseError::Parameter(format!("host/network `{text}' not found")));
-    }
-    Ok(addrs)
+    names.host_addresses(text, family).map_err(|_| ParseError::Parameter(format!("host/network `{text}' not found")))
 }
 
 /// An address and its mask.
@@ -96,11 +92,12 @@ pub(crate) fn host(text: &str, family: Family, names: &dyn Names) -> Result<IpAd
     if let Some(addr) = resolver_numeric(text, family) {
         return Ok(addr);
     }
+    let refused = |why: &str| ParseError::Parameter(format!("getaddrinfo: {why}\n"));
     if Family::ALL.iter().any(|other| resolver_numeric(text, *other).is_some()) {
-        return Err(ParseError::parameter("getaddrinfo: Address family for hostname not supported\n"));
+        return Err(refused("Address family for hostname not supported"));
     }
-    let addrs = names.host_addresses(text, family);
-    let first = *addrs.first().ok_or_else(|| ParseError::parameter("getaddrinfo: Name or service not known\n"))?;
+    let addrs = names.host_addresses(text, family).map_err(refused)?;
+    let first = *addrs.first().ok_or_else(|| refused(UNKNOWN_HOST))?;
     if addrs.iter().any(|addr| *addr != first) {
         return Err(ParseError::Parameter(format!("{text} resolves to more than one address\n")));
     }

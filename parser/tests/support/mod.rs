@@ -4,7 +4,7 @@
 
 use bpftables_parser::restore::{self, Kind, Reader};
 use bpftables_parser::{Command, Invocation, Names, ParseError, RuleSpec, Verb, parse_command_noticing};
-use bpftables_ruleset::names::{NumberNames, SetLookup};
+use bpftables_ruleset::names::{NumberNames, SetLookup, UNKNOWN_HOST};
 use bpftables_ruleset::text::{list, save};
 use bpftables_ruleset::{EditError, Editor, Family, NoCounters, Ruleset, TableKind, check};
 use std::fmt::Write;
@@ -63,8 +63,10 @@ impl Names for TestNames {
         let found = SERVICES.iter().find(|entry| entry.1 == port && protocol.is_none_or(|p| p == entry.2));
         found.map(|entry| entry.0.to_owned())
     }
-    fn host_addresses(&self, name: &str, family: Family) -> Vec<IpAddr> {
-        HOSTS.iter().filter(|entry| entry.0 == name && Family::of(entry.1) == family).map(|entry| entry.1).collect()
+    fn host_addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, &'static str> {
+        let found = HOSTS.iter().filter(|entry| entry.0 == name && Family::of(entry.1) == family);
+        let found: Vec<IpAddr> = found.map(|entry| entry.1).collect();
+        if found.is_empty() { Err(UNKNOWN_HOST) } else { Ok(found) }
     }
     fn host_name(&self, addr: IpAddr) -> Option<String> {
         HOSTS.iter().find(|entry| entry.1 == addr).map(|entry| entry.0.to_owned())
@@ -294,11 +296,19 @@ pub fn help(program: &str, family: Family, name: &str) -> String {
     }
 }
 
+/// The restoring program's name for a family.
+fn restore_program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables-restore",
+        Family::V6 => "ip6tables-restore",
+    }
+}
+
 /// Runs a restore.
 pub fn restore(rules: &mut Ruleset, input: &[u8], counters: bool, noflush: bool) -> Answer {
     let options = restore::Options {
         family: rules.family,
-        program: "iptables-restore",
+        program: restore_program(rules.family),
         counters,
         noflush,
         verbose: 0,
@@ -308,7 +318,7 @@ pub fn restore(rules: &mut Ruleset, input: &[u8], counters: bool, noflush: bool)
     let mut reader = Reader::new(input, options, &TestNames);
     while let Some(item) = reader.next() {
         let refused = match item {
-            Err(error) => Some(read_error(&error)),
+            Err(error) => Some(read_error(rules.family, &error)),
             Ok(item) => match item.kind {
                 Kind::Table(name) => restore_table(rules, &name, item.line, noflush, &mut reader, &mut answer),
                 _ => None,
@@ -323,10 +333,11 @@ pub fn restore(rules: &mut Ruleset, input: &[u8], counters: bool, noflush: bool)
     answer
 }
 
-fn read_error(error: &restore::Error) -> (u8, String) {
+fn read_error(family: Family, error: &restore::Error) -> (u8, String) {
+    let program = restore_program(family);
     let text = match error {
-        restore::Error::Parse { line, error } => message(error, "iptables-restore", Some(*line)),
-        other => format!("iptables-restore: {other}\n"),
+        restore::Error::Parse { line, error } => message(error, program, Some(*line)),
+        other => format!("{program}: {other}\n"),
     };
     (error.exit_code(), text)
 }
@@ -339,13 +350,14 @@ fn restore_table(
     reader: &mut Reader<'_>,
     answer: &mut Answer,
 ) -> Option<(u8, String)> {
+    let program = restore_program(rules.family);
     let parameter = |text: String, line| {
         let error = ParseError::Parameter(text);
-        Some((2, message(&error, "iptables-restore", Some(line))))
+        Some((2, message(&error, program, Some(line))))
     };
-    let failed = |line: u32| Some((1, format!("iptables-restore: line {line} failed\n")));
+    let failed = |line: u32| Some((1, format!("{program}: line {line} failed\n")));
     let Some(kind) = TableKind::from_name(name) else {
-        return parameter(format!("iptables-restore: unable to initialize table '{name}'"), line);
+        return parameter(format!("{program}: unable to initialize table '{name}'"), line);
     };
     let mut table = rules.table_mut(kind).clone();
     let mut editor = Editor::new(&mut table);
@@ -355,7 +367,7 @@ fn restore_table(
     for item in reader.by_ref() {
         let item = match item {
             Ok(item) => item,
-            Err(error) => return Some(read_error(&error)),
+            Err(error) => return Some(read_error(rules.family, &error)),
         };
         match item.kind {
             Kind::Commit => {
@@ -365,7 +377,7 @@ fn restore_table(
                 *rules.table_mut(kind) = table;
                 return None;
             }
-            Kind::Chain { name, policy, counters } => {
+            Kind::Chain { name, policy, counters, problem } => {
                 if editor.is_builtin(&name) {
                 } else if noflush && editor.is_chain(&name) {
                     editor.flush(&name).unwrap();
@@ -376,14 +388,17 @@ fn restore_table(
                     && let Err(error) = editor.set_policy(&name, &policy, counters, &NoCounters)
                 {
                     let text = format!("Can't set policy `{policy}' on `{name}' line {}: {error}", item.line);
-                    return Some((1, message(&ParseError::Other(text), "iptables-restore", None)));
+                    return Some((1, message(&ParseError::Other(text), program, None)));
+                }
+                if let Some(problem) = problem {
+                    return Some((problem.exit_code(), message(&problem, program, Some(item.line))));
                 }
             }
             Kind::Command(command) => match apply(&mut editor, &command.verb, false, answer) {
                 Ok(()) => {}
                 Err(Refused::Edit(_)) => return failed(item.line),
                 Err(Refused::Parse(error)) => {
-                    return Some((error.exit_code(), message(&error, "iptables-restore", Some(item.line))));
+                    return Some((error.exit_code(), message(&error, program, Some(item.line))));
                 }
             },
             Kind::Comment(_) | Kind::Table(_) => {}
