@@ -30,3 +30,4 @@ pub use bpftables_ruleset::names::{Names, NoNames};
 pub use command::{AlsoZero, Command, Resolved, RuleSpec, TargetSpec, Verb};
 pub use error::{ExtensionKind, ParseError, Style};
 pub use parse::{Invocation, parse_command, parse_command_noticing};
+pub use registry::extensions;

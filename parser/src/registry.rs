@@ -148,6 +148,16 @@ pub(crate) const TARGETS: &[Entry<TargetBuilder>] = &[
 /// Targets of legacy that are not supported here.
 const LEGACY_TARGETS: &[(&str, Families)] = &[("SET", Families::Any)];
 
+/// The extensions of a family: all matches, then all targets, each sorted by name.
+pub fn extensions(family: Family) -> impl Iterator<Item = (ExtensionKind, &'static str)> {
+    let of = move |families: Families| families.has(family);
+    let matches =
+        MATCHES.iter().filter(move |entry| of(entry.families)).map(|entry| (ExtensionKind::Match, entry.name));
+    let targets =
+        TARGETS.iter().filter(move |entry| of(entry.families)).map(|entry| (ExtensionKind::Target, entry.name));
+    matches.chain(targets)
+}
+
 /// The extension of a name.
 fn find<B: ?Sized>(table: &[Entry<B>], name: &str, family: Family) -> Option<Box<B>> {
     let first = table.partition_point(|entry| entry.name < name);

@@ -9,6 +9,7 @@ use bpftables_parser::{Invocation, ParseError, parse_command};
 use bpftables_ruleset::{Family, NoCounters, Ruleset, TableKind};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use support::{TestNames, corpus, gunzip, restore, run, saved};
 
 fn options() -> Options<'static> {
@@ -257,10 +258,27 @@ const WORDS: &[&str] = &[
     "",
     "--icmp-type",
     "3/4",
+    "icmpv6",
+    "--icmpv6-type",
+    "::1",
+    "fc00::/7",
+    "1::/ffff::ff",
+    "[fc00::1-fc00::2]:80",
+    "[",
+    "]",
     "addrtype",
     "--src-type",
     "LOCAL",
 ];
+
+/// How many inputs were tried; a long run says so now and then.
+fn executed() {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+    if count.is_multiple_of(1_000_000) {
+        eprintln!("{count} inputs");
+    }
+}
 
 /// How long to fuzz, in ms: 3 s, or `BPFTABLES_FUZZ_SECONDS`.
 fn budget() -> u64 {
@@ -279,6 +297,10 @@ fn damaged_fixtures_never_panic() {
         include_str!("fixtures/match_recent.txt"),
         include_str!("fixtures/match_tcp.txt"),
         include_str!("fixtures/target_dnat.txt"),
+        include_str!("fixtures/ip6/rules.txt"),
+        include_str!("fixtures/ip6/matches_of_both.txt"),
+        include_str!("fixtures/ip6/match_icmp6.txt"),
+        include_str!("fixtures/ip6/targets_nat.txt"),
     ];
     let commands = commands.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("$ "));
     let seeds: Vec<String> = inputs.chain(commands.map(|line| format!("*filter\n{line}\nCOMMIT\n"))).collect();
@@ -298,7 +320,8 @@ fn damaged_fixtures_never_panic() {
                 }
             }
         }
-        restore(&mut Ruleset::new(Family::V4), &input, u.arbitrary()?, u.arbitrary()?);
+        restore(&mut Ruleset::new(*u.choose(&Family::ALL)?), &input, u.arbitrary()?, u.arbitrary()?);
+        executed();
         Ok(())
     })
     .budget_ms(budget());
@@ -311,7 +334,8 @@ fn arbitrary_command_lines_never_panic() {
         for _ in 0..u.int_in_range(0..=16)? {
             args.push(if u.ratio(5, 6)? { (*u.choose(WORDS)?).to_owned() } else { u.arbitrary::<String>()? });
         }
-        run(&mut Ruleset::new(Family::V4), &args);
+        run(&mut Ruleset::new(*u.choose(&Family::ALL)?), &args);
+        executed();
         Ok(())
     })
     .budget_ms(budget());
@@ -329,7 +353,8 @@ fn arbitrary_bytes_never_panic_in_a_restore() {
             }
             input.push(*u.choose(b"  \n\"\\[:]")?);
         }
-        restore(&mut Ruleset::new(Family::V4), &input, u.arbitrary()?, u.arbitrary()?);
+        restore(&mut Ruleset::new(*u.choose(&Family::ALL)?), &input, u.arbitrary()?, u.arbitrary()?);
+        executed();
         Ok(())
     })
     .budget_ms(budget());
