@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::error::ParseError;
-use crate::parse::{Invocation, parse_command};
+use crate::parse::{Invocation, parse_command_noticing};
 use crate::registry::MAX_NAME;
 use crate::value::{self, Read};
 use bpftables_ruleset::names::Names;
@@ -84,6 +84,8 @@ pub enum Error {
         line: u32,
         /// What is wrong.
         error: ParseError,
+        /// Lines for standard error that legacy has printed before it came upon the error.
+        notices: Vec<String>,
     },
     /// A line that means nothing where it stands. Exit code 1, `PROGRAM: line N failed`.
     #[error("line {line} failed")]
@@ -153,7 +155,7 @@ impl<'a> Reader<'a> {
 
     fn item(&mut self, line: &'a [u8]) -> Result<Option<Kind<'a>>, Error> {
         let number = self.line;
-        let parse = |error| Error::Parse { line: number, error };
+        let parse = |error| Error::Parse { line: number, error, notices: Vec::new() };
         match line {
             [b'\n', ..] => Ok(None),
             [b'#', ..] => Ok(Some(Kind::Comment(line))),
@@ -165,7 +167,8 @@ impl<'a> Reader<'a> {
             [b':', rest @ ..] if self.table.is_some() => self.chain_line(rest).map(Some).map_err(parse),
             _ => match &self.table {
                 Some(table) => {
-                    let command = self.rule_line(table, line).map_err(parse)?;
+                    let (notices, command) = self.rule_line(table, line).map_err(parse)?;
+                    let command = command.map_err(|error| Error::Parse { line: number, error, notices })?;
                     Ok(Some(Kind::Command(Box::new(command))))
                 }
                 None if self.skipping => Ok(None),
@@ -216,7 +219,8 @@ impl<'a> Reader<'a> {
         Ok(Kind::Chain { name, policy: Some(policy), counters: counters.filter(|_| with_counters), problem: None })
     }
 
-    fn rule_line(&self, table: &str, line: &[u8]) -> Result<Command, ParseError> {
+    /// The command of a line, or the notices before its error and the error.
+    fn rule_line(&self, table: &str, line: &[u8]) -> Result<Noticed, ParseError> {
         let mut args = Vec::with_capacity(24);
         args.push("-t".to_owned());
         args.push(table.to_owned());
@@ -226,7 +230,7 @@ impl<'a> Reader<'a> {
         let rest = self.rule_counters(line, &mut args)?;
         split(rest, &mut args)?;
         let invocation = Invocation { family: self.options.family, restore: true, program: self.options.program };
-        parse_command(&args, invocation, self.names)
+        Ok(parse_command_noticing(&args, invocation, self.names))
     }
 
     /// `[packets:bytes]` before a rule.
@@ -254,6 +258,9 @@ fn strtok(line: &[u8], from: usize, separator: u8) -> Option<Range<usize>> {
     let end = line[start..].iter().position(|byte| *byte == separator).map_or(line.len(), |length| start + length);
     Some(start..end)
 }
+
+/// Notices before an error, and the command or the error.
+type Noticed = (Vec<String>, Result<Command, ParseError>);
 
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<Item<'a>, Error>;

@@ -364,7 +364,7 @@ fn arbitrary_bytes_never_panic_in_a_restore() {
 fn bytes_that_are_no_text_are_refused_by_name() {
     let items: Vec<_> =
         Reader::new(b"*filter\n-A INPUT -m comment --comment \xff\nCOMMIT\n", options(), &TestNames).collect();
-    assert!(matches!(&items[1], Err(Error::Parse { line: 2, error: ParseError::NotUtf8(_) })), "{items:?}");
+    assert!(matches!(&items[1], Err(Error::Parse { line: 2, error: ParseError::NotUtf8(_), .. })), "{items:?}");
 }
 
 #[test]

@@ -280,9 +280,14 @@ impl Restore<'_, '_> {
     }
 
     /// What the reader refuses.
-    fn refused(&self, error: restore::Error) -> Located {
+    fn refused(&mut self, error: restore::Error) -> Located {
         match error {
-            restore::Error::Parse { line, error } => Failure::from(error).at(line),
+            restore::Error::Parse { line, error, notices } => {
+                for notice in &notices {
+                    self.context.notice(notice);
+                }
+                Failure::from(error).at(line)
+            }
             restore::Error::Failed { line } => Failure::Line { line, reason: None }.into(),
             restore::Error::CommitExpected { line } => {
                 Failure::plain(1, format!("{}: COMMIT expected at line {line}", self.program)).into()

@@ -336,7 +336,10 @@ pub fn restore(rules: &mut Ruleset, input: &[u8], counters: bool, noflush: bool)
 fn read_error(family: Family, error: &restore::Error) -> (u8, String) {
     let program = restore_program(family);
     let text = match error {
-        restore::Error::Parse { line, error } => message(error, program, Some(*line)),
+        restore::Error::Parse { line, error, notices } => {
+            let lines = notices.iter().map(|line| format!("{line}\n")).collect::<String>();
+            lines + &message(error, program, Some(*line))
+        }
         other => format!("{program}: {other}\n"),
     };
     (error.exit_code(), text)
@@ -394,13 +397,18 @@ fn restore_table(
                     return Some((problem.exit_code(), message(&problem, program, Some(item.line))));
                 }
             }
-            Kind::Command(command) => match apply(&mut editor, &command.verb, false, answer) {
-                Ok(()) => {}
-                Err(Refused::Edit(_)) => return failed(item.line),
-                Err(Refused::Parse(error)) => {
-                    return Some((error.exit_code(), message(&error, program, Some(item.line))));
+            Kind::Command(command) => {
+                for notice in &command.notices {
+                    writeln!(answer.err, "{notice}").unwrap();
                 }
-            },
+                match apply(&mut editor, &command.verb, false, answer) {
+                    Ok(()) => {}
+                    Err(Refused::Edit(_)) => return failed(item.line),
+                    Err(Refused::Parse(error)) => {
+                        return Some((error.exit_code(), message(&error, program, Some(item.line))));
+                    }
+                }
+            }
             Kind::Comment(_) | Kind::Table(_) => {}
         }
     }
