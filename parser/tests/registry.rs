@@ -142,7 +142,7 @@ fn every_accepted_rule_of_every_extension_comes_back_from_its_text() {
 }
 
 /// Their rules need objects or modules that the kernel did not have, so legacy accepted none.
-const NEVER_ACCEPTED: &[&str] = &["CLUSTERIP", "LED", "SECMARK", "ULOG", "nfacct"];
+const NEVER_ACCEPTED: &[&str] = &["CLUSTERIP", "LED", "SECMARK", "ULOG", "ipvs", "nfacct"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
