@@ -2,6 +2,8 @@
 
 use crate::conntrack::Connection;
 use crate::context::Context;
+use crate::daemon;
+use crate::documents;
 use crate::dry::Dry;
 use crate::engine::Kernel;
 use crate::lock::{DEFAULT_PATH, Wait, XtablesLock};
@@ -9,7 +11,8 @@ use crate::multicall::Program;
 use crate::names::SystemNames;
 use bpftables_ruleset::Family;
 use bpftables_runtime::{Coverage, Framing, Hooked};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +48,18 @@ enum Command {
         ipv6: bool,
         /// A file as iptables-save writes it.
         file: PathBuf,
+    },
+    /// Print what a shell needs to complete the words of this command.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, for packages.
+    #[command(hide = true)]
+    Manual {
+        /// The agent's.
+        #[arg(long)]
+        agent: bool,
     },
 }
 
@@ -93,6 +108,12 @@ pub fn run(words: &[String]) -> ExitCode {
     }
 }
 
+/// The command line's description.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
         Command::Status => status(),
@@ -105,6 +126,15 @@ fn execute(command: Command) -> Result<ExitCode, AdminError> {
         Command::DumpImage { file } => dump_image(&file),
         Command::UninstallHooks => uninstall(),
         Command::Check { ipv6, file } => check(if ipv6 { Family::V6 } else { Family::V4 }, &file),
+        Command::Completions { shell } => {
+            documents::completions(self::command(), shell, &mut io::stdout().lock());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Manual { agent } => {
+            let described = if agent { daemon::command() } else { self::command() };
+            documents::manual(described, &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

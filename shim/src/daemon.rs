@@ -3,7 +3,7 @@
 
 use bpftables_runtime::sys::{ns, wait};
 use bpftables_runtime::{Agent, EngineError};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use sd_notify::NotifyState;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -38,6 +38,12 @@ enum DaemonError {
     /// Waiting.
     #[error("cannot wait: {0}")]
     Wait(#[from] io::Error),
+}
+
+/// The command line's description.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs a command line, of which the first word is the program's name, until SIGTERM.

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod conntrack;
 pub mod context;
 pub mod daemon;
+pub mod documents;
 pub mod dry;
 pub mod engine;
 pub mod execute;

@@ -1,9 +1,10 @@
-//! `cargo xtask setup|demo|test|bench`: everything that a clone of this repository is asked to do.
+//! `cargo xtask setup|demo|test|bench|deb`: everything that a clone of this repository is asked to do.
 //!
 //! xtask depends on no other crate of the workspace: it builds the release binary with cargo and runs
 //! it under the names that clients use, as they do.
 
 mod bench;
+mod deb;
 mod demo;
 mod http;
 mod kube;
@@ -11,6 +12,7 @@ mod measure;
 mod netns;
 mod project;
 mod setup;
+mod static_build;
 mod sys;
 mod test;
 
@@ -18,7 +20,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "setup, demo, test and bench of bpftables")]
+#[command(name = "cargo xtask", about = "setup, demo, test, bench and package of bpftables")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +36,8 @@ enum Command {
     Test(test::Options),
     /// Packets, connections, commits and memory: ours beside legacy and nft, with ratios
     Bench(bench::Options),
+    /// A Debian package of the release binary; prints its path
+    Deb(deb::Options),
     /// (internal) an HTTP server that answers with its name and its client's address
     #[command(hide = true)]
     Serve(http::Options),
@@ -58,6 +62,7 @@ fn main() -> Result<()> {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Deb(options) => deb::run(&options),
         Command::Serve(options) => http::serve(&options),
         Command::Measure(options) => measure::run(&options),
     }

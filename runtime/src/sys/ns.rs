@@ -93,7 +93,8 @@ pub fn is_bpffs(directory: &File) -> io::Result<bool> {
     #[expect(unsafe_code, reason = "filled by the kernel")]
     // SAFETY: zeroed before and filled by fstatfs.
     let stat = unsafe { stat.assume_init() };
-    Ok(stat.f_type == BPF_FS_MAGIC)
+    // The type of both differs between C libraries.
+    Ok(i128::from(stat.f_type) == i128::from(BPF_FS_MAGIC))
 }
 
 /// Mounts a BPF file system.
