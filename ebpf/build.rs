@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 18] = [
+const MIRRORED: [&str; 20] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -26,6 +26,8 @@ const MIRRORED: [&str; 18] = [
     "bt_addr_key",
     "bt_addr_info",
     "bt_dev_info",
+    "bt_log_params",
+    "bt_event",
     "bt_survey",
     "bt_tuple",
     "bt_tcp_side",

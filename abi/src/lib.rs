@@ -8,6 +8,7 @@
 #![no_std]
 
 pub mod conn;
+pub mod event;
 pub mod image;
 pub mod maps;
 pub mod ops;

@@ -226,6 +226,8 @@ pub mod stat {
     pub const DROP_REJECT_FAILED: u32 = 13;
     /// Dropped by the guard: the device has no program of ours.
     pub const DROP_UNCOVERED: u32 = 14;
+    /// Not a drop: an event that found the ring full.
+    pub const EVENT_LOST: u32 = 15;
     /// Number of statistics.
     pub const COUNT: u32 = 32;
 }

@@ -167,6 +167,8 @@ pub mod target {
     pub const NETMAP: u8 = 13;
     /// CT --notrack and NOTRACK.
     pub const NOTRACK: u8 = 14;
+    /// arg = line of [`crate::event::LogParams`].
+    pub const LOG: u8 = 15;
     /// TOS and DSCP: arg = value | mask << 8; TOS = (TOS & !mask) ^ value.
     pub const TOS: u8 = 24;
     /// TTL: arg = 0 set, 1 increment, 2 decrement | value << 8.

@@ -10,7 +10,6 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 
 /// Table, the extension's name, and a rule that legacy accepts.
 const LATER: &[(&str, &str, &str)] = &[
-    ("filter", "LOG", "-A INPUT -j LOG --log-prefix x"),
     ("filter", "NFLOG", "-A INPUT -j NFLOG --nflog-group 1"),
     ("mangle", "TPROXY", "-A PREROUTING -p tcp -j TPROXY --on-port 1"),
     ("raw", "TRACE", "-A PREROUTING -j TRACE"),

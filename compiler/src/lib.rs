@@ -21,6 +21,7 @@ mod iface;
 mod image;
 mod ir;
 mod lines;
+mod log;
 mod nat;
 mod recent;
 mod record;

@@ -72,6 +72,7 @@ pub(crate) fn encode(
         }
         Target::Notrack => (target::NOTRACK, 0),
         Target::Ct(ct) if ct.is_notrack() => (target::NOTRACK, 0),
+        Target::Log(log) if family == Family::V4 => (target::LOG, lines.intern(&[crate::log::params(log)])),
         // The FIB does not tell programs the MTU of a route, only that of its device.
         Target::Tcpmss(TcpmssSet::Clamp) => return Err("-j TCPMSS --clamp-mss-to-pmtu can't be run yet".into()),
         other => match header(other, lines).filter(|_| family == Family::V4) {

@@ -113,7 +113,7 @@ impl Walk<'_> {
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
         ensure(
-            r.target <= target::NOTRACK || (target::TOS..=target::CLASSIFY).contains(&r.target),
+            r.target <= target::LOG || (target::TOS..=target::CLASSIFY).contains(&r.target),
             at,
             "unknown target",
         )?;
@@ -122,7 +122,7 @@ impl Walk<'_> {
         }
         match r.target {
             target::JUMP | target::GOTO => self.go(r.arg, at)?,
-            target::MARK | target::CONNMARK | target::TCPOPTSTRIP | target::DNAT..=target::NETMAP => {
+            target::MARK | target::CONNMARK | target::TCPOPTSTRIP | target::LOG | target::DNAT..=target::NETMAP => {
                 line(self.image, r.arg)?;
                 ensure(r.arg >= FIRST_FREE_LINE, at, "a target's parameters")?;
             }

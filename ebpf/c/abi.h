@@ -58,7 +58,7 @@ enum bt_op_flag {
 };
 enum bt_target {
 	TG_NONE, TG_ACCEPT, TG_DROP, TG_RETURN, TG_JUMP, TG_GOTO, TG_REJECT, TG_MARK, TG_CONNMARK,
-	TG_DNAT, TG_SNAT, TG_MASQUERADE, TG_REDIRECT, TG_NETMAP, TG_NOTRACK,
+	TG_DNAT, TG_SNAT, TG_MASQUERADE, TG_REDIRECT, TG_NETMAP, TG_NOTRACK, TG_LOG,
 	TG_TOS = 24, TG_TTL, TG_ECN, TG_TCPMSS, TG_TCPOPTSTRIP, TG_CLASSIFY,
 };
 enum bt_nat_flag {
@@ -78,7 +78,7 @@ enum bt_timeout {
 enum bt_stat {
 	STAT_DROP_RULE, STAT_DROP_TABLE_FULL, STAT_DROP_NAT_EXHAUSTED, STAT_DROP_FRAGMENT, STAT_DROP_HOTDROP, STAT_DROP_DEPTH,
 	STAT_DROP_NO_ROUTE, STAT_DROP_MTU, STAT_DROP_REWRITE, STAT_DROP_IMAGE, STAT_REJECTED, STAT_CONN_NEW,
-	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_DROP_UNCOVERED, STAT_COUNT = 32,
+	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_DROP_UNCOVERED, STAT_EVENT_LOST, STAT_COUNT = 32,
 };
 
 struct bt_line {
@@ -183,6 +183,22 @@ struct bt_dev_info {
 	char name[16];
 	__u64 class;
 	__u32 l2len, pad;
+};
+
+#define BT_EVENTS_SIZE (1 << 18)
+#define BT_EVENT_PACKET 192
+enum bt_event_kind { EVENT_LOG = 1 };
+
+struct bt_log_params {
+	__u8 level, flags, prefix[30];
+};
+
+struct bt_event {
+	__u64 time;
+	__u8 kind, hook, owned, mac_len;
+	__u32 ifin, ifout, mark, uid, gid, len, captured;
+	struct bt_log_params params;
+	__u8 mac[16], packet[BT_EVENT_PACKET];
 };
 
 struct bt_survey {

@@ -8,6 +8,7 @@
  * What may pass returns TCX_NEXT, so programs of others run as if these were not there. */
 #include "bt.h"
 #include "guard_maps.h"
+#include "log.h"
 #include "inject.h"
 #include "parse.h"
 #include "ct.h"

@@ -623,6 +623,9 @@ static long bt_step(__u64 i, struct bt_step *s)
 	case TG_NOTRACK:
 		p->notrack = 1;
 		return 0;
+	case TG_LOG:
+		bt_log(s->skb, r->arg);
+		return 0;
 	case TG_TOS ... TG_CLASSIFY:
 		if (header_target(s->skb, r->target, r->arg)) {
 			stat_add(STAT_DROP_HOTDROP);

@@ -1,6 +1,6 @@
 //! The C mirror of the abi is held to it: sizes, member names and offsets out of the object's BTF.
 
-use bpftables_abi::{conn, image, maps, ops};
+use bpftables_abi::{conn, event, image, maps, ops};
 use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
@@ -75,6 +75,10 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_counter" = maps::Counter { packets, bytes }
         "bt_addr_info" = maps::AddrInfo { kind, ifindex }
         "bt_dev_info" = maps::DevInfo { name, class, l2len, pad }
+        "bt_log_params" = event::LogParams { level, flags, prefix }
+        "bt_event" = event::Event {
+            time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, params, mac, packet,
+        }
         "bt_survey" = maps::Survey { link, kind, inode, references, cookie }
         "bt_tcp_side" = conn::TcpSide { end, maxend, maxwin, maxack, scale, flags, pad }
     };

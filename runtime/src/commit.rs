@@ -11,6 +11,7 @@ use crate::guard;
 use crate::image::{self, Live, Placed, Prepared};
 use crate::install::{self, Installed};
 use crate::location::{BUILDING, DirLock, Home, remove_tree};
+use crate::serve;
 use crate::slots::{self, SlotSet};
 use crate::state::Tables;
 use crate::sys::bpf;
@@ -160,6 +161,9 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     addrs::mirror(installed)?;
     devices::name(&installed.map(maps::DEVS)?, &devices)?;
     let attached = attach::cover(installed, &devices)?;
+    if logs(ruleset) && !serve::runs(home).unwrap_or(false) {
+        warnings.push("LOG writes nothing until bpftablesd runs".to_owned());
+    }
     let guarded = prepared.header.flags & FLAG_GUARD != 0;
     if guarded {
         warnings.extend(guard::arm(installed, ruleset.family)?);
@@ -200,6 +204,12 @@ fn sends_by_lo(ruleset: &Ruleset) -> bool {
         rules.any(|rule| matches!(rule.target, Target::Reject(_)))
     };
     ruleset.table(TableKind::Nat).is_some() || rejects()
+}
+
+/// Whether a rule has something for the agent to write.
+fn logs(ruleset: &Ruleset) -> bool {
+    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
+    rules.any(|rule| matches!(rule.target, Target::Log(_)))
 }
 
 fn lo_ifindex(devices: &[Device]) -> Result<u32> {

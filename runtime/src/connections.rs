@@ -6,11 +6,13 @@ use crate::engine::Engine;
 use crate::error::{Doing, Result};
 use crate::install::Installed;
 use crate::slots::SlotSet;
+use crate::status::Connection;
 use crate::sys::bpf::{Map, map_info};
 use crate::sys::mmap::Mapping;
 use bpftables_abi::conn::{Conn, Conn6, Tuple, Tuple6, status};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_ruleset::Family;
+use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -81,8 +83,17 @@ impl Table {
         self.u32_at(number, self.shape.proto).to_le_bytes()[0]
     }
 
+    /// When a connection began.
+    fn born(&self, number: usize) -> u64 {
+        self.mapping.load_u64(number * size_of::<Conn>() + offset_of!(Conn, born))
+    }
+
     /// Ends those that live and that `which` says; how many.
     fn end(&self, which: impl Fn(&Self, usize) -> bool) -> usize {
+        self.end_each(which)
+    }
+
+    fn end_each(&self, mut which: impl FnMut(&Self, usize) -> bool) -> usize {
         let live = |bits| bits & status::LIVE != 0 && bits & status::DYING == 0;
         let ended =
             (0..self.used).filter(|&number| live(self.u32_at(number, self.shape.status)) && which(self, number));
@@ -121,6 +132,25 @@ pub(crate) fn end_masqueraded(installed: &Installed, ifindex: u32, addr: Option<
 }
 
 impl Engine {
+    /// Ends the IPv4 connections that `which` says, as [`Self::conntrack_list`] lists them; what they were.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn conntrack_delete(&mut self, which: impl Fn(&Conn) -> bool) -> Result<Vec<Connection>> {
+        let listed = self.conntrack_list()?;
+        let Some(installed) = self.installed(Family::V4)? else { return Ok(Vec::new()) };
+        let wanted: BTreeMap<usize, Connection> =
+            listed.into_iter().filter(|c| which(&c.conn)).map(|c| (c.number as usize, c)).collect();
+        let mut ended = Vec::new();
+        Table::open(&installed)?.end_each(|table, number| {
+            // A number may be another connection's by now: those are told apart by when they began.
+            let found = wanted.get(&number).filter(|c| table.born(number) == c.conn.born);
+            ended.extend(found.copied());
+            found.is_some()
+        });
+        Ok(ended)
+    }
+
     /// Ends every connection that our programs keep; how many there were.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! nothing is left but its own thread and socket and the guard's links, it leaves, and the namespace goes.
 
 use crate::error::{Doing, EngineError, Result};
+use crate::events::{Sink, Writing};
 use crate::guard;
 use crate::location::{DirLock, Home};
 use crate::sys::ns;
@@ -16,6 +17,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,7 @@ pub struct Agent {
     surveyed: Option<Instant>,
     /// If not all of the machine's.
     only: Option<BTreeSet<u64>>,
+    writing: Arc<Writing>,
     _lock: DirLock,
 }
 
@@ -68,7 +71,7 @@ impl Agent {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open(only: Option<BTreeSet<u64>>) -> Result<Option<Self>> {
+    pub fn open(only: Option<BTreeSet<u64>>, sink: Sink) -> Result<Option<Self>> {
         let home = Home::find(true)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         home.make_all()?;
         let doing = || "see whether there is an agent".to_owned();
@@ -81,9 +84,26 @@ impl Agent {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
             _ => {}
         }
-        let lock = DirLock::try_exclusive(&mark).doing(doing)?;
+        // Commands look at it for an instant.
+        let mut lock = None;
+        for _ in 0..20 {
+            lock = DirLock::try_exclusive(&mark).doing(doing)?;
+            if lock.is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let writing = Arc::new(Writing::new(sink));
         let (served, left) = (BTreeMap::new(), BTreeMap::new());
-        Ok(lock.map(|lock| Self { home, served, left, surveyed: None, only, _lock: lock }))
+        Ok(lock.map(|lock| Self {
+            home,
+            served,
+            left,
+            surveyed: None,
+            only,
+            writing: Arc::clone(&writing),
+            _lock: lock,
+        }))
     }
 
     /// Looks for namespaces that have come or gone. To be called some times a second.
@@ -113,6 +133,7 @@ impl Agent {
         if !new.is_empty() || due {
             let survey = guard::survey(&self.home)?;
             self.surveyed = Some(Instant::now());
+            self.writing.refresh();
             self.release(&survey);
             for cookie in new {
                 let Some(holders) = survey.get(&cookie) else { continue };
@@ -120,7 +141,7 @@ impl Agent {
                     tracing::debug!(cookie = format!("{cookie:x}"), "no way into this network namespace is known");
                     continue;
                 };
-                self.served.insert(cookie, start(cookie, namespace)?);
+                self.served.insert(cookie, start(cookie, namespace, Arc::clone(&self.writing))?);
                 found.taken_up.push(cookie);
             }
             if !found.left.is_empty() || due {
@@ -179,7 +200,20 @@ impl Drop for Agent {
     }
 }
 
-fn start(cookie: u64, namespace: File) -> Result<Thread> {
+/// Whether an agent runs that serves a namespace: one for all, or for some of which this is the first.
+pub(crate) fn runs(home: &Home) -> std::io::Result<bool> {
+    for mark in [MARK.to_owned(), format!("{MARK}_{:x}", home.cookie)] {
+        match DirLock::try_exclusive(&home.all().join(mark)) {
+            Ok(None) => return Ok(true),
+            Ok(Some(_)) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
+}
+
+fn start(cookie: u64, namespace: File, writing: Arc<Writing>) -> Result<Thread> {
     let doing = || "start a thread".to_owned();
     let (stop, stopped) = UnixStream::pair().doing(doing)?;
     let handle = std::thread::Builder::new()
@@ -187,7 +221,8 @@ fn start(cookie: u64, namespace: File) -> Result<Thread> {
         .spawn(move || {
             let entered = ns::enter_network_namespace(namespace.as_fd());
             drop(namespace);
-            let result = entered.doing(|| "enter the network namespace".to_owned()).and_then(|()| serve(&stopped));
+            let result =
+                entered.doing(|| "enter the network namespace".to_owned()).and_then(|()| serve(&stopped, writing));
             if let Err(error) = result {
                 tracing::error!(cookie = format!("{cookie:x}"), %error, "network namespace");
             }
@@ -197,8 +232,8 @@ fn start(cookie: u64, namespace: File) -> Result<Thread> {
 }
 
 /// Until the other end of `stopped` is closed, or there is nothing to serve.
-fn serve(stopped: &UnixStream) -> Result<()> {
-    let mut watcher = Watcher::open()?;
+fn serve(stopped: &UnixStream, writing: Arc<Writing>) -> Result<()> {
+    let mut watcher = Watcher::open(writing)?;
     let mut result = watcher.resync();
     let mut refreshed = Instant::now();
     loop {
@@ -211,20 +246,27 @@ fn serve(stopped: &UnixStream) -> Result<()> {
             }
         };
         let failed = result.is_err();
-        let descriptors = [stopped.as_fd(), watcher.descriptor()];
+        let descriptors: Vec<_> = std::iter::once(stopped.as_fd()).chain(watcher.descriptors()).collect();
         // After a failure events wait until everything is looked at.
         let polled = if failed { &descriptors[..1] } else { &descriptors[..] };
         let ready = wait::readable(polled, wait).doing(|| "wait for changes".to_owned())?;
         if ready[0] && stopped_now(stopped) {
             return Ok(());
         }
+        if ready.get(2) == Some(&true)
+            && let Err(error) = watcher.write_events()
+        {
+            tracing::warn!(%error, "events are lost");
+        }
         result = if failed {
             watcher.resync()
         } else if ready[1] {
             watcher.follow()
-        } else {
+        } else if refreshed.elapsed() >= SETTINGS_EVERY {
             refreshed = Instant::now();
             watcher.refresh()
+        } else {
+            Ok(Followed::Served)
         };
     }
 }

@@ -91,7 +91,7 @@ pub struct Connection {
 }
 
 /// Names and meanings by index of `bt_stats`.
-const STATS: [(&str, &str); 15] = [
+const STATS: [(&str, &str); 16] = [
     ("drop_rule", "dropped by a rule or policy"),
     ("drop_table_full", "dropped: connection table full"),
     ("drop_nat_exhausted", "dropped: no port left for NAT"),
@@ -107,6 +107,7 @@ const STATS: [(&str, &str); 15] = [
     ("conn_early_drop", "connections dropped early to make room"),
     ("drop_reject_failed", "dropped: REJECT could not be sent"),
     ("drop_uncovered", "dropped by the guard: the device has no program of ours"),
+    ("event_lost", "not a drop: an event of LOG found the ring full, or no agent took any"),
 ];
 
 impl Engine {

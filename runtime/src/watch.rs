@@ -7,8 +7,10 @@ use crate::attach;
 use crate::connections;
 use crate::devices::{self, Coverage, Device, Link};
 use crate::error::{Doing, EngineError, Result};
+use crate::events::{self, Events, Writing};
 use crate::install::Installed;
 use crate::location::{DirLock, Home};
+use crate::sys::bpf;
 use bpftables_abi::maps;
 use bpftables_ruleset::Family;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -18,7 +20,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// `RTNLGRP_*`: links, addresses and routes of both families.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
@@ -35,6 +38,12 @@ pub(crate) struct Watcher {
     links: BTreeMap<u32, Link>,
     /// What the programs of each family were last told of each device.
     done: [BTreeMap<u32, Device>; 2],
+    /// IPv4's; IPv6 has no LOG yet.
+    events: Option<Events>,
+    writing: Arc<Writing>,
+    first: bool,
+    /// Number of the map `bt_control` whose events are read.
+    identity: u32,
 }
 
 /// What became of the namespace.
@@ -59,7 +68,7 @@ struct Changes {
 
 impl Watcher {
     /// For the calling thread's namespace; nothing is attached yet.
-    pub(crate) fn open() -> Result<Self> {
+    pub(crate) fn open(writing: Arc<Writing>) -> Result<Self> {
         let doing = || "listen to changes of devices".to_owned();
         let mut socket = Socket::new(NETLINK_ROUTE).doing(doing)?;
         socket.set_rx_buf_sz(BUFFER).doing(doing)?;
@@ -69,18 +78,40 @@ impl Watcher {
         }
         socket.set_non_blocking(true).doing(doing)?;
         let home = Home::find(false)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
-        Ok(Self { socket, home, links: BTreeMap::new(), done: Default::default() })
+        let (links, done, first) = (BTreeMap::new(), Default::default(), events::in_first_namespace());
+        Ok(Self { socket, home, links, done, events: None, writing, first, identity: 0 })
     }
 
-    /// To wait for changes on.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        crate::sys::wait::borrow(&self.socket)
+    /// To wait for changes on, and for events.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let events = self.events.as_ref().map(Events::descriptor);
+        std::iter::once(crate::sys::wait::borrow(&self.socket)).chain(events).collect()
+    }
+
+    /// Writes the events that the programs told.
+    pub(crate) fn write_events(&mut self) -> Result<()> {
+        let links = &self.links;
+        let name = |ifindex: u32| links.get(&ifindex).map(|link| link.name.clone()).unwrap_or_default();
+        self.events.as_mut().map_or(Ok(()), |events| events.drain(name))
+    }
+
+    /// Reads the events of what is pinned now: it may have been removed and made anew.
+    fn open_events(&mut self) -> Result<()> {
+        let Some((installed, _locks)) = installed(&self.home.of(Family::V4))? else { return Ok(()) };
+        let doing = || "examine bt_control".to_owned();
+        let identity = bpf::map_info(installed.raw_map(maps::CONTROL)?.as_fd()).doing(doing)?.id;
+        if self.events.is_none() || identity != self.identity {
+            self.events = Some(Events::open(&installed, Arc::clone(&self.writing), self.first)?);
+            self.identity = identity;
+        }
+        Ok(())
     }
 
     /// Looks at everything anew.
     pub(crate) fn resync(&mut self) -> Result<Followed> {
         self.links = devices::links()?;
         self.done = Default::default();
+        self.open_events()?;
         let now = devices::devices(&self.links);
         self.each(|installed, done| {
             attach::prune(installed, &now)?;
@@ -92,6 +123,11 @@ impl Watcher {
 
     /// Follows sysctls.
     pub(crate) fn refresh(&mut self) -> Result<Followed> {
+        let before = self.identity;
+        self.open_events()?;
+        if self.identity != before {
+            return self.resync();
+        }
         self.each(|installed, _| installed.refresh_settings())
     }
 
@@ -230,9 +266,11 @@ fn apply(installed: &Installed, now: &[Device], done: &mut BTreeMap<u32, Device>
     }
     devices::name(&installed.map(maps::DEVS)?, &changed)?;
     for device in changed {
-        let new = attach::cover(installed, std::slice::from_ref(&device))?;
-        if !new.is_empty() {
-            tracing::info!(device = device.name, ifindex = device.ifindex, "attached");
+        match attach::cover(installed, std::slice::from_ref(&device)) {
+            Ok(new) if new.is_empty() => {}
+            Ok(_) => tracing::info!(device = device.name, ifindex = device.ifindex, "attached"),
+            // The guard keeps it closed; others are not to wait for it.
+            Err(error) => tracing::error!(device = device.name, %error, "not attached"),
         }
         done.insert(device.ifindex, device);
     }

@@ -4,7 +4,7 @@ mod common;
 
 use bpftables_ruleset::{Family, Policy, Ruleset, TableKind};
 use bpftables_runtime::sys::ns;
-use bpftables_runtime::{Agent, Engine, Hooked};
+use bpftables_runtime::{Agent, Engine, Hooked, Sink};
 use common::{Other, in_namespace, ip};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -45,7 +45,8 @@ fn a_namespace_that_only_the_agent_and_guards_hold_goes() {
         let cookies = [ns::netns_cookie().unwrap(), there.run(|| ns::netns_cookie().unwrap())];
         commit();
         there.run(commit);
-        let mut agent = Agent::open(Some(BTreeSet::from(cookies))).unwrap().expect("no other agent for these");
+        let mut agent =
+            Agent::open(Some(BTreeSet::from(cookies)), Sink::Stderr).unwrap().expect("no other agent for these");
         assert!(until(&mut agent, || agent_serves(&cookies)), "both are served");
         ip(&format!("link add a1 type veth peer name b1 netns {}", there.path()));
         assert!(until(&mut agent, || covered("a1")), "the agent attaches here");

@@ -1,6 +1,7 @@
 //! `bpftables`: what iptables has no command for.
 
 use crate::conntrack::Connection;
+use crate::conntrack_filter::Filter;
 use crate::context::Context;
 use crate::daemon;
 use crate::documents;
@@ -67,8 +68,15 @@ enum Command {
 enum ConntrackCommand {
     /// End all of them, as `conntrack -F`.
     Flush,
+    /// End those that all options describe, and list them, as `conntrack -D`.
+    Delete {
+        #[command(flatten)]
+        filter: Filter,
+    },
     /// List them as conntrack(8) does.
     List {
+        #[command(flatten)]
+        filter: Filter,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -117,7 +125,8 @@ pub fn command() -> clap::Command {
 fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
         Command::Status => status(),
-        Command::Conntrack { command: ConntrackCommand::List { json } } => conntrack(json),
+        Command::Conntrack { command: ConntrackCommand::List { filter, json } } => conntrack(&filter, json),
+        Command::Conntrack { command: ConntrackCommand::Delete { filter } } => delete(&filter),
         Command::Conntrack { command: ConntrackCommand::Flush } => {
             let ended = Kernel::default().engine()?.conntrack_flush()?;
             writeln!(io::stdout(), "{ended} connections ended")?;
@@ -200,9 +209,10 @@ const fn hooked(hooked: Hooked) -> &'static str {
     }
 }
 
-fn conntrack(json: bool) -> Result<ExitCode, AdminError> {
+fn conntrack(filter: &Filter, json: bool) -> Result<ExitCode, AdminError> {
     let found = Kernel::default().engine()?.conntrack_list()?;
-    let connections: Vec<Connection> = found.iter().map(|c| Connection::new(&c.conn, c.remaining)).collect();
+    let connections: Vec<Connection> =
+        found.iter().filter(|c| filter.matches(&c.conn)).map(|c| Connection::new(&c.conn, c.remaining)).collect();
     let mut out = BufWriter::new(io::stdout().lock());
     if json {
         serde_json::to_writer_pretty(&mut out, &connections).map_err(io::Error::from)?;
@@ -214,6 +224,18 @@ fn conntrack(json: bool) -> Result<ExitCode, AdminError> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn delete(filter: &Filter) -> Result<ExitCode, AdminError> {
+    let ended = Kernel::default().engine()?.conntrack_delete(|conn| filter.matches(conn))?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    for conn in &ended {
+        writeln!(out, "{}", Connection::new(&conn.conn, conn.remaining).line())?;
+    }
+    out.flush()?;
+    writeln!(io::stderr(), "bpftables: {} flow entries have been deleted.", ended.len())?;
+    // conntrack(8)'s: nothing to delete is a failure.
+    Ok(if ended.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn dump_image(file: &std::path::Path) -> Result<ExitCode, AdminError> {

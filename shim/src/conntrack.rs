@@ -21,6 +21,12 @@ const TCP_STATES: &[&str] = &[
     "SYN_SENT2",
 ];
 
+/// The state of a TCP connection.
+#[must_use]
+pub fn state(conn: &Conn) -> Option<&'static str> {
+    (conn.orig.proto == TCP).then(|| TCP_STATES.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE"))
+}
+
 /// A connection for people and programs.
 #[derive(Debug, Serialize)]
 pub struct Connection {
@@ -106,7 +112,7 @@ impl Connection {
             protocol,
             protocol_number: number,
             timeout: remaining / 1_000_000_000,
-            state: (number == TCP).then(|| TCP_STATES.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE")),
+            state: state(conn),
             original: Direction::new(&conn.orig),
             reply: Direction::new(&conn.reply),
             replied: has(status::SEEN_REPLY),

@@ -2,12 +2,13 @@
 //! ours. All of its state is in the kernel: whenever it ends, what is attached goes on, and the next one takes over.
 
 use bpftables_runtime::sys::{ns, wait};
-use bpftables_runtime::{Agent, EngineError};
+use bpftables_runtime::{Agent, EngineError, Sink};
 use clap::{CommandFactory, Parser};
 use sd_notify::NotifyState;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ struct Arguments {
     /// Serve only the network namespace that it is started in.
     #[arg(long)]
     this_namespace: bool,
+    /// Write the lines of LOG to a file, or with `-` to standard error, not to the kernel's log.
+    #[arg(long, value_name = "FILE")]
+    log_to: Option<PathBuf>,
 }
 
 /// Why the agent ended.
@@ -70,7 +74,12 @@ fn serve(arguments: &Arguments) -> Result<(), DaemonError> {
     }
     let termination = wait::termination()?;
     let only = if arguments.this_namespace { Some(BTreeSet::from([ns::netns_cookie()?])) } else { None };
-    let mut agent = Agent::open(only)?.ok_or(DaemonError::Second)?;
+    let sink = match &arguments.log_to {
+        None => Sink::Kernel,
+        Some(path) if path.as_os_str() == "-" => Sink::Stderr,
+        Some(path) => Sink::File(path.clone()),
+    };
+    let mut agent = Agent::open(only, sink)?.ok_or(DaemonError::Second)?;
     let found = agent.look()?;
     notify(&[NotifyState::Ready, NotifyState::Status(&status(found.namespaces))]);
     tracing::info!(namespaces = found.namespaces, "serving");

@@ -3,6 +3,7 @@
 use crate::backend::{Backend, BackendError, Snapshot};
 use bpftables_ruleset::{Family, Ruleset, TableKind};
 use bpftables_runtime::{Engine, EngineError};
+use std::io::Write as _;
 
 /// The datapath of the calling process's network namespace.
 #[derive(Default)]
@@ -46,6 +47,10 @@ impl Backend for Kernel {
         let committed = self.engine()?.commit_table(ruleset, kind)?;
         for warning in &committed.warnings {
             tracing::warn!("{warning}");
+            // Nobody but its maker knows of a log that stays empty.
+            if warning.starts_with("LOG ") {
+                let _ = writeln!(std::io::stderr(), "bpftables: {warning}");
+            }
         }
         for device in &committed.uncovered {
             tracing::warn!(device, "its link header is of no known kind: its packets meet no rules");

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod backend;
 pub mod clock;
 pub mod conntrack;
+pub mod conntrack_filter;
 pub mod context;
 pub mod daemon;
 pub mod documents;

@@ -38,8 +38,12 @@ struct Agent(Child);
 
 impl Agent {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
-        command.args(["bpftablesd", "--this-namespace"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["bpftablesd", "--this-namespace"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
     }
 }
@@ -154,6 +158,13 @@ fn devices_addresses_and_settings_are_followed() {
         ip("addr del 10.50.1.9/24 dev a1\n");
         std::thread::sleep(Duration::from_millis(300));
         assert!(run("bpftables conntrack list").contains("dport=7777"), "its address is still there");
+        // By hand, as with conntrack(8).
+        here.send_to(b"x", "10.50.1.2:7777").unwrap();
+        assert_eq!(ours("bpftables conntrack delete -p udp --dport 7778").status.code(), Some(1));
+        assert!(run("bpftables conntrack delete -p udp --dport 7777 -d 10.50.1.0/24").contains("dport=7777"));
+        assert!(!run("bpftables conntrack list --dport 7777").contains("dport=7777"));
+        here.send_to(b"x", "10.50.1.2:7777").unwrap();
+        eventually("a masqueraded connection again", || run("bpftables conntrack list").contains("dport=7777"));
         ip("addr del 10.50.1.1/24 dev a1\n");
         eventually("the connection is gone", || !run("bpftables conntrack list").contains("dport=7777"));
     });
@@ -295,5 +306,52 @@ fn a_second_agent_says_so_and_sigterm_leaves_what_is_attached() {
             assert_eq!(refused.status.code(), Some(1));
             assert_eq!(String::from_utf8_lossy(&refused.stderr), "bpftablesd: Permission denied (you must be root)\n");
         }
+    });
+}
+
+#[test]
+fn log_writes_the_kernels_lines_and_never_stalls_a_packet() {
+    in_namespace(|| {
+        let there = Other::new();
+        pair(0, &there);
+        let warned =
+            ours("iptables -A INPUT -i a0 -p udp --dport 9999 -j LOG --log-prefix in: --log-level info --log-uid");
+        assert!(warned.status.success());
+        assert_eq!(String::from_utf8_lossy(&warned.stderr), "bpftables: LOG writes nothing until bpftablesd runs\n");
+        let file = std::env::temp_dir().join(format!("bpftables-log-{:x}", ns::netns_cookie().unwrap()));
+        let text = || std::fs::read_to_string(&file).unwrap_or_default();
+        let agent = Agent::with(&["--log-to", file.to_str().unwrap()]);
+        eventually("the agent is known to run", || {
+            let quiet = ours("iptables -A OUTPUT -o a0 -p udp --sport 9999 -j LOG --log-uid");
+            assert!(quiet.status.success());
+            quiet.stderr.is_empty()
+        });
+        let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        let far = there.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
+        far.send_to(b"x", "10.50.0.1:9999").unwrap();
+        here.send_to(b"xy", "10.50.0.2:9999").unwrap();
+        let incoming = "in:IN=a0 OUT= MAC=02:00:00:01:00:00:02:00:00:02:00:00:08:00 SRC=10.50.0.2 DST=10.50.0.1 LEN=29 TOS=0x00 \
+                        PREC=0x00 TTL=64 ID=";
+        let outgoing = "IN= OUT=a0 SRC=10.50.0.1 DST=10.50.0.2 LEN=30 TOS=0x00 PREC=0x00 TTL=64 ID=";
+        eventually("both lines are written", || {
+            let text = text();
+            let found =
+                |begin: &str, end: &str| text.lines().any(|line| line.starts_with(begin) && line.ends_with(end));
+            found(incoming, "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
+                && found(outgoing, "PROTO=UDP SPT=9999 DPT=9999 LEN=10 UID=0 GID=0 ")
+        });
+        assert_eq!(packets("--log-prefix"), 1);
+        here.recv(&mut [0; 8]).expect("LOG lets the packet go on");
+
+        // Nobody takes events: the ring fills, packets pass as ever.
+        drop(agent);
+        here.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for _ in 0..3000 {
+            far.send_to(b"z", "10.50.0.1:9999").unwrap();
+            here.recv(&mut [0; 8]).unwrap();
+        }
+        assert_eq!(packets("--log-prefix"), 3001);
+        assert!(statistic("event_lost") > 1000);
+        let _ = std::fs::remove_file(&file);
     });
 }

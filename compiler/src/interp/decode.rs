@@ -41,6 +41,9 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
             })
         }
         target::NOTRACK => Target::Notrack,
+        target::LOG => {
+            Target::Log(crate::log::decode(line(image, r.arg)?).ok_or(Fault::UnknownCode("parameters of LOG", r.arg))?)
+        }
         target::TOS => {
             let [value, mask, ..] = r.arg.to_le_bytes();
             Target::Tos(TosSet { value, mask })

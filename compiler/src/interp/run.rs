@@ -57,7 +57,7 @@ pub fn traverse(
                 Answer::Yes => counted.push(Slot(record.slot)),
             }
             match target_of(image, &record)? {
-                Target::None => {}
+                Target::None | Target::Log(_) => {}
                 Target::Accept => break 'chain Verdict::Accept,
                 Target::Drop => break 'chain Verdict::Drop,
                 Target::Reject(with) => break 'chain Verdict::Reject(with),

@@ -5,7 +5,7 @@ use super::matches::{addr_match, any_match, invert};
 use super::pools::{DEVICES, addr, mark, port};
 use bpftables_ruleset::matches::{Match, Tcp, Udp};
 use bpftables_ruleset::targets::{
-    ConnmarkSet, CtSet, DscpSet, EcnSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith,
+    ConnmarkSet, CtSet, DscpSet, EcnSet, HopChange, Log, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith,
     Tcpoptstrip, TosSet, TtlSet,
 };
 use bpftables_ruleset::{
@@ -61,6 +61,7 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
         (2, Just(Target::Accept).boxed()),
         (2, Just(Target::Return).boxed()),
         (2, (mark(), mark()).prop_map(|(value, mask)| Target::Mark(MarkSet { value, mask })).boxed()),
+        (1, (0u8..8, 0u8..0x40, "[a-z]{0,29}").prop_map(|(level, flags, prefix)| log(level, flags, &prefix)).boxed()),
     ];
     if profile.table != TableKind::Nat {
         choices.push((2, Just(Target::Drop).boxed()));
@@ -131,6 +132,10 @@ fn nat() -> impl Strategy<Value = Target> {
             Target::Netmap(Netmap { addr: addr.into(), mask: mask.into() })
         }),
     ]
+}
+
+fn log(level: u8, flags: u8, prefix: &str) -> Target {
+    Target::Log(Log { level, flags, prefix: prefix.into() })
 }
 
 fn rule(profile: Profile) -> impl Strategy<Value = (IpMatch, Vec<Match>, Draft)> {

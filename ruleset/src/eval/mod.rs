@@ -122,7 +122,8 @@ fn run<'a>(
             Answer::Yes => counted.push(rule.slot),
         }
         at = match &rule.target {
-            Target::None => next,
+            // What LOG writes is nothing that rules see.
+            Target::None | Target::Log(_) => next,
             Target::Accept => return Verdict::Accept,
             Target::Drop => return Verdict::Drop,
             Target::Reject(with) => return Verdict::Reject(*with),

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* -j LOG: what the line in the log is made of goes into a ring, from which the agent takes it. A full ring stalls nobody: the event is
+ * lost, and counted. */
+#pragma once
+
+#include "bt.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, BT_EVENTS_SIZE);
+} bt_events SEC(".maps");
+
+struct kuid___log {
+	__u32 val;
+} __attribute__((preserve_access_index));
+struct kgid___log {
+	__u32 val;
+} __attribute__((preserve_access_index));
+struct cred___log {
+	struct kuid___log fsuid;
+	struct kgid___log fsgid;
+} __attribute__((preserve_access_index));
+struct file___log {
+	struct cred___log *f_cred;
+} __attribute__((preserve_access_index));
+struct socket___log {
+	struct file___log *file;
+} __attribute__((preserve_access_index));
+struct sock_common___log {
+	unsigned char skc_state;
+} __attribute__((preserve_access_index));
+struct sock___log {
+	struct sock_common___log __sk_common;
+	struct socket___log *sk_socket;
+} __attribute__((preserve_access_index));
+struct sk_buff___log {
+	struct sock___log *sk;
+} __attribute__((preserve_access_index));
+
+#define TCP_TIME_WAIT 6
+#define TCP_NEW_SYN_RECV 12
+#define LOG_UID 8
+
+/* Who owns the packet's socket, if it has one with an open file. */
+static __always_inline void log_owner(struct __sk_buff *skb, struct bt_event *e)
+{
+	struct sk_buff___log *k = (void *)skb;
+	struct sock___log *sk = BPF_CORE_READ(k, sk);
+
+	if (!sk)
+		return;
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
+		return;
+	struct file___log *file = BPF_CORE_READ(sk, sk_socket, file);
+	if (!file)
+		return;
+	e->uid = BPF_CORE_READ(file, f_cred, fsuid.val);
+	e->gid = BPF_CORE_READ(file, f_cred, fsgid.val);
+	e->owned = 1;
+}
+
+/* `at`: the line of the rule's struct bt_log_params. */
+__noinline int bt_log(struct __sk_buff *skb, __u32 at)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_log_params *params;
+	struct bt_event *e;
+	void *img;
+	__u32 n;
+
+	if (!p)
+		return 0;
+	img = image(p->slot);
+	if (!img)
+		return 0;
+	params = line(img, at);
+	if (!params)
+		return 0;
+	e = bpf_ringbuf_reserve(&bt_events, sizeof(*e), 0);
+	if (!e) {
+		stat_add(STAT_EVENT_LOST);
+		return 0;
+	}
+	e->time = bpf_ktime_get_ns();
+	e->kind = EVENT_LOG;
+	e->hook = p->hook;
+	e->owned = 0;
+	e->mac_len = 0;
+	e->ifin = p->ifin;
+	e->ifout = p->ifout;
+	e->mark = p->mark;
+	e->uid = e->gid = 0;
+	e->params = *params;
+	/* At ingress the socket is still the sender's, which netfilter's hooks do not see any more. */
+	if (params->flags & LOG_UID && p->flags & P_LOCAL && (p->hook == H_OUT || p->hook == H_POST))
+		log_owner(skb, e);
+	/* At egress the link header is the one that the packet leaves with, and was not there when netfilter's hooks look. */
+	if (p->l2len == ETH_HLEN && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
+		e->mac_len = ETH_HLEN;
+	e->len = skb->len - p->l2len;
+	n = e->len;
+	if (n > BT_EVENT_PACKET)
+		n = BT_EVENT_PACKET;
+	n = masked(n, 255);
+	if (n == 0 || n > BT_EVENT_PACKET || bpf_skb_load_bytes(skb, p->l2len, e->packet, n))
+		n = 0;
+	e->captured = n;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
