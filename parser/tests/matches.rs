@@ -60,7 +60,8 @@ fn what_legacy_prints_is_read_and_printed_again_to_the_letter() {
         let own = if chain == "UC" { ":UC - [0:0]\n" } else { "" };
         let mut rules = Ruleset::new(family);
         let answer = restore(&mut rules, format!("*{table}\n{own}{rule}\nCOMMIT\n").as_bytes(), false, false);
-        assert_eq!((answer.code, answer.err.as_str()), (0, ""), "{rule}");
+        // Legacy remarks on some (a reversed range), and takes them.
+        assert_eq!(answer.code, 0, "{rule} {}", answer.err);
         let again = saved(&rules, false);
         assert!(again.lines().any(|line| line == rule), "{rule}\n{again}");
         names.extend(rule.split(" -m ").skip(1).map(|rest| rest.split(' ').next().unwrap().to_owned()));
