@@ -112,11 +112,7 @@ impl Walk<'_> {
 
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
-        ensure(
-            r.target <= target::LOG || (target::TOS..=target::CLASSIFY).contains(&r.target),
-            at,
-            "unknown target",
-        )?;
+        ensure(r.target <= target::LOG || (target::TOS..=target::CLASSIFY).contains(&r.target), at, "unknown target")?;
         if self.image.family() == Family::V6 && r.flags & (rule_flag::SADDR | rule_flag::DADDR) != 0 {
             line(self.image, r.saddr)?;
         }
