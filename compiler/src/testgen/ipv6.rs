@@ -68,6 +68,8 @@ fn one_match(m: Match) -> Match {
 fn target(t: Target) -> Target {
     let range = |r: NatRange| NatRange { addrs: r.addrs.map(|(first, last)| (addr(first), addr(last))), ..r };
     match t {
+        // LOG is IPv4's alone so far.
+        Target::Log(_) => Target::None,
         Target::Reject(_) => Target::Reject(RejectWith::Icmp6PortUnreachable),
         Target::Dnat(r) => Target::Dnat(range(r)),
         Target::Snat(r) => Target::Snat(range(r)),
