@@ -37,7 +37,12 @@ fn describe(command: &Command, path: &str, text: &mut String) {
         }
         let arguments = |hide: &clap::Arg| hide.is_hide_set() || ["help", "version"].contains(&hide.get_id().as_str());
         let shown: Vec<_> = sub.get_arguments().filter(|arg| !arguments(arg)).collect();
-        let words: String = shown.iter().map(|arg| format!(" {}", escaped(&word(arg)))).collect();
+        // Many options are not told twice.
+        let words = if shown.len() > 3 {
+            " [options]".to_owned()
+        } else {
+            shown.iter().map(|arg| format!(" {}", escaped(&word(arg)))).collect()
+        };
         text.push_str(&format!(".TP\n.B {}{words}\n", escaped(&path)));
         text.push_str(&format!("{}.\n", sentence(sub.get_about())));
         for arg in shown {
@@ -85,7 +90,7 @@ mod tests {
         for command in admin::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             assert!(page.contains(&escaped(command.get_name())), "{} is not in\n{page}", command.get_name());
         }
-        assert!(page.contains("conntrack list \\-\\-json"), "{page}");
+        assert!(page.contains("conntrack list [options]") && page.contains(".B \\-\\-json"), "{page}");
     }
 
     #[test]
