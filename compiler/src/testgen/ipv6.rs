@@ -38,6 +38,10 @@ fn mask(from: IpAddr) -> IpAddr {
 
 fn addr_match(m: &mut AddrMatch) {
     (m.addr, m.mask) = (addr(m.addr), mask(m.mask));
+    // Rules hold masked addresses; every other mask covers what all of these have in common.
+    if m.mask == Ipv6Addr::UNSPECIFIED {
+        m.addr = Ipv6Addr::UNSPECIFIED.into();
+    }
 }
 
 fn one_match(m: Match) -> Match {
