@@ -72,8 +72,15 @@ fn one_match(m: Match) -> Match {
 fn target(t: Target) -> Target {
     let range = |r: NatRange| NatRange { addrs: r.addrs.map(|(first, last)| (addr(first), addr(last))), ..r };
     match t {
-        // LOG is IPv4's alone so far.
-        Target::Log(_) => Target::None,
+        // IPv4's alone so far.
+        Target::Log(_)
+        | Target::Tos(_)
+        | Target::Dscp(_)
+        | Target::Ttl(_)
+        | Target::Ecn(_)
+        | Target::Tcpmss(_)
+        | Target::Tcpoptstrip(_)
+        | Target::Classify(_) => Target::None,
         Target::Reject(_) => Target::Reject(RejectWith::Icmp6PortUnreachable),
         Target::Dnat(r) => Target::Dnat(range(r)),
         Target::Snat(r) => Target::Snat(range(r)),
