@@ -58,6 +58,8 @@ pub const FLAG_NAT: u32 = 2;
 pub const FLAG_IFACE: u32 = 4;
 /// There is a rule, or a policy that is not ACCEPT: devices without our programs are guarded.
 pub const FLAG_GUARD: u32 = 256;
+/// Some rule writes events (LOG), which the agent takes. Programs do not ask for it.
+pub const FLAG_EVENTS: u32 = 512;
 
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;

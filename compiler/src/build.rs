@@ -13,8 +13,8 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_GUARD, FLAG_NAT, Header, MAGIC, MAX_CHAIN_RULES,
-    Rule as Record, TABLES, policy, vecref,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_NAT, Header, MAGIC,
+    MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::{Family, Policy, Ruleset, TableKind, Target};
@@ -193,6 +193,10 @@ fn header(ruleset: &Ruleset) -> Header {
     let mut chains = ruleset.tables.iter().flat_map(|table| table.chains());
     if chains.any(|chain| !chain.rules.is_empty() || chain.policy.is_some_and(|policy| policy != Policy::Accept)) {
         flags |= FLAG_GUARD;
+    }
+    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
+    if rules.any(|rule| matches!(rule.target, Target::Log(_))) {
+        flags |= FLAG_EVENTS;
     }
     Header {
         magic: MAGIC,

@@ -18,7 +18,7 @@ use crate::sys::bpf;
 use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
-use bpftables_abi::image::FLAG_GUARD;
+use bpftables_abi::image::{FLAG_EVENTS, FLAG_GUARD};
 use bpftables_abi::maps;
 use bpftables_compiler::{Options, StateKind, compile};
 use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target};
@@ -161,7 +161,8 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     addrs::mirror(installed)?;
     devices::name(&installed.map(maps::DEVS)?, &devices)?;
     let attached = attach::cover(installed, &devices)?;
-    if logs(ruleset) && !serve::runs(home).unwrap_or(false) {
+    // Said by the command that makes the first such rule, not by all that come after it.
+    if prepared.header.flags & !live.header.flags & FLAG_EVENTS != 0 && !serve::runs(home).unwrap_or(false) {
         warnings.push("LOG writes nothing until bpftablesd runs".to_owned());
     }
     let guarded = prepared.header.flags & FLAG_GUARD != 0;
@@ -204,12 +205,6 @@ fn sends_by_lo(ruleset: &Ruleset) -> bool {
         rules.any(|rule| matches!(rule.target, Target::Reject(_)))
     };
     ruleset.table(TableKind::Nat).is_some() || rejects()
-}
-
-/// Whether a rule has something for the agent to write.
-fn logs(ruleset: &Ruleset) -> bool {
-    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-    rules.any(|rule| matches!(rule.target, Target::Log(_)))
 }
 
 fn lo_ifindex(devices: &[Device]) -> Result<u32> {
