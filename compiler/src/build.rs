@@ -2,10 +2,10 @@
 //!
 //! Order of lines: header, bases, chains (one line each), rules (each chain's in a row), then everything that they refer to.
 
-use crate::error::CompileError;
+use crate::error::{CompileError, RulePlace};
 use crate::iface::Ifaces;
 use crate::image::Image;
-use crate::ir::{ChainId, Ir};
+use crate::ir::{ChainId, Ir, IrChain};
 use crate::lines::Lines;
 use crate::recent::Lists;
 use crate::record;
@@ -17,7 +17,8 @@ use bpftables_abi::image::{
     MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
-use bpftables_ruleset::{Family, Policy, Ruleset, TableKind, Target};
+use bpftables_ruleset::{Chain as RuleChain, Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
+use rustc_hash::FxHashSet;
 
 /// Where a chain stands in the image.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +103,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
             return Err(CompileError::Limit { place: None, what: "lines of the image", max, got });
         }
     }
+    refuse_unreached(ruleset, &ir, refused)?;
     if let Some(first) = refused.first() {
         return Err(first.clone());
     }
@@ -113,6 +115,37 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     #[cfg(debug_assertions)]
     crate::verify::verify(&image).map_err(|defect| CompileError::Internal(defect.to_string().into()))?;
     Ok(image)
+}
+
+/// Chains that no hook reaches are not in the image. What could not be run in them is refused all the same: clients try rules in such
+/// chains to learn what there is.
+fn refuse_unreached(ruleset: &Ruleset, ir: &Ir<'_>, refused: &mut Vec<CompileError>) -> Result<(), CompileError> {
+    let reached: FxHashSet<*const RuleChain> = ir.chains.iter().map(|chain| std::ptr::from_ref(chain.chain)).collect();
+    let chains = ruleset.tables.iter().flat_map(|table| table.chains().map(|chain| (table.kind, chain)));
+    let mut unreached = chains.filter(|(_, chain)| !reached.contains(&std::ptr::from_ref(*chain))).peekable();
+    if unreached.peek().is_none() {
+        return Ok(());
+    }
+    let ifaces = Ifaces::new(&Ir::default())?;
+    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)? };
+    let mut lines = Lines::default();
+    // Patterns of interfaces can always be run, but have no class here.
+    let bare = |rule: &Rule| Rule { ip: IpMatch { iif: None, oif: None, ..rule.ip.clone() }, ..rule.clone() };
+    for (table, chain) in unreached {
+        let tried = RuleChain { rules: chain.rules.iter().map(bare).collect(), ..chain.clone() };
+        let tried = IrChain { table, chain: &tried, jumps: Vec::new() };
+        for (index, rule) in chain.rules.iter().enumerate() {
+            match record::encode(&tried, index, 0, &ifaces, ruleset.family, &mut lines, &mut left) {
+                Ok(_) => {}
+                Err(CompileError::Unsupported { reason, .. }) => {
+                    let place = RulePlace::new(table, &chain.name.0, index, rule);
+                    refused.push(CompileError::Unsupported { place, reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 const EMPTY_CHAIN: Chain = Chain {

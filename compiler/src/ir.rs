@@ -34,7 +34,7 @@ impl IrChain<'_> {
 }
 
 /// All of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ir<'a> {
     /// In order of discovery: a base chain, then what it reaches, breadth first.
     pub(crate) chains: Vec<IrChain<'a>>,

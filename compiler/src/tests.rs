@@ -90,6 +90,21 @@ fn what_the_kernel_refuses_is_refused_by_name() {
 }
 
 #[test]
+fn what_cannot_be_run_is_refused_in_chains_that_no_hook_reaches_too() {
+    let iif = Some(IfacePattern { name: "eth0".into(), wildcard: false, invert: false });
+    let mut lost = Rule { matches: vec![tcp(PortRange::ANY, PortRange::ANY, false)], ..plain(Target::Accept) };
+    lost.ip.iif = iif;
+    let ruleset = ruleset(vec![plain(Target::Accept)], vec![("LOST", vec![plain(Target::Accept), lost])]);
+    match compile(&ruleset, &Options::default()) {
+        Err(CompileError::Unsupported { place, reason }) => {
+            assert_eq!(&*reason, "-m tcp needs -p tcp");
+            assert!(place.to_string().contains("-i eth0"), "{place}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn an_interface_matches_the_patterns_that_netfilter_would_match() {
     let patterns = [
         ("eth", true),
