@@ -56,7 +56,7 @@ pub(crate) const MATCHES: &[Entry<MatchBuilder>] = &[
     entry("dst", Families::V6, |_| Box::new(matches::Dst::default())),
     entry("ecn", Families::Any, |_| Box::new(matches::Ecn::default())),
     entry("esp", Families::Any, |_| Box::new(matches::Esp::default())),
-    entry("eui64", Families::V6, |_| Box::new(matches::Eui64::default())),
+    entry("eui64", Families::V6, |_| Box::new(matches::Eui64)),
     entry("frag", Families::V6, |_| Box::new(matches::Frag::default())),
     entry("hashlimit", Families::Any, |family| Box::new(ext::hashlimit::HashlimitBuilder::new(family))),
     entry("hbh", Families::V6, |_| Box::new(matches::Hbh::default())),

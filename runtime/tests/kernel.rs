@@ -42,8 +42,8 @@ fn ip(arguments: &str) {
 fn world() -> BTreeMap<&'static str, u32> {
     for name in DEVICES.into_iter().filter(|name| *name != "lo") {
         ip(&format!("link add {name} address 02:00:00:00:00:01 type veth peer name {name}-peer"));
+        // The peer stays down: without a carrier the stack sends nothing of its own (neighbour discovery, multicast groups).
         ip(&format!("link set {name} up"));
-        ip(&format!("link set {name}-peer up"));
     }
     for (addr, (kind, device)) in testgen::addr_types() {
         match (kind, addr.is_loopback()) {

@@ -44,7 +44,7 @@ impl Bpf {
         let fits = |step: u8| usize::from(step) < left;
         match i.code {
             // Loads from the packet; far up there are things about the packet, in steps of four.
-            0x20 | 0x28 | 0x30 => i.k < ANCILLARY || (i.k <= ANCILLARY + 64 && i.k % 4 == 0),
+            0x20 | 0x28 | 0x30 => i.k < ANCILLARY || (i.k <= ANCILLARY + 64 && i.k.is_multiple_of(4)),
             0x40 | 0x48 | 0x50 | 0x80 | 0x00 | 0x81 | 0xb1 | 0x01 => true,
             // Words of the program's own memory.
             0x60 | 0x61 | 0x02 | 0x03 => i.k < 16,

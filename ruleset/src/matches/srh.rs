@@ -48,12 +48,15 @@ fn length(mask: IpAddr) -> u32 {
     }
 }
 
+/// Address, mask, and whether after `!`.
+type AskedAddress = (IpAddr, IpAddr, bool);
+
 impl Srh {
     fn numbers(&self) -> [(&SrhNumber, &'static str); 3] {
         [(&self.length, "hdr-len"), (&self.segments_left, "segs-left"), (&self.last_entry, "last-entry")]
     }
 
-    fn addresses(&self) -> [(Option<(IpAddr, IpAddr, bool)>, &'static str); 3] {
+    fn addresses(&self) -> [(Option<AskedAddress>, &'static str); 3] {
         [(self.previous, "psid"), (self.next, "nsid"), (self.last, "lsid")]
     }
 }
