@@ -17,12 +17,7 @@ pub struct Hl {
 
 impl Text for Hl {
     fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        let (not, option) = match self.comparison {
-            HopComparison::Equal => ("", "eq"),
-            HopComparison::NotEqual => (" !", "eq"),
-            HopComparison::Less => ("", "lt"),
-            HopComparison::Greater => ("", "gt"),
-        };
+        let (not, option) = self.comparison.option();
         write!(out, "{not} --hl-{option} {}", self.value)
     }
 

@@ -37,16 +37,21 @@ impl HopComparison {
             Self::Greater => ">",
         }
     }
+
+    /// `!` or nothing, and how the option's name ends.
+    pub(crate) const fn option(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Equal => ("", "eq"),
+            Self::NotEqual => (" !", "eq"),
+            Self::Less => ("", "lt"),
+            Self::Greater => ("", "gt"),
+        }
+    }
 }
 
 impl Text for Ttl {
     fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        let (not, option) = match self.comparison {
-            HopComparison::Equal => ("", "eq"),
-            HopComparison::NotEqual => (" !", "eq"),
-            HopComparison::Less => ("", "lt"),
-            HopComparison::Greater => ("", "gt"),
-        };
+        let (not, option) = self.comparison.option();
         write!(out, "{not} --ttl-{option} {}", self.value)
     }
 
