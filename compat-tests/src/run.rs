@@ -203,11 +203,24 @@ impl Runner<'_> {
         })
     }
 
+    /// Sends from the router through a packet socket on `dev`, to the end point behind it.
+    fn send_below(&self, dev: &str, packet: &[u8]) -> Result<Vec<String>> {
+        let end = match dev.strip_prefix("eth").and_then(|n| n.parse::<usize>().ok()) {
+            Some(n) if n < Node::ENDS.len() => Node::ENDS[n],
+            _ => return Err(format!("no end point is behind {dev} (eth0, eth1, eth2)").into()),
+        };
+        let frame = [&end.mac()[..], &end.router_mac(), &[8, 0], packet].concat();
+        let dev = dev.to_owned();
+        self.world.net(Node::R).run(move || sys::PacketSocket::open(&dev)?.send(&frame))?;
+        Ok(Vec::new())
+    }
+
     fn step(&mut self, step: &Step) -> Result<Vec<String>> {
         match step {
             Step::Send { node, packet, mark, dev, vlan } => {
                 self.send_as(*node, &packet::build(packet)?, *mark, dev.clone(), *vlan)
             }
+            Step::Frame { dev, packet } => self.send_below(dev, &packet::build(packet)?),
             Step::Reply { node, words } => match self.last(*node) {
                 None => Ok(vec!["nothing to reply to".into()]),
                 Some(p) => {
@@ -257,7 +270,13 @@ impl Runner<'_> {
                 })
             }
             Step::Restore(rules) => self.world.restore(rules, &["--noflush"]).map(|()| Vec::new()),
-            Step::Ip { node, line } => self.world.net(*node).ip_batch(line).map(|()| Vec::new()),
+            Step::Ip { node, line } => {
+                let paths = Node::ENDS.into_iter().chain([Node::R]);
+                let line = paths.fold(line.clone(), |line, n| {
+                    line.replace(&format!("{{{}}}", n.letter()), &self.world.net(n).path())
+                });
+                self.world.net(*node).ip_batch(&line).map(|()| Vec::new())
+            }
             Step::Sysctl { node, setting } => self.world.net(*node).sysctls(&[setting]).map(|()| Vec::new()),
             Step::Sleep(ms) => {
                 std::thread::sleep(Duration::from_millis(*ms));

@@ -16,9 +16,12 @@
 //!
 //! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
 //! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame
+//! - `r> link=DEV PACKET` sends through a packet socket, to the end point behind DEV: below netfilter
 //! - `N reply WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
 //! - `N serve tcp|udp A:P`, `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
 //! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
+//!
+//! In an `ip` line, `{N}` is the path of a node's namespace.
 
 use crate::Result;
 use crate::packet::endpoint;
@@ -42,6 +45,7 @@ pub enum Counters {
 #[expect(missing_docs, reason = "the module's text describes each step and its words")]
 pub enum Step {
     Send { node: Node, packet: String, mark: u32, dev: Option<String>, vlan: Option<u16> },
+    Frame { dev: String, packet: String },
     Reply { node: Node, words: String },
     Error { node: Node, kind: String, from: Option<Ipv4Addr>, mtu: u16 },
     Serve { node: Node, tcp: bool, at: SocketAddrV4 },
@@ -183,6 +187,11 @@ fn number(s: &str) -> Result<u32> {
 fn step_of(line: &str) -> Result<Step> {
     let (first, rest) = line.split_once(' ').ok_or("a step has at least two words")?;
     let rest = rest.trim();
+    if let Some(frame) = line.strip_prefix("r> link=") {
+        let (dev, packet) = frame.split_once(' ').ok_or("r> link=DEV PACKET")?;
+        crate::packet::build(packet)?;
+        return Ok(Step::Frame { dev: dev.to_owned(), packet: packet.to_owned() });
+    }
     if let Some(node) = first.strip_suffix('>') {
         let node = Node::of(node)?;
         let (mut packet, mut mark, mut dev, mut vlan) = (rest, 0, None, None);

@@ -61,10 +61,24 @@ impl Pair {
 
 /// Runs all scenarios of a file below `scenarios/` and panics with every difference found.
 pub fn file(name: &str) {
+    scenarios(name, &read(name));
+}
+
+/// Runs those scenarios of a file that need a type of device. Panics with every difference found, and if this kernel has no such device.
+pub fn devices_of(name: &str) {
+    let mut all = read(name);
+    all.retain(|s| s.needs.is_some());
+    for sc in &all {
+        let kind = sc.needs.as_deref().unwrap_or_default();
+        assert!(kernel_has(kind), "this kernel has no {kind} devices: {:?}", sc.name);
+    }
+    scenarios(name, &all);
+}
+
+fn read(name: &str) -> Vec<Scenario> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let all = parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    scenarios(name, &all);
+    parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Runs scenarios and panics with every difference found. `COMPAT_ONLY=TEXT` picks those whose name has TEXT.
@@ -152,6 +166,10 @@ pub fn differences(all: &[&Scenario], kind: Kind) -> Vec<Failure> {
 fn kernel_has(kind: &str) -> bool {
     let lines = match kind {
         "vlan" => "link add name probe0 type veth\nlink add link probe0 name probe1 type vlan id 5\n".to_owned(),
+        "macvlan" | "ipvlan" => {
+            format!("link add name probe0 type veth\nlink add link probe0 name probe1 type {kind}\n")
+        }
+        "vrf" => "link add name probe1 type vrf table 5\n".to_owned(),
         _ => format!("link add name probe1 type {kind}\n"),
     };
     crate::netns::Netns::new(0).is_ok_and(|net| net.ip_batch(&lines).is_ok())

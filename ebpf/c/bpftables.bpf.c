@@ -10,6 +10,7 @@
 #include "guard_maps.h"
 #include "log.h"
 #include "inject.h"
+#include "kernel.h"
 #include "parse.h"
 #include "ct.h"
 #include "frag.h"
@@ -285,6 +286,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	if (!begin(skb, p, ctl, l2len, false))
 		return BT_NEXT;
 	bool answer = (kind & 0xff) == INJ_LOCAL_OUT;
+	if (!answer && !sent_by_stack(skb))
+		return BT_NEXT;
 	p->ifout = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
 		p->class_out = bt_dev_class(skb, p->ifout);

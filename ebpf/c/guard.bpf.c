@@ -19,7 +19,6 @@
 #define NF_ACCEPT 1
 #define NF_INET_PRE_ROUTING 0
 #define NFPROTO_IPV6 10
-#define L3MDEV_MASTER (1u << 18)
 /* Programs of others that may run before ours. */
 #define MAX_BEFORE 8
 
@@ -63,7 +62,6 @@ typedef struct {
 struct net_device {
 	int ifindex;
 	unsigned int flags;
-	unsigned long priv_flags : 32;
 	possible_net_t nd_net;
 	struct bpf_mprog_entry *tcx_ingress, *tcx_egress;
 } __attribute__((preserve_access_index));
@@ -143,9 +141,6 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	__u64 *n;
 
 	if (!armed(state->pf) || !dev)
-		return NF_ACCEPT;
-	/* Packets of a VRF are seen at its members. */
-	if (BPF_CORE_READ_BITFIELD(dev, priv_flags) & L3MDEV_MASTER)
 		return NF_ACCEPT;
 	ifindex = dev->ifindex;
 	entry = pre ? dev->tcx_ingress : dev->tcx_egress;

@@ -132,6 +132,12 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     let unchanged = |kind| live.as_ref().filter(|_| only.is_some_and(|only| only != kind))?.blob.table(kind);
     let tables = Tables::encode(ruleset, unchanged)?;
     let devices = devices::list()?;
+    let guarded = compiled.header().flags & FLAG_GUARD != 0;
+    if guarded && let Some(vrf) = devices.iter().find(|device| device.coverage == Coverage::Vrf) {
+        let reason =
+            "netfilter's rules meet the packets of a VRF twice, at its member and at itself, which bpftables can't do";
+        return Err(EngineError::Device { name: vrf.name.clone(), reason });
+    }
 
     let fresh;
     let installed = match &locked.installed {
@@ -165,7 +171,6 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     if prepared.header.flags & !live.header.flags & FLAG_EVENTS != 0 && !serve::runs(home).unwrap_or(false) {
         warnings.push("LOG writes nothing until bpftablesd runs".to_owned());
     }
-    let guarded = prepared.header.flags & FLAG_GUARD != 0;
     if guarded {
         warnings.extend(guard::arm(installed, ruleset.family)?);
     }

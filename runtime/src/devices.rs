@@ -22,8 +22,11 @@ pub enum Framing {
 pub enum Coverage {
     /// It carries packets of this namespace: the programs are attached.
     Attached(Framing),
-    /// Another device owns its packets (bridge port, bond or team member, VRF master): no program there.
+    /// Another device owns its packets (bridge port, bond or team member): no program there.
     Lower,
+    /// A VRF: netfilter's hooks meet its packets twice, once at its member and once at itself (`drivers/net/vrf.c`), which the programs
+    /// cannot do. No rules are committed beside one, and the guard closes one that comes later.
+    Vrf,
     /// Its kind of link header (`ARPHRD_*`) is not known: its packets meet no rules.
     Unknown(u16),
 }
@@ -134,8 +137,11 @@ fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
 fn device(link: &Link, vrfs: &BTreeSet<u32>) -> Device {
     // A member of a VRF keeps its packets; a member of anything else hands them to its master.
     let vrf_member = link.vrf_member || link.master.is_some_and(|master| vrfs.contains(&master));
-    let lower = (link.master.is_some() && !vrf_member) || link.vrf;
-    let coverage = if lower { Coverage::Lower } else { by_header(link.header) };
+    let coverage = match link.master {
+        _ if link.vrf => Coverage::Vrf,
+        Some(_) if !vrf_member => Coverage::Lower,
+        _ => by_header(link.header),
+    };
     Device { ifindex: link.ifindex, name: link.name.clone(), coverage }
 }
 

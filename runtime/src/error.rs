@@ -93,6 +93,14 @@ pub enum EngineError {
     /// Others committed again and again while this engine read.
     #[error("the ruleset changes too fast to be read: try again")]
     Overtaken,
+    /// The namespace has a device whose packets cannot meet rules as they would in netfilter.
+    #[error("rules can't be run beside device {name}: {reason}")]
+    Device {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The ruleset cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),

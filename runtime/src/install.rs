@@ -5,6 +5,7 @@
 
 use crate::error::{Doing, EngineError, Result};
 use crate::image;
+use crate::kfuncs;
 use crate::location::{Home, remove_tree};
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
@@ -306,7 +307,9 @@ fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)]) -> R
     for (name, path) in reuse {
         loader.map_pin_path(name, path);
     }
-    loader.load(object(family).bytes).map_err(|e| load_error("load the object", &e))
+    let bytes = object(family).bytes;
+    let linked = kfuncs::link(bytes, &btf)?;
+    loader.load(&linked.as_bytes()[..bytes.len()]).map_err(|e| load_error("load the object", &e))
 }
 
 /// Makes the object's maps anew and pins them below `dir`, loading no program: for a comparison.

@@ -16,6 +16,7 @@ mod events;
 mod guard;
 mod image;
 mod install;
+pub mod kfuncs;
 mod location;
 mod logline;
 mod netlink;

@@ -3,6 +3,8 @@
 use aya::programs::{Program, ProgramInfo};
 use aya::{Btf, EbpfLoader, VerifierLogLevel};
 use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
+use bpftables_runtime::kfuncs;
+use zerocopy::IntoBytes;
 
 /// What the verifier may process of one program, its functions included: the kernel's limit is a million, and kernels differ by a
 /// factor in how soon they see that two ways are one.
@@ -23,7 +25,8 @@ fn load(object: &Object) {
     let mut loader = EbpfLoader::new();
     // A log makes the verifier many times slower.
     loader.btf(Some(&btf)).verifier_log_level(VerifierLogLevel::STATS);
-    let mut ebpf = loader.load(object.bytes).expect("the object");
+    let linked = kfuncs::link(object.bytes, &btf).expect("the kernel's functions");
+    let mut ebpf = loader.load(&linked.as_bytes()[..object.bytes.len()]).expect("the object");
     let mut names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     names.sort_unstable();
     assert!(names.len() >= 4, "{names:?}");

@@ -184,6 +184,7 @@ fn status() -> Result<ExitCode, AdminError> {
         let note = match device.coverage {
             Coverage::Attached(Framing::Ethernet | Framing::Raw) => String::new(),
             Coverage::Lower => ", owned by another device".to_owned(),
+            Coverage::Vrf => ", a VRF: the guard drops its packets".to_owned(),
             Coverage::Unknown(kind) => {
                 format!(", link header of unknown kind {kind}: no program fits, the guard drops its IP packets")
             }

@@ -30,6 +30,7 @@ impl From<EngineError> for BackendError {
                 Self::NotPermitted
             }
             EngineError::Compile(error) => error.into(),
+            EngineError::Device { .. } => Self::Unsupported(error.to_string()),
             EngineError::Limit { .. } => Self::Limit(error.to_string()),
             EngineError::Raced { .. } => Self::Raced(error.to_string()),
             _ => Self::Kernel(error.to_string()),

@@ -31,6 +31,16 @@ const TOOLS: &[Tool] = &[
     Tool { program: "cc", package: "gcc" },
 ];
 
+/// What virtual machines with other kernels need besides, for the tests alone.
+const MACHINES: &[Tool] = &[
+    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Tool { program: "busybox", package: "busybox-static" },
+    Tool { program: "cpio", package: "cpio" },
+    Tool { program: "modprobe", package: "kmod" },
+    Tool { program: "xz", package: "xz-utils" },
+    Tool { program: "zstd", package: "zstd" },
+];
+
 /// Files that no program stands for: kernel and C library headers of the eBPF build.
 const FILES: &[(&str, &str)] =
     &[("/usr/include/linux/bpf.h", "linux-libc-dev"), ("/usr/include/bpf/bpf_helpers.h", "libbpf-dev")];
@@ -40,6 +50,32 @@ const FILES: &[(&str, &str)] =
 /// # Errors
 /// No apt on this machine, no way to become root, or apt's own failure.
 pub(crate) fn run(verbose: bool) -> Result<()> {
+    install(verbose, missing)
+}
+
+/// Installs what is missing for virtual machines.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn machines() -> Result<()> {
+    install(false, || {
+        let mut packages = packages_of(MACHINES);
+        // A part of qemu up to Debian 12, then a package of its own.
+        let daemons = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
+        if !daemons.iter().any(|file| Path::new(file).exists()) {
+            packages.push(if debian() <= 12 { "qemu-system-common" } else { "virtiofsd" });
+        }
+        packages
+    })
+}
+
+/// The major version of this Debian; that of the oldest we know where the file says nothing.
+fn debian() -> u32 {
+    let version = std::fs::read_to_string("/etc/debian_version").unwrap_or_default();
+    version.split('.').next().and_then(|major| major.trim().parse().ok()).unwrap_or(12)
+}
+
+fn install(verbose: bool, missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
     let packages = missing();
     if packages.is_empty() {
         if verbose {
@@ -72,16 +108,16 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 fn missing() -> Vec<&'static str> {
     let own_clang = std::env::var_os("BPF_CLANG").is_some();
-    let mut packages: Vec<&str> = TOOLS
-        .iter()
-        .filter(|tool| !(own_clang && tool.program == "clang-19"))
-        .filter(|tool| find(tool.program).is_none())
-        .map(|tool| tool.package)
-        .chain(FILES.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package))
-        .collect();
+    let mut packages = packages_of(TOOLS);
+    packages.retain(|package| !(own_clang && *package == "clang-19"));
+    packages.extend(FILES.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package));
     packages.sort_unstable();
     packages.dedup();
     packages
+}
+
+fn packages_of(tools: &[Tool]) -> Vec<&'static str> {
+    tools.iter().filter(|tool| find(tool.program).is_none()).map(|tool| tool.package).collect()
 }
 
 fn apt(args: &[&str]) -> Result<()> {
@@ -114,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_package_name_is_one_that_a_shell_takes_as_it_stands() {
-        for tool in TOOLS {
+        for tool in TOOLS.iter().chain(MACHINES) {
             assert!(
                 tool.package.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.+".contains(&b)),
                 "{}",

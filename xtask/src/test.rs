@@ -39,6 +39,9 @@ pub(crate) struct Options {
 /// Setup or build fail, a test fails, or `CI=true` and there is no corpus.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run(false)?;
+    if !options.no_compat {
+        setup::machines()?;
+    }
     let start = Instant::now();
     let project = Project::find()?;
     let corpus = project.corpus()?;
