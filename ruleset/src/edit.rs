@@ -192,7 +192,7 @@ impl<'a> Editor<'a> {
         let rules = &self.table.chain(chain).ok_or(EditError::NoSuchRule)?.rules;
         self.jump_allowed(rule)?;
         rules.iter().position(|other| other == rule).ok_or(match rule.target {
-            Target::None | Target::Accept | Target::Drop | Target::Return => EditError::NoSuchRule,
+            Target::None | Target::Accept | Target::Drop | Target::Return | Target::Queue(_) => EditError::NoSuchRule,
             _ => EditError::NoSuchJumpRule,
         })
     }

@@ -8,6 +8,7 @@ use crate::lock::Wait;
 use crate::multicall::Program;
 use bpftables_parser::{Command, Invocation, Verb, parse_command_noticing};
 use bpftables_ruleset::{Editor, Family, Ruleset, TableKind, check};
+use std::io::Write;
 
 /// Runs one command line.
 pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> Result<(), Failure> {
@@ -21,24 +22,23 @@ pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> R
     for notice in &command.notices {
         context.notice(notice);
     }
-    match &command.verb {
-        Verb::Help { text } => {
-            write!(context.stdout, "{program} v{PROGRAM_VERSION}\n\n{text}")?;
-            return Ok(());
-        }
-        Verb::Version { inverted: true } => {
-            writeln!(context.stdout, "Not {PROGRAM_VERSION} ;-)")?;
-            return Ok(());
-        }
-        Verb::Version { inverted: false } => {
-            writeln!(context.stdout, "{program} v{PROGRAM_VERSION}")?;
-            return Ok(());
-        }
-        _ => {}
+    if answered(program, &command.verb, context.stdout)? {
+        return Ok(());
     }
     let _lock = context.lock(Wait::from_seconds(command.wait.unwrap_or(0)))?;
     let kind = TableKind::from_name(&command.table).ok_or_else(|| no_such_table(program, &command.table))?;
     change(family, kind, &command, context)
+}
+
+/// Prints what a command that asks for help or the version gets. False: it asks for neither.
+pub fn answered(program: &str, verb: &Verb, out: &mut dyn Write) -> Result<bool, Failure> {
+    match verb {
+        Verb::Help { text } => write!(out, "{program} v{PROGRAM_VERSION}\n\n{text}")?,
+        Verb::Version { inverted: true } => writeln!(out, "Not {PROGRAM_VERSION} ;-)")?,
+        Verb::Version { inverted: false } => writeln!(out, "{program} v{PROGRAM_VERSION}")?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// The failure for a table that no kernel has.

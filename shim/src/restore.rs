@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::execute::{Voice, execute, set_policy};
 use crate::failure::{Failure, Located, PROGRAM_VERSION};
 use crate::getopt::{Arg, Getopt, Spec};
+use crate::iptables::answered;
 use crate::lock::{Wait, strerror};
 use crate::multicall::Program;
 use bpftables_parser::Command;
@@ -359,6 +360,9 @@ impl Restore<'_, '_> {
             self.context.notice(notice);
         }
         let context = &mut *self.context;
+        if answered(self.program, &command.verb, context.stdout)? {
+            return Err(Failure::Answered.into());
+        }
         let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
         match execute(&mut table.editor, command, table.view, &mut voice) {
             Ok(_) => Ok(()),

@@ -3,8 +3,10 @@
 use crate::execute::Voice;
 use crate::failure::Failure;
 use bpftables_parser::Command;
+use bpftables_ruleset::matches::connlabel::NO_LABEL_NAMES;
+use bpftables_ruleset::names::NumberNames;
 use bpftables_ruleset::text::{list as listing, save as saving};
-use bpftables_ruleset::{CounterView, EditError, Family, Rule, Table};
+use bpftables_ruleset::{CounterView, EditError, Family, Match, Names, Rule, Table};
 use std::fmt;
 use std::io::{self, Write};
 
@@ -48,6 +50,7 @@ pub fn list(
         line_numbers: command.line_numbers,
     };
     let names = voice.names;
+    label_notices(chosen(table, chain, position), names, voice.stderr);
     let found = stream(voice.stdout, |out| listing::list(table, chain, position, options, names, view, out))?;
     Ok(found.ok_or(EditError::NoSuchChain)?)
 }
@@ -62,6 +65,7 @@ pub fn list_rules(
     view: &dyn CounterView,
 ) -> Result<(), Failure> {
     let counters = command.verbose > 0;
+    label_notices(chosen(table, chain, position), voice.names, voice.stderr);
     let found = stream(voice.stdout, |out| saving::list_rules(table, chain, position, counters, view, out))?;
     Ok(found.ok_or(EditError::NoSuchChain)?)
 }
@@ -69,10 +73,29 @@ pub fn list_rules(
 /// The line that `-v` prints of a rule.
 pub fn echo(voice: &mut Voice<'_>, rule: &Rule, family: Family) -> Result<(), Failure> {
     let names = voice.names;
+    label_notices(std::iter::once(rule), names, voice.stderr);
     stream(voice.stdout, |out| listing::echo(rule, family, names, out))
 }
 
 /// A table from `*NAME` to `COMMIT`.
-pub fn save(table: &Table, counters: bool, view: &dyn CounterView, out: &mut dyn Write) -> Result<(), Failure> {
-    stream(out, |out| saving::table(table, counters, view, out))
+pub fn save(table: &Table, counters: bool, view: &dyn CounterView, voice: &mut Voice<'_>) -> Result<(), Failure> {
+    label_notices(chosen(table, None, 0), voice.names, voice.stderr);
+    stream(voice.stdout, |out| saving::table(table, counters, view, out))
+}
+
+/// The rules that are about to be printed.
+fn chosen<'t>(table: &'t Table, chain: Option<&'t str>, position: u32) -> impl Iterator<Item = &'t Rule> {
+    let chains = table.chains().filter(move |found| chain.is_none_or(|name| name == &*found.name.0));
+    let rules = chains.flat_map(|chain| chain.rules.iter().enumerate());
+    rules.filter(move |(index, _)| position == 0 || index + 1 == position as usize).map(|(_, rule)| rule)
+}
+
+/// Labels of connections have names only where there is a file of them.
+fn label_notices<'r>(rules: impl Iterator<Item = &'r Rule>, names: &dyn Names, stderr: &mut dyn Write) {
+    let labels = rules.flat_map(|rule| &rule.matches).filter(|m| matches!(m, Match::Connlabel(_))).count();
+    if labels > 0 && names.number_names(NumberNames::ConnectionLabels).is_none() {
+        for _ in 0..labels {
+            let _ = writeln!(stderr, "{NO_LABEL_NAMES}");
+        }
+    }
 }

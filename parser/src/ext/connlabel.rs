@@ -5,6 +5,7 @@ use crate::error::ParseError;
 use crate::value::c_unsigned_any;
 use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Connlabel;
+use bpftables_ruleset::matches::connlabel::NO_LABEL_NAMES;
 use bpftables_ruleset::names::NumberNames;
 
 const LABEL: u8 = 0;
@@ -42,8 +43,7 @@ impl Extension for Connlabel {
         };
         let Some(number) = number else {
             if labels.is_none() {
-                cx.notices
-                    .push("Warning: cannot open /etc/xtables/connlabel.conf: No such file or directory".to_owned());
+                cx.notices.push(NO_LABEL_NAMES.to_owned());
             }
             return Err(ParseError::Parameter(format!("label '{arg}' not found or invalid value")));
         };

@@ -27,8 +27,9 @@ static SPEC: Spec = Spec {
 pub(crate) struct StatisticBuilder {
     nth: bool,
     invert: bool,
-    probability: u32,
-    every: u32,
+    /// `--probability` or `--every`, whichever came last: legacy keeps both in one place, and compares it with the packet's number
+    /// before it asks whether the two go together.
+    rate: u32,
     packet: u32,
 }
 
@@ -64,10 +65,9 @@ impl Extension for StatisticBuilder {
                 }
             }
             PROBABILITY => {
-                self.probability =
-                    probability(arg).ok_or_else(|| super::out_of_range("statistic", "probability", 0, 1))?;
+                self.rate = probability(arg).ok_or_else(|| super::out_of_range("statistic", "probability", 0, 1))?;
             }
-            EVERY => self.every = ranged_u32("statistic", "every", arg, 1, u32::MAX)? - 1,
+            EVERY => self.rate = ranged_u32("statistic", "every", arg, 1, u32::MAX)? - 1,
             _ => self.packet = ranged_u32("statistic", "packet", arg, 0, u32::MAX)?,
         }
         Ok(())
@@ -82,7 +82,7 @@ impl Extension for StatisticBuilder {
         if self.nth && !given(EVERY) && !given(PACKET) {
             return Err(ParseError::parameter("--every and --packet must be specified when using nth mode"));
         }
-        if self.packet > self.every {
+        if self.packet > self.rate {
             return Err(ParseError::parameter("the --packet p must be 0 <= p <= n-1"));
         }
         Ok(())
@@ -90,9 +90,9 @@ impl Extension for StatisticBuilder {
 
     fn finish(&self) -> Result<Match, ParseError> {
         let mode = if self.nth {
-            StatisticMode::Nth { every: self.every, packet: self.packet }
+            StatisticMode::Nth { every: self.rate, packet: self.packet }
         } else {
-            StatisticMode::Random { probability: self.probability }
+            StatisticMode::Random { probability: self.rate }
         };
         Ok(Match::Statistic(Statistic { mode, invert: self.invert }))
     }

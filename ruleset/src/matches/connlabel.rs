@@ -6,6 +6,9 @@ use crate::text::{ListContext, Text, not};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What legacy says, of every rule that it prints and every name that it looks for, where the file of names is not there.
+pub const NO_LABEL_NAMES: &str = "Warning: cannot open /etc/xtables/connlabel.conf: No such file or directory";
+
 /// `-m connlabel`: a label of a connection (xt_connlabel.c).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Connlabel {

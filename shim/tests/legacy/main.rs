@@ -1,0 +1,93 @@
+//! Whole sessions of command lines against what legacy 1.8.11 answers: exit code, standard output and standard error of every call.
+//!
+//! `tests/sessions/*.txt` holds sessions with legacy's recorded answers, which are always compared. With the path of legacy's multi-call
+//! binary in `BPFTABLES_LEGACY` (and root, for a network namespace), the recordings are checked against it as well, made anew where
+//! `BPFTABLES_RECORD` is set, and random sessions are tried under both.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod generate;
+mod legacy;
+mod session;
+
+use common::Host;
+use generate::Generator;
+use legacy::Legacy;
+use session::{Answer, Session};
+use std::path::{Path, PathBuf};
+
+/// The files of recorded sessions, in a stable order.
+fn recordings() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sessions");
+    let mut files: Vec<_> = folder.read_dir().expect("sessions").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
+/// Ours.
+fn answers(session: &Session) -> Vec<Answer> {
+    let mut host = Host::default();
+    let calls = session.calls.iter();
+    calls.map(|call| Answer::of(host.run_with(&call.words(), call.stdin.as_bytes()))).collect()
+}
+
+/// The first of a session's recorded answers that `found` differs from, where there is one.
+fn difference(session: &Session, found: &[Answer]) -> Option<String> {
+    let (call, found) = session.calls.iter().zip(found).find(|(call, found)| call.answer != **found)?;
+    let (theirs, ours) = (call.answer.shown(), found.shown());
+    Some(format!("### {}\n{}  legacy:\n{theirs}  ours:\n{ours}", session.name, call.heading()))
+}
+
+#[test]
+fn recorded_sessions_are_answered_as_legacy_did() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for path in recordings() {
+        let text = std::fs::read_to_string(&path).expect("a file of sessions");
+        for session in session::parse(&text) {
+            count += session.calls.len();
+            wrong.extend(difference(&session, &answers(&session)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.concat());
+    assert!(count > 100, "only {count} calls were compared");
+}
+
+#[test]
+fn recordings_are_what_legacy_answers() {
+    let Some(legacy) = Legacy::from_environment() else { return };
+    for path in recordings() {
+        let text = std::fs::read_to_string(&path).expect("a file of sessions");
+        let mut sessions = session::parse(&text);
+        for session in &mut sessions {
+            let recorded = legacy.answers(session);
+            session.record(recorded);
+        }
+        let made = session::print(&text, &sessions);
+        if std::env::var_os("BPFTABLES_RECORD").is_some() {
+            std::fs::write(&path, made).expect("a file of sessions");
+        } else {
+            assert!(made == text, "{} is not what legacy answers", path.display());
+        }
+    }
+}
+
+/// `BPFTABLES_SESSIONS` sets how many, `BPFTABLES_SEED` which.
+#[test]
+fn random_sessions_are_answered_as_by_legacy() {
+    let Some(legacy) = Legacy::from_environment() else { return };
+    let number = |name: &str, default| match std::env::var(name) {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => default,
+    };
+    let (seed, count) = (number("BPFTABLES_SEED", 1), number("BPFTABLES_SESSIONS", 300));
+    let mut generator = Generator::new(seed);
+    let mut wrong = Vec::new();
+    for index in 0..count {
+        let mut session = generator.session(format!("session {index} of seed {seed}"));
+        let recorded = legacy.answers(&session);
+        session.record(recorded);
+        wrong.extend(difference(&session, &answers(&session)));
+    }
+    assert!(wrong.is_empty(), "{}{} of {count} sessions differ", wrong.concat(), wrong.len());
+}
