@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules that a stock kernel does not load by itself where no udev runs, or not without CAP_SYS_MODULE in the right place.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "tun",
+    "netkit",
     "veth",
     "8021q",
     "dummy",
