@@ -100,7 +100,7 @@ const STATS: [(&str, &str); 16] = [
     ("drop_depth", "dropped: jump stack too deep (a bug)"),
     ("drop_no_route", "dropped: no route after a rewrite"),
     ("drop_mtu", "dropped: larger than the MTU of the new device; ICMP was sent"),
-    ("drop_rewrite", "dropped: the packet could not be rewritten"),
+    ("drop_rewrite", "dropped: could not be rewritten, or an ICMP redirect about a translated connection"),
     ("drop_image", "dropped: the image could not be read (a bug)"),
     ("rejected", "REJECT answered"),
     ("conn_new", "new connections"),
