@@ -1,7 +1,9 @@
 //! Options in the order of the command line, long ones abbreviated, as the C library's `getopt_long` finds them when it is told to
 //! return arguments that are no options in their order.
 
+use crate::ext::Opt;
 use bpftables_ruleset::Family;
+use std::borrow::Cow;
 
 /// What an option asks to follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +27,11 @@ pub(crate) enum Code {
 
 /// The next thing on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Found<'a> {
     /// An option and its argument.
-    Option(Code, Option<String>),
+    Option(Code, Option<&'a str>),
     /// An argument that is no option.
-    Word(String),
+    Word(&'a str),
     /// A known option whose argument is missing.
     MissingArgument,
     /// No such option (or an ambiguous one). The letter, when it was a short one or had an argument it must not have (of an extension's
@@ -114,14 +116,11 @@ const LONG: &[(&str, Arg, char)] = &[
     ("ipv6", Arg::No, '6'),
 ];
 
-/// One long option of an extension: name, whether it takes an argument, and an id by which synonyms are known.
-pub(crate) type ExtensionOption = (&'static str, bool, u8);
-
 /// The long options known at a moment: the program's, then those of the extensions, the last loaded first.
 #[derive(Debug)]
 pub(crate) struct LongOptions {
     family: Family,
-    groups: Vec<(usize, Vec<ExtensionOption>)>,
+    groups: Vec<(usize, &'static [Opt])>,
 }
 
 impl LongOptions {
@@ -129,7 +128,8 @@ impl LongOptions {
         Self { family, groups: Vec::new() }
     }
 
-    pub(crate) fn add_group(&mut self, group: usize, options: Vec<ExtensionOption>) {
+    /// Options with one id are synonyms.
+    pub(crate) fn add_group(&mut self, group: usize, options: &'static [Opt]) {
         self.groups.push((group, options));
     }
 
@@ -138,9 +138,9 @@ impl LongOptions {
         let known = LONG.iter().filter(|(name, ..)| self.family == Family::V4 || *name != "fragments");
         let own = known.map(|(name, arg, letter)| (*name, *arg, Code::Own(*letter), (usize::MAX, *letter as u32)));
         let extensions = self.groups.iter().rev().flat_map(|(group, options)| {
-            options.iter().enumerate().map(|(index, (name, arg, id))| {
-                let arg = if *arg { Arg::Required } else { Arg::No };
-                (*name, arg, Code::Extension(*group, index), (*group, u32::from(*id)))
+            options.iter().enumerate().map(|(index, opt)| {
+                let arg = if opt.arg { Arg::Required } else { Arg::No };
+                (opt.name, arg, Code::Extension(*group, index), (*group, u32::from(opt.id)))
             })
         });
         own.chain(extensions)
@@ -149,14 +149,18 @@ impl LongOptions {
     /// The number of an extension's option.
     fn id(&self, group: usize, index: usize) -> u8 {
         let found = self.groups.iter().rev().find(|(known, _)| *known == group);
-        found.and_then(|(_, options)| options.get(index)).map_or(0, |(.., id)| *id)
+        found.and_then(|(_, options)| options.get(index)).map_or(0, |opt| opt.id)
     }
 
     /// By its name or an unambiguous beginning of it.
     fn find(&self, name: &str) -> Option<(Arg, Code)> {
         let mut found: Option<(Arg, Code, (usize, u32))> = None;
         let mut ambiguous = false;
+        let first = name.as_bytes().first();
         for (option, arg, code, id) in self.all() {
+            if first.is_some() && option.as_bytes().first() != first {
+                continue;
+            }
             if option == name {
                 return Some((arg, code));
             }
@@ -174,7 +178,7 @@ impl LongOptions {
 /// Where the reading of a command line stands.
 #[derive(Debug)]
 pub(crate) struct Getopt<'a> {
-    args: &'a [String],
+    args: &'a [Cow<'a, str>],
     /// The next word.
     pub(crate) index: usize,
     /// The rest of a word of short options: word and byte offset.
@@ -182,12 +186,12 @@ pub(crate) struct Getopt<'a> {
 }
 
 impl<'a> Getopt<'a> {
-    pub(crate) const fn new(args: &'a [String]) -> Self {
+    pub(crate) const fn new(args: &'a [Cow<'a, str>]) -> Self {
         Self { args, index: 0, cluster: None }
     }
 
     pub(crate) fn word(&self, index: usize) -> Option<&'a str> {
-        self.args.get(index).map(String::as_str)
+        self.args.get(index).map(AsRef::as_ref)
     }
 
     /// Whether words are left.
@@ -208,7 +212,7 @@ impl<'a> Getopt<'a> {
     }
 
     /// The next option or word; `None` at the end, or after `--`.
-    pub(crate) fn next(&mut self, options: &LongOptions) -> Option<Found> {
+    pub(crate) fn next(&mut self, options: &LongOptions) -> Option<Found<'a>> {
         if let Some((word, offset)) = self.cluster.take() {
             return Some(self.short(word, offset));
         }
@@ -220,7 +224,7 @@ impl<'a> Getopt<'a> {
         }
         if !word.starts_with('-') || word == "-" {
             self.index += 1;
-            return Some(Found::Word(word.to_owned()));
+            return Some(Found::Word(word));
         }
         match word.strip_prefix("--") {
             Some(long) => Some(self.long(long, options)),
@@ -228,7 +232,7 @@ impl<'a> Getopt<'a> {
         }
     }
 
-    fn long(&mut self, text: &str, options: &LongOptions) -> Found {
+    fn long(&mut self, text: &'a str, options: &LongOptions) -> Found<'a> {
         self.index += 1;
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -243,15 +247,15 @@ impl<'a> Getopt<'a> {
             (Arg::Required, None) => match self.word(self.index) {
                 Some(next) => {
                     self.index += 1;
-                    Found::Option(code, Some(next.to_owned()))
+                    Found::Option(code, Some(next))
                 }
                 None => Found::MissingArgument,
             },
-            (_, value) => Found::Option(code, value.map(str::to_owned)),
+            (_, value) => Found::Option(code, value),
         }
     }
 
-    fn short(&mut self, word: usize, offset: usize) -> Found {
+    fn short(&mut self, word: usize, offset: usize) -> Found<'a> {
         let text = self.word(word).unwrap_or_default();
         let Some(letter) = text[offset..].chars().next() else { return Found::Unknown(None) };
         let rest = offset + letter.len_utf8();
@@ -271,13 +275,13 @@ impl<'a> Getopt<'a> {
             }
             _ if !last => {
                 self.index = word + 1;
-                Found::Option(code, Some(text[rest..].to_owned()))
+                Found::Option(code, Some(&text[rest..]))
             }
             Arg::Optional => Found::Option(code, None),
             Arg::Required => match self.word(self.index) {
                 Some(next) => {
                     self.index += 1;
-                    Found::Option(code, Some(next.to_owned()))
+                    Found::Option(code, Some(next))
                 }
                 None => Found::MissingArgument,
             },
@@ -289,34 +293,35 @@ impl<'a> Getopt<'a> {
 mod tests {
     use super::*;
 
-    fn all(args: &[&str]) -> Vec<Found> {
-        let args: Vec<String> = args.iter().map(|s| (*s).to_owned()).collect();
+    fn all(args: &[&str], expected: &[Found<'_>]) {
+        let args: Vec<Cow<'_, str>> = args.iter().map(|s| Cow::Borrowed(*s)).collect();
         let mut getopt = Getopt::new(&args);
-        std::iter::from_fn(|| getopt.next(&LongOptions::new(Family::V4))).collect()
+        let found: Vec<_> = std::iter::from_fn(|| getopt.next(&LongOptions::new(Family::V4))).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]
     fn long_options_may_be_abbreviated_unless_ambiguous() {
-        assert_eq!(all(&["--app", "X"]), [Found::Option(Code::Own('A'), Some("X".into()))]);
-        assert_eq!(all(&["--list"]), [Found::Option(Code::Own('L'), None)]);
-        assert_eq!(all(&["--lis"]), [Found::Unknown(None)]);
-        assert_eq!(all(&["--line"]), [Found::Option(Code::Own('0'), None)]);
-        assert_eq!(all(&["--numeric=1"]), [Found::Unknown(Some('n'))]);
-        assert_eq!(all(&["--jump"]), [Found::MissingArgument]);
+        all(&["--app", "X"], &[Found::Option(Code::Own('A'), Some("X"))]);
+        all(&["--list"], &[Found::Option(Code::Own('L'), None)]);
+        all(&["--lis"], &[Found::Unknown(None)]);
+        all(&["--line"], &[Found::Option(Code::Own('0'), None)]);
+        all(&["--numeric=1"], &[Found::Unknown(Some('n'))]);
+        all(&["--jump"], &[Found::MissingArgument]);
     }
 
     #[test]
     fn short_options_cluster_and_take_the_rest_of_the_word() {
-        assert_eq!(
-            all(&["-nvL", "-LZ", "-ptcp", "x", "--", "-y"]),
-            [
+        all(
+            &["-nvL", "-LZ", "-ptcp", "x", "--", "-y"],
+            &[
                 Found::Option(Code::Own('n'), None),
                 Found::Option(Code::Own('v'), None),
                 Found::Option(Code::Own('L'), None),
-                Found::Option(Code::Own('L'), Some("Z".into())),
-                Found::Option(Code::Own('p'), Some("tcp".into())),
-                Found::Word("x".into()),
-            ]
+                Found::Option(Code::Own('L'), Some("Z")),
+                Found::Option(Code::Own('p'), Some("tcp")),
+                Found::Word("x"),
+            ],
         );
     }
 }

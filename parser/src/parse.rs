@@ -15,6 +15,7 @@ use bpftables_ruleset::names::Names;
 use bpftables_ruleset::{Counters, Family, IfacePattern, IpMatch};
 use checks::{check_chain_name, check_target_name, delete_number, rule_number, wait_interval};
 use once::{Once, cmd};
+use std::borrow::Cow;
 
 /// Where a command line comes from.
 #[derive(Clone, Copy, Debug)]
@@ -35,13 +36,23 @@ pub struct Invocation<'a> {
 /// # Errors
 /// As legacy reports it, see [`ParseError`].
 pub fn parse_command(args: &[String], invocation: Invocation<'_>, names: &dyn Names) -> Result<Command, ParseError> {
-    Parser::new(args, invocation, names).run().1
+    parse_command_noticing(args, invocation, names).1
 }
 
 /// As [`parse_command`], and the lines that legacy has printed on standard error before it came upon an error. (Those of a command line
 /// without error are in [`Command::notices`].)
 pub fn parse_command_noticing(
     args: &[String],
+    invocation: Invocation<'_>,
+    names: &dyn Names,
+) -> (Vec<String>, Result<Command, ParseError>) {
+    let args: Vec<Cow<'_, str>> = args.iter().map(|arg| Cow::Borrowed(arg.as_str())).collect();
+    parse_words(&args, invocation, names)
+}
+
+/// As [`parse_command_noticing`], of words that may be parts of a line.
+pub(crate) fn parse_words(
+    args: &[Cow<'_, str>],
     invocation: Invocation<'_>,
     names: &dyn Names,
 ) -> (Vec<String>, Result<Command, ParseError>) {
@@ -82,7 +93,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(args: &'a [String], invocation: Invocation<'a>, names: &'a dyn Names) -> Self {
+    fn new(args: &'a [Cow<'a, str>], invocation: Invocation<'a>, names: &'a dyn Names) -> Self {
         Self {
             getopt: Getopt::new(args),
             options: LongOptions::new(invocation.family),
@@ -132,15 +143,15 @@ impl<'a> Parser<'a> {
                         return Ok(verb);
                     }
                 }
-                Found::Option(Code::Extension(group, index), arg) => self.extension(group, index, arg.as_deref())?,
-                Found::Word(word) if word == "!" => {
+                Found::Option(Code::Extension(group, index), arg) => self.extension(group, index, arg)?,
+                Found::Word("!") => {
                     if self.invert {
                         return Err(ParseError::parameter("multiple consecutive ! not allowed"));
                     }
                     self.invert = true;
                     continue;
                 }
-                Found::Word(word) => return Err(ParseError::BadArgument(word)),
+                Found::Word(word) => return Err(ParseError::BadArgument(word.to_owned())),
                 Found::MissingArgument => {
                     if self.load_protocol_match()? {
                         continue;
@@ -207,9 +218,9 @@ impl<'a> Parser<'a> {
     }
 
     /// The optional chain of `-L` and others: in the same word or as the next.
-    fn optional_chain(&mut self, arg: Option<String>) {
-        if let Some(chain) = arg.or_else(|| self.getopt.take_plain().map(str::to_owned)) {
-            self.chain = Some(chain);
+    fn optional_chain(&mut self, arg: Option<&str>) {
+        if let Some(chain) = arg.or_else(|| self.getopt.take_plain()) {
+            self.chain = Some(chain.to_owned());
         }
     }
 
@@ -220,7 +231,7 @@ impl<'a> Parser<'a> {
     }
 
     /// One of the program's own options. A verb is returned when nothing after it counts.
-    fn own(&mut self, letter: char, arg: Option<String>) -> Result<Option<Verb>, ParseError> {
+    fn own(&mut self, letter: char, arg: Option<&str>) -> Result<Option<Verb>, ParseError> {
         match letter {
             'A' | 'C' | 'D' | 'R' | 'I' | 'L' | 'S' | 'F' | 'Z' | 'N' | 'X' | 'E' | 'P' => {
                 self.command_option(letter, arg)?;
@@ -235,7 +246,7 @@ impl<'a> Parser<'a> {
                 return Ok(Some(Verb::Help { text: self.help_text() }));
             }
             'V' => return Ok(Some(Verb::Version { inverted: self.invert })),
-            'm' => self.match_option(&arg.unwrap_or_default())?,
+            'm' => self.match_option(arg.unwrap_or_default())?,
             't' => {
                 if self.invert {
                     return Err(ParseError::parameter("unexpected ! flag before --table"));
@@ -246,7 +257,7 @@ impl<'a> Parser<'a> {
                         self.invocation.program
                     )));
                 }
-                self.table = arg.unwrap_or_default();
+                self.table = arg.unwrap_or_default().to_owned();
                 self.table_set = true;
             }
             'w' | 'W' => self.wait_option(letter, arg)?,
@@ -262,15 +273,15 @@ impl<'a> Parser<'a> {
         Ok(None)
     }
 
-    fn command_option(&mut self, letter: char, arg: Option<String>) -> Result<(), ParseError> {
+    fn command_option(&mut self, letter: char, arg: Option<&str>) -> Result<(), ParseError> {
         match letter {
             'A' | 'C' => {
                 self.add_command(if letter == 'A' { cmd::APPEND } else { cmd::CHECK }, 0)?;
-                self.chain = arg;
+                self.chain = arg.map(str::to_owned);
             }
             'D' => {
                 self.add_command(cmd::DELETE, 0)?;
-                self.chain = arg;
+                self.chain = arg.map(str::to_owned);
                 if let Some(text) = self.getopt.take_plain() {
                     self.position = delete_number(text)?;
                     self.command = cmd::DELETE_NUM;
@@ -278,14 +289,14 @@ impl<'a> Parser<'a> {
             }
             'R' => {
                 self.add_command(cmd::REPLACE, 0)?;
-                self.chain = arg;
+                self.chain = arg.map(str::to_owned);
                 if !self.optional_position()? {
                     return Err(ParseError::parameter("-R requires a rule number"));
                 }
             }
             'I' => {
                 self.add_command(cmd::INSERT, 0)?;
-                self.chain = arg;
+                self.chain = arg.map(str::to_owned);
                 if !self.optional_position()? {
                     self.position = 1;
                 }
@@ -308,13 +319,13 @@ impl<'a> Parser<'a> {
             }
             'N' => {
                 let chain = arg.unwrap_or_default();
-                check_chain_name(&chain, self.invocation.family)?;
+                check_chain_name(chain, self.invocation.family)?;
                 self.add_command(cmd::NEW_CHAIN, 0)?;
-                self.chain = Some(chain);
+                self.chain = Some(chain.to_owned());
             }
             'E' => {
                 self.add_command(cmd::RENAME_CHAIN, 0)?;
-                self.chain = arg;
+                self.chain = arg.map(str::to_owned);
                 let Some(name) = self.getopt.take_plain() else {
                     return Err(ParseError::parameter("-E requires old-chain-name and new-chain-name"));
                 };
@@ -326,33 +337,31 @@ impl<'a> Parser<'a> {
                 let Some(policy) = self.getopt.take_plain() else {
                     return Err(ParseError::parameter("-P requires a chain and a policy"));
                 };
-                self.chain = arg;
+                self.chain = arg.map(str::to_owned);
                 self.policy = Some(policy.to_owned());
             }
         }
         Ok(())
     }
 
-    fn wait_option(&mut self, letter: char, arg: Option<String>) -> Result<(), ParseError> {
+    fn wait_option(&mut self, letter: char, arg: Option<&str>) -> Result<(), ParseError> {
         if self.invocation.restore {
             return Err(ParseError::Parameter(format!("You cannot use `-{letter}' from iptables-restore")));
         }
-        let text = arg.or_else(|| self.getopt.take_plain().map(str::to_owned));
+        let text = arg.or_else(|| self.getopt.take_plain());
         if letter == 'w' {
             self.wait = Some(match text {
                 None => -1,
-                Some(text) => {
-                    value::scan_i32(&text).ok_or_else(|| ParseError::parameter("wait seconds not numeric"))?
-                }
+                Some(text) => value::scan_i32(text).ok_or_else(|| ParseError::parameter("wait seconds not numeric"))?,
             });
             return Ok(());
         }
-        self.notices.push(wait_interval(text.as_deref())?);
+        self.notices.push(wait_interval(text)?);
         self.wait_interval = true;
         Ok(())
     }
 
-    fn rule_option(&mut self, letter: char, arg: String) -> Result<(), ParseError> {
+    fn rule_option(&mut self, letter: char, arg: &str) -> Result<(), ParseError> {
         let invert = self.invert;
         match letter {
             'p' => {
@@ -372,18 +381,18 @@ impl<'a> Parser<'a> {
             }
             's' => {
                 self.once(Once::Source)?;
-                self.source = Some((arg, invert));
+                self.source = Some((arg.to_owned(), invert));
             }
             'd' => {
                 self.once(Once::Destination)?;
-                self.destination = Some((arg, invert));
+                self.destination = Some((arg.to_owned(), invert));
             }
             'i' | 'o' => {
                 if arg.is_empty() {
                     return Err(ParseError::parameter("Empty interface is likely to be undesired"));
                 }
                 self.once(if letter == 'i' { Once::InInterface } else { Once::OutInterface })?;
-                let pattern = self.interface(&arg)?;
+                let pattern = self.interface(arg)?;
                 if letter == 'i' {
                     self.ip.iif = Some(pattern);
                 } else {
@@ -399,9 +408,9 @@ impl<'a> Parser<'a> {
             }
             'g' => {
                 self.once(Once::Jump)?;
-                check_target_name(&arg)?;
+                check_target_name(arg)?;
                 self.goto = true;
-                self.jump = Some(arg);
+                self.jump = Some(arg.to_owned());
             }
             'j' => {
                 self.once(Once::Jump)?;
@@ -418,7 +427,7 @@ impl<'a> Parser<'a> {
             'n' => self.once(Once::Numeric)?,
             'x' => self.once(Once::Exact)?,
             '0' => self.once(Once::LineNumbers)?,
-            _ => self.counters_option(&arg)?,
+            _ => self.counters_option(arg)?,
         }
         Ok(())
     }

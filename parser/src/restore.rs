@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::error::ParseError;
-use crate::parse::{Invocation, parse_command_noticing};
+use crate::parse::{Invocation, parse_words};
 use crate::registry::MAX_NAME;
 use crate::value::{self, Read};
 use bpftables_ruleset::names::Names;
@@ -142,12 +142,12 @@ impl<'a> Reader<'a> {
             return None;
         }
         let window = &self.rest[..self.rest.len().min(MAX_LINE)];
-        let end = window.iter().position(|byte| *byte == b'\n').map_or(window.len(), |index| index + 1);
+        let end = memchr::memchr(b'\n', window).map_or(window.len(), |index| index + 1);
         let (line, rest) = self.rest.split_at(end);
         self.rest = rest;
         self.line += 1;
         // What follows a zero byte is not seen.
-        Some(match line.iter().position(|byte| *byte == 0) {
+        Some(match memchr::memchr(0, line) {
             Some(zero) => &line[..zero],
             None => line,
         })
@@ -220,21 +220,21 @@ impl<'a> Reader<'a> {
     }
 
     /// The command of a line, or the notices before its error and the error.
-    fn rule_line(&self, table: &str, line: &[u8]) -> Result<Noticed, ParseError> {
+    fn rule_line(&self, table: &str, line: &'a [u8]) -> Result<Noticed, ParseError> {
         let mut args = Vec::with_capacity(24);
-        args.push("-t".to_owned());
-        args.push(table.to_owned());
+        args.push(Cow::Borrowed("-t"));
+        args.push(Cow::Borrowed(table));
         if !self.options.noflush {
-            args.extend((0..self.options.verbose.min(MAX_WORDS as u32)).map(|_| "-v".to_owned()));
+            args.extend((0..self.options.verbose.min(MAX_WORDS as u32)).map(|_| Cow::Borrowed("-v")));
         }
         let rest = self.rule_counters(line, &mut args)?;
         split(rest, &mut args)?;
         let invocation = Invocation { family: self.options.family, restore: true, program: self.options.program };
-        Ok(parse_command_noticing(&args, invocation, self.names))
+        Ok(parse_words(&args, invocation, self.names))
     }
 
     /// `[packets:bytes]` before a rule.
-    fn rule_counters<'l>(&self, line: &'l [u8], args: &mut Vec<String>) -> Result<&'l [u8], ParseError> {
+    fn rule_counters<'l>(&self, line: &'l [u8], args: &mut Vec<Cow<'l, str>>) -> Result<&'l [u8], ParseError> {
         let Some(body) = line.strip_prefix(b"[") else { return Ok(line) };
         let need = |what| ParseError::Parameter(format!("Bad line {}: need {what}", self.line));
         // Legacy looks for the bracket first, and cuts with strtok: separators before a piece are skipped, and a piece may go on beyond the
@@ -244,9 +244,9 @@ impl<'a> Reader<'a> {
         let bytes = strtok(body, packets.end + 1, b']').ok_or_else(|| need("]"))?;
         let end = [packets.end, bytes.end].into_iter().find(|end| *end > bracket).unwrap_or(body.len());
         if self.options.counters {
-            args.push("--set-counters".to_owned());
-            args.push(text(&body[packets])?);
-            args.push(text(&body[bytes])?);
+            args.push(Cow::Borrowed("--set-counters"));
+            args.push(Cow::Borrowed(utf8(&body[packets])?));
+            args.push(Cow::Borrowed(utf8(&body[bytes])?));
         }
         Ok(&body[bracket + 1..end])
     }
@@ -285,10 +285,11 @@ impl<'a> Iterator for Reader<'a> {
 }
 
 fn text(bytes: &[u8]) -> Result<String, ParseError> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(ParseError::NotUtf8(String::from_utf8_lossy(bytes).into_owned())),
-    }
+    utf8(bytes).map(str::to_owned)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, ParseError> {
+    std::str::from_utf8(bytes).map_err(|_| ParseError::NotUtf8(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 /// Words of a table or chain line.
@@ -332,7 +333,7 @@ fn word(line: &[u8]) -> Read<&[u8], Option<Cow<'_, [u8]>>> {
 
 /// Splits a rule into words at spaces and tabs. Double quotes hold spaces, a backslash in them the next character; where they close, the
 /// word ends. Single quotes mean nothing.
-fn split(mut line: &[u8], args: &mut Vec<String>) -> Result<(), ParseError> {
+fn split<'l>(mut line: &'l [u8], args: &mut Vec<Cow<'l, str>>) -> Result<(), ParseError> {
     while let Ok((rest, Some(word))) = word(line) {
         if word.len() > MAX_WORD {
             return Err(ParseError::parameter("Parameter too long!"));
@@ -341,7 +342,10 @@ fn split(mut line: &[u8], args: &mut Vec<String>) -> Result<(), ParseError> {
         if args.len() + 1 >= MAX_WORDS {
             return Err(ParseError::parameter("Parser cannot handle more arguments"));
         }
-        args.push(text(&word)?);
+        args.push(match word {
+            Cow::Borrowed(word) => Cow::Borrowed(utf8(word)?),
+            Cow::Owned(word) => Cow::Owned(text(&word)?),
+        });
         line = rest;
     }
     Ok(())

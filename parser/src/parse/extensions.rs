@@ -31,27 +31,25 @@ impl Parser<'_> {
         }
         if !self.groups.contains(&spec.name) {
             self.groups.push(spec.name);
-            let options = spec.options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
-            self.options.add_group(self.groups.len() - 1, options);
+            self.options.add_group(self.groups.len() - 1, spec.options);
         }
         self.matches.push(Instance::new(builder));
     }
 
-    pub(super) fn jump_option(&mut self, name: String) -> Result<(), ParseError> {
-        check_target_name(&name)?;
+    pub(super) fn jump_option(&mut self, name: &str) -> Result<(), ParseError> {
+        check_target_name(name)?;
         let family = self.invocation.family;
-        match registry::find_target(&name, family) {
+        match registry::find_target(name, family) {
             FoundTarget::Verdict(verdict) => self.verdict = Some(verdict),
             FoundTarget::Extension(builder) => {
                 self.notices.extend(builder.loaded().map(str::to_owned));
-                let options = builder.spec().options.iter().map(|opt| (opt.name, opt.arg, opt.id)).collect();
-                self.options.add_group(EXTENSION_TARGET, options);
+                self.options.add_group(EXTENSION_TARGET, builder.spec().options);
                 self.target = Some(Instance::new(builder));
             }
-            FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, &name, family)),
+            FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, name, family)),
             FoundTarget::Reserved | FoundTarget::Unknown => {}
         }
-        self.jump = Some(name);
+        self.jump = Some(name.to_owned());
         Ok(())
     }
 
