@@ -26,6 +26,10 @@ pub const CONN_TABLE: &str = "bt_ct_globals";
 pub const TUPLES: &str = "bt_tuples";
 /// QUEUE of connection numbers that ended and rest.
 pub const FREE_CONNS: &str = "bt_free_conns";
+/// HASH of the numbers of `-m recent`'s lists.
+pub const RECENT: &str = "bt_recent";
+/// HASH of list << 32 | entry << 8 | chunk: time stamps of those lists.
+pub const RECENT_STAMPS: &str = "bt_recent_stamps";
 /// HASH of ifindex to 1: devices whose ingress program was attached, and every earlier packet has gone since.
 pub const COVERED: &str = "bt_covered";
 /// HASH of program numbers to 1: the programs of this namespace.
@@ -70,6 +74,8 @@ pub struct Control {
     pub checksum: u32,
     /// First local port and last of `ip_local_port_range`, lo | hi << 16.
     pub local_ports: u32,
+    /// Cookie of the network namespace: a device that went to another one took the programs along, and their rules are none there.
+    pub netns: u64,
 }
 
 /// Indices of [`Control::timeouts`]. TCP states are numbered as the kernel's `enum tcp_conntrack`.
@@ -233,7 +239,7 @@ pub mod stat {
 }
 
 const _: () = {
-    assert!(size_of::<Control>() == 24 + 128 + 24);
+    assert!(size_of::<Control>() == 24 + 128 + 32);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Survey>() == 24);
 };

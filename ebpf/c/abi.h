@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 3
+#define BT_ABI_VERSION 4
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -160,6 +160,7 @@ struct bt_control {
 	__u32 slot4, slot6, lo_ifindex, max_conns, magic, seed;
 	__u32 timeouts[32];
 	__u32 tcp_loose, tcp_be_liberal, tcp_max_retrans, tcp_ignore_invalid_rst, checksum, local_ports;
+	__u64 netns;
 };
 
 struct bt_icmp_conf {

@@ -200,7 +200,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	__u32 ct = 0;
 	int a, r;
 
-	if (!p || !ctl || skip(skb))
+	if (!p || !ctl || skip(skb) || elsewhere(skb, ctl))
 		return BT_NEXT;
 	__u32 kind = take_injected(skb, ctl, &ct);
 	if ((kind & 0xff) == INJ_DONE || skb->pkt_type == PACKET_OTHERHOST)
@@ -278,7 +278,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	__u32 ct = 0;
 	int a, r;
 
-	if (!p || !ctl || skip(skb))
+	if (!p || !ctl || skip(skb) || elsewhere(skb, ctl))
 		return BT_NEXT;
 	__u32 kind = take_injected(skb, ctl, &ct);
 	if ((kind & 0xff) == INJ_DONE)

@@ -47,9 +47,16 @@ static __always_inline __u32 length(__u32 len, const __u64 mask)
 #define FIB_MARK (1u << 5)       /* Linux 6.10 */
 
 /* The few kernel fields that we read, by CO-RE. */
+struct net {
+	__u64 net_cookie;
+} __attribute__((preserve_access_index));
+typedef struct {
+	struct net *net;
+} __attribute__((preserve_access_index)) possible_net_t;
 struct net_device {
 	char name[16];
 	int ifindex;
+	possible_net_t nd_net;
 } __attribute__((preserve_access_index));
 struct sk_buff {
 	struct net_device *dev;

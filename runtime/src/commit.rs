@@ -182,6 +182,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
         placed.wait(&installed.images, slot)?;
     }
     let waited = placed.waited;
+    forget_lists(installed, &live.meta().recent)?;
     carry_states(ruleset, &tables, &live, &states, &placed);
     installed.set_slot(slot);
 
@@ -247,12 +248,29 @@ fn carry_states(
     }
 }
 
+/// Deletes the lists of `-m recent` that no rule of the live image names. Packets of the image before it, which may have named them, have
+/// passed by now; so a list that is named again begins empty, as legacy's does, which go with their last rule.
+fn forget_lists(installed: &Installed, named: &[u32]) -> Result<()> {
+    let doing = || "delete the lists of -m recent that no rule names".to_owned();
+    let lists = installed.keys::<u32>(maps::RECENT)?;
+    let gone: Vec<u32> = lists.keys().doing(doing)?.into_iter().filter(|list| !named.contains(list)).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let stamps = installed.keys::<u64>(maps::RECENT_STAMPS)?;
+    for key in stamps.keys().doing(doing)?.into_iter().filter(|key| gone.contains(&((key >> 32) as u32))) {
+        stamps.remove(&key).doing(doing)?;
+    }
+    gone.iter().try_for_each(|list| lists.remove(list).map(drop)).doing(doing)
+}
+
 /// Removes directories of namespaces that are gone, and of commits that were killed while making one. The caller holds the lock of
 /// all namespaces, so nobody is making one now.
 fn collect_garbage(home: &Home) {
     if let Err(error) = guard::sweep(home) {
         tracing::warn!(%error, "network namespaces that nobody uses may stay");
     }
+    serve::forget_marks(home);
     let Ok(entries) = fs::read_dir(home.all()) else { return };
     let own = home.dir();
     for entry in entries.flatten() {

@@ -85,6 +85,14 @@ impl Installed {
         open_map(&self.dir, name)
     }
 
+    /// A pinned map of which only the keys are asked.
+    pub(crate) fn keys<K>(&self, name: &str) -> Result<Map<K, [u8]>>
+    where
+        K: IntoBytes + FromBytes + zerocopy::Immutable,
+    {
+        Map::of_keys(open_map(&self.dir, name)?).doing(|| format!("use map {name}"))
+    }
+
     /// A pinned program; none if no device needed it yet.
     pub(crate) fn program(&self, name: &str) -> Result<Option<OwnedFd>> {
         match bpf::open_pinned(&self.dir.join("progs").join(name)) {
@@ -202,6 +210,12 @@ pub(crate) fn version(family: Family) -> String {
     format!("{ABI_VERSION}_{}", object(family).hash)
 }
 
+/// Whether what is pinned was made by this build; none if nothing is.
+pub(crate) fn is_this_builds(home: &Home) -> Option<bool> {
+    let found = fs::read_link(home.dir().join(VERSION)).ok()?;
+    Some(found.as_os_str() == version(home.family).as_str())
+}
+
 /// Loads the programs, pins everything and takes it into use; the caller holds the lock of all namespaces. Nothing is attached,
 /// and the live image is the empty one.
 pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<Installed> {
@@ -211,7 +225,7 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
     for dir in [building.clone(), building.join("maps"), building.join("progs"), building.join("links")] {
         fs::create_dir(dir).doing(doing)?;
     }
-    let result = fill(home.family, &building, lo_ifindex, programs).and_then(|()| {
+    let result = fill(home, &building, lo_ifindex, programs).and_then(|()| {
         fs::rename(&building, home.dir()).doing(doing)?;
         Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))
     });
@@ -222,7 +236,8 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
     result
 }
 
-fn fill(family: Family, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
+fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
+    let family = home.family;
     let max_conns = sysctl::max_conns();
     load(family, dir, max_conns, &[], programs)?;
 
@@ -232,7 +247,8 @@ fn fill(family: Family, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Resul
         .doing(|| "read /dev/urandom".to_owned())?;
     let (seed, magic) = (u64::from_ne_bytes(random) as u32, (u64::from_ne_bytes(random) >> 32) as u32 | 1);
     let slot6 = image::V6_FIRST_SLOT;
-    let mut control = Control { slot4: 0, slot6, lo_ifindex, max_conns, magic, seed, ..Control::default() };
+    let mut control =
+        Control { slot4: 0, slot6, lo_ifindex, max_conns, magic, seed, netns: home.cookie, ..Control::default() };
     sysctl::follow(family, &mut control);
     typed::<u32, Control>(dir, maps::CONTROL)?.set(&0, &control).doing(|| "fill bt_control".to_owned())?;
 

@@ -58,6 +58,11 @@ impl Home {
         Self { family, ..self.clone() }
     }
 
+    /// The same for another namespace.
+    pub(crate) fn elsewhere(&self, cookie: u64) -> Self {
+        Self { cookie, ..self.clone() }
+    }
+
     /// The namespace whose directory has this name, of either family.
     pub(crate) fn cookie_of(name: &str) -> Option<u64> {
         u64::from_str_radix(name.strip_suffix("_6").unwrap_or(name), 16).ok()
@@ -109,7 +114,7 @@ impl Home {
 
 /// Holds off other commits until dropped.
 #[derive(Debug)]
-pub(crate) struct DirLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+pub(crate) struct DirLock(File);
 
 impl DirLock {
     /// Waits for the lock of a directory.
@@ -134,6 +139,12 @@ impl DirLock {
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(e)) => Err(e),
         }
+    }
+
+    /// Whether the directory that is locked is the one that has this path now.
+    pub(crate) fn is_at(&self, dir: &Path) -> bool {
+        let inode = |found: io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+        inode(fs::metadata(dir)).is_some_and(|there| inode(self.0.metadata()) == Some(there))
     }
 }
 

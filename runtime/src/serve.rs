@@ -6,10 +6,12 @@
 use crate::error::{Doing, EngineError, Result};
 use crate::events::{Sink, Writing};
 use crate::guard;
+use crate::install;
 use crate::location::{DirLock, Home};
 use crate::sys::ns;
 use crate::sys::wait;
 use crate::watch::{Followed, Watcher};
+use bpftables_ruleset::Family;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
@@ -40,9 +42,12 @@ pub struct Agent {
     /// Namespaces that were left, and when.
     left: BTreeMap<u64, Instant>,
     surveyed: Option<Instant>,
+    /// Namespaces whose programs are another build's: nobody's until a command of this build commits there.
+    foreign: BTreeSet<u64>,
     /// If not all of the machine's.
     only: Option<BTreeSet<u64>>,
     writing: Arc<Writing>,
+    mark: PathBuf,
     _lock: DirLock,
 }
 
@@ -80,14 +85,17 @@ impl Agent {
             None => MARK.to_owned(),
             Some(first) => format!("{MARK}_{first:x}"),
         });
-        match fs::create_dir(&mark) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
-            _ => {}
-        }
-        // Commands look at it for an instant.
+        // Commands look at it for an instant, and whoever held it may just be removing it.
         let mut lock = None;
         for _ in 0..20 {
-            lock = DirLock::try_exclusive(&mark).doing(doing)?;
+            match fs::create_dir(&mark) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
+                _ => {}
+            }
+            lock = match DirLock::try_exclusive(&mark) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+                found => found.doing(doing)?.filter(|lock| lock.is_at(&mark)),
+            };
             if lock.is_some() {
                 break;
             }
@@ -100,8 +108,10 @@ impl Agent {
             served,
             left,
             surveyed: None,
+            foreign: BTreeSet::new(),
             only,
             writing: Arc::clone(&writing),
+            mark,
             _lock: lock,
         }))
     }
@@ -124,11 +134,9 @@ impl Agent {
             }
         }
         self.left.retain(|_, when| when.elapsed() < RETRY_AFTER);
-        let known = |cookie: &u64| {
-            let wanted = self.only.as_ref().is_none_or(|only| only.contains(cookie));
-            !wanted || self.served.contains_key(cookie) || self.left.contains_key(cookie)
-        };
-        let new: Vec<u64> = self.pinned()?.into_iter().filter(|cookie| !known(cookie)).collect();
+        let pinned = self.pinned()?;
+        let known = |cookie: &u64| self.served.contains_key(cookie) || self.left.contains_key(cookie);
+        let new: Vec<u64> = pinned.into_iter().filter(|cookie| !known(cookie)).collect();
         let due = self.surveyed.is_none_or(|last| last.elapsed() >= SURVEY_EVERY);
         if !new.is_empty() || due {
             let survey = guard::survey(&self.home)?;
@@ -161,12 +169,27 @@ impl Agent {
         }
     }
 
-    /// Cookies that have a directory.
-    fn pinned(&self) -> Result<Vec<u64>> {
+    /// Cookies of namespaces that have rules which this build can serve.
+    fn pinned(&mut self) -> Result<BTreeSet<u64>> {
         let entries = fs::read_dir(self.home.all()).doing(|| "list the network namespaces".to_owned())?;
         let names = entries.flatten().map(|entry| entry.file_name());
-        let cookies: BTreeSet<u64> = names.filter_map(|name| Home::cookie_of(name.to_str()?)).collect();
-        Ok(cookies.into_iter().collect())
+        let mut cookies: BTreeSet<u64> = names.filter_map(|name| Home::cookie_of(name.to_str()?)).collect();
+        cookies.retain(|cookie| self.only.as_ref().is_none_or(|only| only.contains(cookie)));
+        let is = |cookie: u64, builds: bool| {
+            let homes = Family::ALL.map(|family| self.home.elsewhere(cookie).of(family));
+            homes.iter().any(|home| install::is_this_builds(home) == Some(builds))
+        };
+        let foreign: BTreeSet<u64> =
+            cookies.iter().copied().filter(|cookie| is(*cookie, false) && !is(*cookie, true)).collect();
+        for cookie in foreign.difference(&self.foreign) {
+            let cookie = format!("{cookie:x}");
+            tracing::warn!(
+                cookie,
+                "programs of another build: served once a command of this build changes a rule there"
+            );
+        }
+        self.foreign = foreign;
+        Ok(cookies.difference(&self.foreign).copied().collect())
     }
 
     /// Leaves namespaces that nothing holds but the agent and guards.
@@ -197,6 +220,23 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.stop();
+        // Those of single namespaces would pile up.
+        if self.only.is_some() {
+            let _ = fs::remove_dir(&self.mark);
+        }
+    }
+}
+
+/// Removes what agents of single namespaces left that were killed. The caller holds the lock of all namespaces.
+pub(crate) fn forget_marks(home: &Home) {
+    for entry in fs::read_dir(home.all()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let single =
+            name.to_str().is_some_and(|name| name.strip_prefix(MARK).is_some_and(|rest| rest.starts_with('_')));
+        // Whoever has it open, but no lock yet, looks whether it is still there.
+        if single && let Ok(Some(_lock)) = DirLock::try_exclusive(&entry.path()) {
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::error::{EngineError, Result};
 use crate::slots::SlotSet;
-use bpftables_compiler::{StateKind, StateLine};
+use bpftables_compiler::{RecentList, StateKind, StateLine};
 use bpftables_ruleset::{Family, Ruleset, Slot, Table, TableKind};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// "BTST".
 const MAGIC: u32 = 0x5453_5442;
 /// Grows when what is serialized changes its shape: the model of `ruleset`, or [`Meta`].
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -38,6 +38,8 @@ pub(crate) struct Meta {
     retired: Vec<(u32, u32)>,
     /// Lines that programs write: slot, ordinal, kind, line.
     states: Vec<(u32, u8, u8, u32)>,
+    /// Numbers of the lists of `-m recent` that rules name.
+    pub(crate) recent: Vec<u32>,
 }
 
 impl Meta {
@@ -115,9 +117,12 @@ pub(crate) fn encode(
     used: &SlotSet,
     retired: &SlotSet,
     states: &[StateLine],
+    recent: &[RecentList],
 ) -> Result<Blob> {
     let states = states.iter().map(|s| (s.slot.0, s.ordinal, u8::from(s.kind == StateKind::Nth), s.line)).collect();
-    let meta = Meta { family, tables: tables.kinds.clone(), used: used.ranges(), retired: retired.ranges(), states };
+    let recent = recent.iter().map(|list| list.id).collect();
+    let (used, retired) = (used.ranges(), retired.ranges());
+    let meta = Meta { family, tables: tables.kinds.clone(), used, retired, states, recent };
     let mut blob = vec![0; size_of::<Prefix>()];
     blob.reserve(tables.bytes.len() + 4096);
     let mut blob =
@@ -210,7 +215,7 @@ mod tests {
         let tables = Tables::encode(&ruleset, |_| None).unwrap();
         let states = [StateLine { slot: Slot(1), ordinal: 2, kind: StateKind::Nth, line: 3 }];
         let used = SlotSet::from_ranges(&[(3, 4)]);
-        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &states).unwrap();
+        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &states, &[]).unwrap();
         assert_eq!(blob.meta.states().collect::<Vec<_>>(), states);
         (ruleset, blob.bytes)
     }

@@ -68,6 +68,59 @@ fn a_namespace_that_only_the_agent_and_guards_hold_goes() {
     });
 }
 
+#[test]
+fn programs_of_another_build_are_left_to_the_next_commit_and_not_tried_again_and_again() {
+    in_namespace(|| {
+        let cookie = ns::netns_cookie().unwrap();
+        commit();
+        let version =
+            std::path::PathBuf::from(Engine::open().unwrap().status().unwrap().unwrap().location).join("version");
+        let own = std::fs::read_link(&version).unwrap();
+        let build = |target: &std::path::Path| {
+            std::fs::remove_file(&version).unwrap();
+            std::os::unix::fs::symlink(target, &version).unwrap();
+        };
+        build(std::path::Path::new(&format!("{}_another", bpftables_abi::ABI_VERSION)));
+        let mut agent = Agent::open(Some(BTreeSet::from([cookie])), Sink::Stderr).unwrap().expect("no other agent");
+        let begin = Instant::now();
+        let mut taken = 0;
+        while begin.elapsed() < Duration::from_secs(3) {
+            taken += agent.look().unwrap().taken_up.len();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(taken, 0, "there is nothing for it to serve");
+        build(&own);
+        assert!(until(&mut agent, || agent_serves(&[cookie])), "now there is");
+    });
+}
+
+#[test]
+fn agents_of_single_namespaces_leave_no_directories() {
+    in_namespace(|| {
+        commit();
+        let all = std::path::PathBuf::from(Engine::open().unwrap().status().unwrap().unwrap().location);
+        let all = all.parent().unwrap().to_owned();
+        let cookie = ns::netns_cookie().unwrap();
+        let mark = all.join(format!("agent_{cookie:x}"));
+        let open = || Agent::open(Some(BTreeSet::from([cookie])), Sink::Stderr).unwrap();
+        let agent = open().expect("no other agent");
+        assert!(mark.exists() && open().is_none(), "one at a time");
+        drop(agent);
+        assert!(!mark.exists());
+        // One that was killed left its own, which the next commit takes away if nobody has it, and no other.
+        let agent = open().expect("no other agent");
+        let left = all.join("agent_ffffffffffff");
+        std::fs::create_dir(&left).unwrap();
+        let begin = Instant::now();
+        while left.exists() && begin.elapsed() < Duration::from_secs(20) {
+            // Where another process holds a lock, a commit clears nothing up.
+            commit();
+        }
+        assert!(!left.exists() && mark.exists());
+        drop(agent);
+    });
+}
+
 /// Whether threads of these namespaces run in this process.
 fn agent_serves(cookies: &[u64]) -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();

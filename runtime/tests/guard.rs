@@ -130,6 +130,28 @@ fn a_device_that_takes_the_number_of_one_that_left_is_not_taken_for_it() {
 }
 
 #[test]
+fn a_device_that_moved_to_another_namespace_left_the_rules_behind() {
+    in_namespace(|| {
+        let (far, new) = (Other::new(), Other::new());
+        pair(1, &far);
+        commit(&mut refusing());
+        let sender = far.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
+        let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        assert!(!arrives(&sender, "10.50.1.1:9999", &here));
+        assert!(stat("drop_rule") > 0, "the rules refuse");
+        let before = (stat("drop_rule"), stat("drop_uncovered"));
+        ip(&format!("link set a1 netns {}", new.path()));
+        let there = new.run(|| {
+            ip("link set a1 up\naddr add 10.50.1.1/24 dev a1\nneigh replace 10.50.1.2 dev a1 lladdr 02:00:00:02:00:01\n");
+            UdpSocket::bind(("0.0.0.0", PORT)).unwrap()
+        });
+        assert!(arrives(&sender, "10.50.1.1:9999", &there), "in");
+        assert!(arrives(&there, "10.50.1.2:9999", &sender), "out");
+        assert_eq!((stat("drop_rule"), stat("drop_uncovered")), before);
+    });
+}
+
+#[test]
 fn no_packet_passes_unseen_by_devices_that_appear() {
     in_namespace(|| {
         let there = Other::new();

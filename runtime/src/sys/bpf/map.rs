@@ -176,7 +176,20 @@ impl<K: IntoBytes + FromBytes + Immutable, V: IntoBytes + FromBytes + Immutable>
         };
         bpf(Cmd::MapUpdateBatch, &mut attr).map(drop)
     }
+}
 
+impl<K: IntoBytes + FromBytes + Immutable> Map<K, [u8]> {
+    /// Takes a map whose keys are `K`, and whose values are nobody's business.
+    ///
+    /// # Errors
+    /// `InvalidInput` where sizes differ.
+    pub fn of_keys(fd: OwnedFd) -> io::Result<Self> {
+        let info = expect_sizes(fd.as_fd(), Some(size_of::<K>()), None)?;
+        Ok(Self { fd, info, sizes: std::marker::PhantomData })
+    }
+}
+
+impl<K: IntoBytes + FromBytes + Immutable, V: ?Sized> Map<K, V> {
     /// Removes a key; whether it was there.
     ///
     /// # Errors
