@@ -136,21 +136,10 @@ impl<'a> Reader<'a> {
         Self { rest: input, line: 0, options, names, table: None, skipping: false, done: false }
     }
 
-    /// The next line with its line end, or the piece of it that fits.
     fn next_line(&mut self) -> Option<&'a [u8]> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let window = &self.rest[..self.rest.len().min(MAX_LINE)];
-        let end = memchr::memchr(b'\n', window).map_or(window.len(), |index| index + 1);
-        let (line, rest) = self.rest.split_at(end);
-        self.rest = rest;
+        let line = take_line(&mut self.rest)?;
         self.line += 1;
-        // What follows a zero byte is not seen.
-        Some(match memchr::memchr(0, line) {
-            Some(zero) => &line[..zero],
-            None => line,
-        })
+        Some(line)
     }
 
     fn item(&mut self, line: &'a [u8]) -> Result<Option<Kind<'a>>, Error> {
@@ -235,21 +224,49 @@ impl<'a> Reader<'a> {
 
     /// `[packets:bytes]` before a rule.
     fn rule_counters<'l>(&self, line: &'l [u8], args: &mut Vec<Cow<'l, str>>) -> Result<&'l [u8], ParseError> {
-        let Some(body) = line.strip_prefix(b"[") else { return Ok(line) };
-        let need = |what| ParseError::Parameter(format!("Bad line {}: need {what}", self.line));
-        // Legacy looks for the bracket first, and cuts with strtok: separators before a piece are skipped, and a piece may go on beyond the
-        // bracket. Where it then ends, the rule ends for legacy.
-        let bracket = body.iter().position(|byte| *byte == b']').ok_or_else(|| need("]"))?;
-        let packets = strtok(body, 0, b':').ok_or_else(|| need(":"))?;
-        let bytes = strtok(body, packets.end + 1, b']').ok_or_else(|| need("]"))?;
-        let end = [packets.end, bytes.end].into_iter().find(|end| *end > bracket).unwrap_or(body.len());
-        if self.options.counters {
+        let (counters, rest) = cut_counters(line, self.line)?;
+        if let Some([packets, bytes]) = counters.filter(|_| self.options.counters) {
             args.push(Cow::Borrowed("--set-counters"));
-            args.push(Cow::Borrowed(utf8(&body[packets])?));
-            args.push(Cow::Borrowed(utf8(&body[bytes])?));
+            args.push(Cow::Borrowed(utf8(packets)?));
+            args.push(Cow::Borrowed(utf8(bytes)?));
         }
-        Ok(&body[bracket + 1..end])
+        Ok(rest)
     }
+}
+
+/// The next line with its line end, or the piece of it that fits.
+pub fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    if rest.is_empty() {
+        return None;
+    }
+    let window = &rest[..rest.len().min(MAX_LINE)];
+    let end = memchr::memchr(b'\n', window).map_or(window.len(), |index| index + 1);
+    let (line, after) = rest.split_at(end);
+    *rest = after;
+    // What follows a zero byte is not seen.
+    Some(match memchr::memchr(0, line) {
+        Some(zero) => &line[..zero],
+        None => line,
+    })
+}
+
+/// Packets and bytes before a rule, as they stand.
+pub type Written<'l> = [&'l [u8]; 2];
+
+/// The `[packets:bytes]` before a rule, and the rest of the line. `number` is the line's, for messages.
+///
+/// # Errors
+/// There are not both.
+pub fn cut_counters(line: &[u8], number: u32) -> Result<(Option<Written<'_>>, &[u8]), ParseError> {
+    let Some(body) = line.strip_prefix(b"[") else { return Ok((None, line)) };
+    let need = |what| ParseError::Parameter(format!("Bad line {number}: need {what}"));
+    // Legacy looks for the bracket first, and cuts with strtok: separators before a piece are skipped, and a piece may go on beyond the
+    // bracket. Where it then ends, the rule ends for legacy.
+    let bracket = body.iter().position(|byte| *byte == b']').ok_or_else(|| need("]"))?;
+    let packets = strtok(body, 0, b':').ok_or_else(|| need(":"))?;
+    let bytes = strtok(body, packets.end + 1, b']').ok_or_else(|| need("]"))?;
+    let end = [packets.end, bytes.end].into_iter().find(|end| *end > bracket).unwrap_or(body.len());
+    Ok((Some([&body[packets], &body[bytes]]), &body[bracket + 1..end]))
 }
 
 /// strtok(3) with one separator: the next piece from `from` on.
@@ -293,7 +310,7 @@ fn utf8(bytes: &[u8]) -> Result<&str, ParseError> {
 }
 
 /// Words of a table or chain line.
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\t' | b'\n')).filter(|word| !word.is_empty())
 }
 
@@ -320,32 +337,52 @@ fn quoted(line: &[u8]) -> Read<&[u8], (Vec<u8>, bool)> {
     (terminated(body, opt(tag("\\"))), opt(tag("\"")).map(|quote| quote.is_some())).parse(line)
 }
 
+/// A word, and whether it ended with quotes.
+type RuleWord<'l> = (Cow<'l, [u8]>, bool);
+
 /// A word of a rule, if any is left: up to a space, or to the end of the quotes in it.
-fn word(line: &[u8]) -> Read<&[u8], Option<Cow<'_, [u8]>>> {
+fn word(line: &[u8]) -> Read<&[u8], Option<RuleWord<'_>>> {
     let (line, plain) = preceded(take_while(is_space), take_till(|byte| is_space(byte) || byte == b'"')).parse(line)?;
     let (line, body) = opt(preceded(tag("\""), quoted)).parse(line)?;
     let (word, closed) = match body {
         None => (Cow::Borrowed(plain), false),
         Some((body, closed)) => (Cow::Owned([plain, &body].concat()), closed),
     };
-    Ok((line, (closed || !word.is_empty()).then_some(word)))
+    Ok((line, (closed || !word.is_empty()).then_some((word, closed))))
 }
 
 /// Splits a rule into words at spaces and tabs. Double quotes hold spaces, a backslash in them the next character; where they close, the
 /// word ends. Single quotes mean nothing.
-fn split<'l>(mut line: &'l [u8], args: &mut Vec<Cow<'l, str>>) -> Result<(), ParseError> {
-    while let Ok((rest, Some(word))) = word(line) {
-        if word.len() > MAX_WORD {
-            return Err(ParseError::parameter("Parameter too long!"));
-        }
-        // Legacy's list has the program's name too.
-        if args.len() + 1 >= MAX_WORDS {
-            return Err(ParseError::parameter("Parser cannot handle more arguments"));
-        }
+fn split<'l>(line: &'l [u8], args: &mut Vec<Cow<'l, str>>) -> Result<(), ParseError> {
+    // Legacy's list has the program's name too.
+    each_word(line, args.len() + 1, |word, _| {
         args.push(match word {
             Cow::Borrowed(word) => Cow::Borrowed(utf8(word)?),
             Cow::Owned(word) => Cow::Owned(text(&word)?),
         });
+        Ok(())
+    })
+}
+
+/// Gives `found` each word of a rule, and whether it ended with quotes. `before` is how many words there are before.
+///
+/// # Errors
+/// A word is too long, there are too many of them, or `found` says so.
+pub fn each_word<'l>(
+    mut line: &'l [u8],
+    before: usize,
+    mut found: impl FnMut(Cow<'l, [u8]>, bool) -> Result<(), ParseError>,
+) -> Result<(), ParseError> {
+    let mut count = before;
+    while let Ok((rest, Some((word, quoted)))) = word(line) {
+        if word.len() > MAX_WORD {
+            return Err(ParseError::parameter("Parameter too long!"));
+        }
+        if count >= MAX_WORDS {
+            return Err(ParseError::parameter("Parser cannot handle more arguments"));
+        }
+        found(word, quoted)?;
+        count += 1;
         line = rest;
     }
     Ok(())

@@ -56,8 +56,8 @@ pub enum Failure {
     },
     /// Nobody reads our output any more.
     BrokenPipe,
-    /// No failure: a line of a restore asked for help or the version, was answered, and ends the program.
-    Answered,
+    /// All is said already, only the exit code is left. (0: a line of a restore asked for help or the version, which ends the program.)
+    Said(u8),
 }
 
 /// The text for an errno of libiptc, and whether the kernel's log is pointed to (`EINVAL`).
@@ -115,7 +115,7 @@ impl Failure {
             Self::Plain { code, .. } => *code,
             // What a shell shows of legacy, which dies of SIGPIPE.
             Self::BrokenPipe => 141,
-            Self::Answered => 0,
+            Self::Said(code) => *code,
         }
     }
 
@@ -155,7 +155,7 @@ impl Failure {
                 }
                 writeln!(out, "{program}: line {line} failed")
             }
-            Self::BrokenPipe | Self::Answered => Ok(()),
+            Self::BrokenPipe | Self::Said(_) => Ok(()),
         }
     }
 }

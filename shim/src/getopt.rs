@@ -100,6 +100,7 @@ impl<'a> Getopt<'a> {
         };
         let rest = at + letter.len_utf8();
         let Some((_, arg)) = self.spec.short.iter().find(|(short, _)| *short == letter) else {
+            self.cluster = (rest < word.len()).then_some(rest);
             return Err(GetoptError(format!("invalid option -- '{letter}'")));
         };
         let attached = (rest < word.len()).then(|| &word[rest..]);

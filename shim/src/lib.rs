@@ -7,6 +7,7 @@
 
 mod accounts;
 pub mod admin;
+pub mod apply;
 pub mod backend;
 pub mod clock;
 pub mod conntrack;
@@ -26,6 +27,7 @@ pub mod names;
 pub mod restore;
 pub mod save;
 pub mod text;
+pub mod xml;
 
 use context::Context;
 use failure::{Failure, Located};
@@ -37,7 +39,8 @@ pub fn run(program: Program, arguments: &[String], context: &mut Context<'_>) ->
         Program::Tables(family) => iptables::run(family, arguments, context).map_err(Located::from),
         Program::Save(family) => save::run(family, arguments, context).map_err(Located::from),
         Program::Restore(family) => restore::run(family, arguments, context),
-        Program::Admin | Program::Agent => {
+        Program::Xml => xml::run(arguments, context).map_err(Located::from),
+        Program::Apply(_) | Program::Admin | Program::Agent => {
             Err(Failure::plain(2, format!("{} is no iptables command", program.name())).into())
         }
     };

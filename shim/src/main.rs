@@ -5,7 +5,7 @@ use bpftables::engine::Kernel;
 use bpftables::failure::Failure;
 use bpftables::multicall::{Program, no_such_program};
 use bpftables::names::SystemNames;
-use bpftables::{admin, clock, daemon};
+use bpftables::{admin, apply, clock, daemon};
 use bpftables_parser::ParseError;
 use bpftables_ruleset::Family;
 use std::ffi::OsString;
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     match program {
         Program::Admin => return admin::run(&named()),
         Program::Agent => return daemon::run(&named()),
+        Program::Apply(family) => return ExitCode::from(apply::run(family, arguments)),
         _ => {}
     }
     // The process ends below, with what the engine keeps: to free it piece by piece takes longer.

@@ -11,6 +11,10 @@ pub enum Program {
     Save(Family),
     /// `iptables-restore`, `ip6tables-restore`.
     Restore(Family),
+    /// `iptables-xml`.
+    Xml,
+    /// `iptables-apply`, `ip6tables-apply`.
+    Apply(Family),
     /// `bpftables`.
     Admin,
     /// `bpftablesd`.
@@ -28,12 +32,18 @@ pub const NAMES: &[(&str, Program)] = &[
     ("iptables-bpf", Program::Tables(V4)),
     ("iptables-bpf-save", Program::Save(V4)),
     ("iptables-bpf-restore", Program::Restore(V4)),
+    ("iptables-xml", Program::Xml),
+    ("iptables-bpf-xml", Program::Xml),
+    ("iptables-apply", Program::Apply(V4)),
+    ("iptables-bpf-apply", Program::Apply(V4)),
     ("ip6tables", Program::Tables(V6)),
     ("ip6tables-save", Program::Save(V6)),
     ("ip6tables-restore", Program::Restore(V6)),
     ("ip6tables-bpf", Program::Tables(V6)),
     ("ip6tables-bpf-save", Program::Save(V6)),
     ("ip6tables-bpf-restore", Program::Restore(V6)),
+    ("ip6tables-apply", Program::Apply(V6)),
+    ("ip6tables-bpf-apply", Program::Apply(V6)),
     ("bpftables", Program::Admin),
     ("bpftablesd", Program::Agent),
 ];
@@ -67,6 +77,9 @@ impl Program {
             Self::Save(Family::V6) => "ip6tables-save",
             Self::Restore(Family::V4) => "iptables-restore",
             Self::Restore(Family::V6) => "ip6tables-restore",
+            Self::Xml => "iptables-xml",
+            Self::Apply(Family::V4) => "iptables-apply",
+            Self::Apply(Family::V6) => "ip6tables-apply",
             Self::Admin => "bpftables",
             Self::Agent => "bpftablesd",
         }

@@ -361,7 +361,7 @@ impl Restore<'_, '_> {
         }
         let context = &mut *self.context;
         if answered(self.program, &command.verb, context.stdout)? {
-            return Err(Failure::Answered.into());
+            return Err(Failure::Said(0).into());
         }
         let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
         match execute(&mut table.editor, command, table.view, &mut voice) {

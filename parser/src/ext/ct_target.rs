@@ -70,6 +70,9 @@ impl CtBuilder {
     }
 }
 
+/// What is left of `--timeout` beside `--notrack`.
+const NOTRACK_TIMEOUT: usize = 4;
+
 impl Extension for CtBuilder {
     type Out = Target;
 
@@ -95,7 +98,12 @@ impl Extension for CtBuilder {
     }
 
     fn finish(&self) -> Result<Target, ParseError> {
-        Ok(Target::Ct(Box::new(self.ct.clone())))
+        let mut ct = self.ct.clone();
+        if ct.notrack {
+            // The kernel gives no more of it back.
+            ct.timeout = cut(&ct.timeout, NOTRACK_TIMEOUT);
+        }
+        Ok(Target::Ct(Box::new(ct)))
     }
 }
 

@@ -63,15 +63,16 @@ impl Extension for MarkMatchBuilder {
     }
 }
 
+// In legacy's order for CONNMARK, by which the first of several conflicts is named.
 const SET: u8 = 0;
-const AND: u8 = 1;
-const OR: u8 = 2;
-const XOR: u8 = 3;
-const XSET: u8 = 4;
-const SAVE: u8 = 5;
-const RESTORE: u8 = 6;
-const LEFT: u8 = 7;
-const RIGHT: u8 = 8;
+const SAVE: u8 = 1;
+const RESTORE: u8 = 2;
+const AND: u8 = 3;
+const OR: u8 = 4;
+const XOR: u8 = 5;
+const LEFT: u8 = 6;
+const RIGHT: u8 = 7;
+const XSET: u8 = 8;
 const CTMASK: u8 = 9;
 const NFMASK: u8 = 10;
 const MASK: u8 = 11;

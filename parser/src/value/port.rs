@@ -67,11 +67,12 @@ pub(crate) fn port_list(text: &str, protocol: &str, names: &dyn Names) -> Result
 /// A port as `getaddrinfo` takes it: decimal (cut to 16 bits) or a name.
 pub(crate) fn port_by_resolver(text: &str, names: &dyn Names) -> Result<u16, ParseError> {
     let digits: Read<&str, &str> = all_consuming(preceded((blanks, opt(char('+'))), digit1)).parse(text);
-    match digits {
-        // The resolver keeps the number in an int, clamped as a long and cut.
-        #[expect(clippy::cast_possible_truncation, reason = "as the C library cuts it")]
-        Ok((_, digits)) => Ok(digits.parse::<u64>().unwrap_or(u64::MAX) as u16),
-        Err(_) => names
+    // The resolver keeps the number in an int, clamped as a long and cut; a negative one is none, and looked for as a name.
+    #[expect(clippy::cast_possible_truncation, reason = "as the C library cuts it")]
+    let number = digits.map(|(_, digits)| digits.parse::<u64>().unwrap_or(u64::MAX) as u32);
+    match number {
+        Ok(number) if number <= i32::MAX as u32 => Ok((number & 0xffff) as u16),
+        _ => names
             .service_port(text, None)
             .ok_or_else(|| ParseError::Parameter(format!("Port \"{text}\" does not resolve to anything.\n"))),
     }

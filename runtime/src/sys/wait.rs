@@ -39,13 +39,22 @@ pub fn readable(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result
 /// # Errors
 /// What the kernel says.
 pub fn termination() -> io::Result<OwnedFd> {
+    signals(&[libc::SIGTERM, libc::SIGINT])
+}
+
+/// As [`termination`], for other signals.
+///
+/// # Errors
+/// What the kernel says.
+pub fn signals(numbers: &[libc::c_int]) -> io::Result<OwnedFd> {
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
     #[expect(unsafe_code, reason = "signalfd(2) has no safe wrapper")]
     // SAFETY: the set is initialised by sigemptyset before it is used; the other calls take it and numbers.
     let fd = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+        for number in numbers {
+            libc::sigaddset(set.as_mut_ptr(), *number);
+        }
         let blocked = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
         if blocked != 0 {
             return Err(io::Error::from_raw_os_error(blocked));
