@@ -2,20 +2,19 @@
 //!
 //! A connection is ended by one atomic or of `DYING` into its status; the programs follow it no more and free it when they meet it.
 
-use crate::engine::Engine;
+use crate::conntrack::{self, Connection};
 use crate::error::{Doing, Result};
 use crate::install::Installed;
 use crate::slots::SlotSet;
-use crate::status::Connection;
 use crate::sys::bpf::{Map, map_info};
 use crate::sys::mmap::Mapping;
 use bpftables_abi::conn::{Conn, Conn6, Tuple, Tuple6, status};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_ruleset::Family;
-use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use zerocopy::FromBytes;
 
 /// `IPPROTO_UDP`.
 const UDP: u8 = 17;
@@ -30,6 +29,7 @@ struct Shape {
     dnat_slot: usize,
     masq_ifindex: usize,
     reply_daddr: usize,
+    born: usize,
 }
 
 impl Shape {
@@ -42,6 +42,7 @@ impl Shape {
                 dnat_slot: offset_of!(Conn, dnat_slot),
                 masq_ifindex: offset_of!(Conn, masq_ifindex),
                 reply_daddr: offset_of!(Conn, reply) + offset_of!(Tuple, daddr),
+                born: offset_of!(Conn, born),
             },
             Family::V6 => Self {
                 size: size_of::<Conn6>(),
@@ -50,13 +51,15 @@ impl Shape {
                 dnat_slot: offset_of!(Conn6, dnat_slot),
                 masq_ifindex: offset_of!(Conn6, masq_ifindex),
                 reply_daddr: offset_of!(Conn6, reply) + offset_of!(Tuple6, daddr),
+                born: offset_of!(Conn6, born),
             },
         }
     }
 }
 
 /// The connections' map, mapped.
-struct Table {
+pub(crate) struct Table {
+    family: Family,
     shape: Shape,
     mapping: Mapping,
     /// Numbers that were ever used.
@@ -64,7 +67,7 @@ struct Table {
 }
 
 impl Table {
-    fn open(installed: &Installed) -> Result<Self> {
+    pub(crate) fn open(installed: &Installed) -> Result<Self> {
         let doing = || "map the connections".to_owned();
         let globals: Map<u32, ConnTable> = installed.map(maps::CONN_TABLE)?;
         let used = globals.get(&0).doing(doing)?.map_or(0, |table| table.bump as usize);
@@ -72,7 +75,7 @@ impl Table {
         let len = map_info(map.as_fd()).doing(doing)?.max_entries as usize;
         let shape = Shape::of(installed.family);
         let mapping = Mapping::new(map.as_fd(), len * shape.size, true).doing(doing)?;
-        Ok(Self { shape, mapping, used: used.min(len) })
+        Ok(Self { family: installed.family, shape, mapping, used: used.min(len) })
     }
 
     fn u32_at(&self, number: usize, field: usize) -> u32 {
@@ -84,16 +87,26 @@ impl Table {
     }
 
     /// When a connection began.
-    fn born(&self, number: usize) -> u64 {
-        self.mapping.load_u64(number * size_of::<Conn>() + offset_of!(Conn, born))
+    pub(crate) fn born(&self, number: usize) -> u64 {
+        self.mapping.load_u64(number * self.shape.size + self.shape.born)
+    }
+
+    /// Looks at each that lives at `now`, by number.
+    pub(crate) fn each(&self, now: u64, mut look: impl FnMut(Connection)) {
+        let live = |number: &usize| self.u32_at(*number, self.shape.status) & status::LIVE != 0;
+        for number in (0..self.used).filter(live) {
+            let bytes = self.mapping.copy(number * self.shape.size..(number + 1) * self.shape.size);
+            let at = number as u32;
+            let found = match self.family {
+                Family::V4 => Conn::read_from_bytes(&bytes).ok().and_then(|c| conntrack::describe4(at, &c, now)),
+                Family::V6 => Conn6::read_from_bytes(&bytes).ok().and_then(|c| conntrack::describe6(at, &c, now)),
+            };
+            found.into_iter().for_each(&mut look);
+        }
     }
 
     /// Ends those that live and that `which` says; how many.
-    fn end(&self, which: impl Fn(&Self, usize) -> bool) -> usize {
-        self.end_each(which)
-    }
-
-    fn end_each(&self, mut which: impl FnMut(&Self, usize) -> bool) -> usize {
+    pub(crate) fn end(&self, mut which: impl FnMut(&Self, usize) -> bool) -> usize {
         let live = |bits| bits & status::LIVE != 0 && bits & status::DYING == 0;
         let ended =
             (0..self.used).filter(|&number| live(self.u32_at(number, self.shape.status)) && which(self, number));
@@ -129,39 +142,4 @@ pub(crate) fn end_masqueraded(installed: &Installed, ifindex: u32, addr: Option<
                     .eq(addr.iter().copied())
             })
     }))
-}
-
-impl Engine {
-    /// Ends the IPv4 connections that `which` says, as [`Self::conntrack_list`] lists them; what they were.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn conntrack_delete(&mut self, which: impl Fn(&Conn) -> bool) -> Result<Vec<Connection>> {
-        let listed = self.conntrack_list()?;
-        let Some(installed) = self.installed(Family::V4)? else { return Ok(Vec::new()) };
-        let wanted: BTreeMap<usize, Connection> =
-            listed.into_iter().filter(|c| which(&c.conn)).map(|c| (c.number as usize, c)).collect();
-        let mut ended = Vec::new();
-        Table::open(&installed)?.end_each(|table, number| {
-            // A number may be another connection's by now: those are told apart by when they began.
-            let found = wanted.get(&number).filter(|c| table.born(number) == c.conn.born);
-            ended.extend(found.copied());
-            found.is_some()
-        });
-        Ok(ended)
-    }
-
-    /// Ends every connection that our programs keep; how many there were.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn conntrack_flush(&mut self) -> Result<usize> {
-        self.refresh()?;
-        let mut ended = 0;
-        for family in [Family::V4, Family::V6] {
-            let Some(installed) = self.installed(family)? else { continue };
-            ended += Table::open(&installed)?.end(|_, _| true);
-        }
-        Ok(ended)
-    }
 }

@@ -182,13 +182,7 @@ impl Engine {
     }
 
     fn commit_change(&mut self, ruleset: &mut Ruleset, only: Option<TableKind>) -> Result<Committed> {
-        self.refresh()?;
-        if self.home.is_none() {
-            self.home = Home::find(true)?;
-        }
-        let home = self.home.as_ref().ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
-        let home = home.of(ruleset.family);
-        home.make_all()?;
+        let home = self.made_home()?.of(ruleset.family);
         let locked = Locked::take(&home)?;
         let at = ruleset.family as usize;
         self.kept[at] = None;
@@ -261,8 +255,19 @@ impl Engine {
     }
 
     /// This namespace's directory as a person knows it.
-    pub(crate) fn location(&self) -> Option<String> {
-        self.home.as_ref().map(Home::display)
+    pub(crate) fn location(&self, family: Family) -> Option<String> {
+        self.home.as_ref().map(|home| home.of(family).display())
+    }
+
+    /// This namespace's directories, in that of all namespaces, which is made if there is none.
+    pub(crate) fn made_home(&mut self) -> Result<Home> {
+        self.refresh()?;
+        if self.home.is_none() {
+            self.home = Home::find(true)?;
+        }
+        let home = self.home.clone().ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
+        home.make_all()?;
+        Ok(home)
     }
 
     /// A thread may have changed its network namespace, or somebody may have mounted a BPF file system.
@@ -280,7 +285,7 @@ impl Engine {
 
     fn expect_no_programs(&self, family: Family) -> Result<()> {
         if bpf::runs_at_tcx(1, bpf::TCX_INGRESS, install::programs(family)[0]).unwrap_or(false) {
-            let expected = self.location().unwrap_or_else(|| "/sys/fs/bpf/bpftables".to_owned());
+            let expected = self.location(family).unwrap_or_else(|| "/sys/fs/bpf/bpftables".to_owned());
             return Err(EngineError::StateElsewhere { expected });
         }
         Ok(())

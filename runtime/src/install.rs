@@ -6,6 +6,7 @@
 use crate::error::{Doing, EngineError, Result};
 use crate::image;
 use crate::kfuncs;
+use crate::limit;
 use crate::location::{Home, remove_tree};
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
@@ -28,6 +29,8 @@ use zerocopy::{FromBytes, IntoBytes};
 const TAILS: &str = "bt_tail";
 /// What such programs' names begin with.
 const TAIL: &str = "bt_tail_";
+/// Entries of `bt_tuples` for each connection: one a direction, and one between both translations.
+const TUPLES_EACH: u32 = 3;
 /// Name of the symbolic link that tells the version.
 const VERSION: &str = "version";
 
@@ -115,7 +118,7 @@ impl Installed {
             let entry = entry.doing(doing)?;
             reuse.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
         }
-        load(self.family, &self.dir, self.control().max_conns, &reuse, programs)
+        load(self.family, &self.dir, self.capacity()?, &reuse, programs)
     }
 
     /// Where links are pinned.
@@ -131,6 +134,17 @@ impl Installed {
     /// Makes a slot the live one: the commit.
     pub(crate) fn set_slot(&self, slot: u32) {
         self.control.store_u32(slot_offset(self.family), slot);
+    }
+
+    /// The connections that the maps were made for.
+    pub(crate) fn capacity(&self) -> Result<u32> {
+        let tuples = self.raw_map(maps::TUPLES)?;
+        Ok(bpf::map_info(tuples.as_fd()).doing(|| format!("examine map {}", maps::TUPLES))?.max_entries / TUPLES_EACH)
+    }
+
+    /// Sets how many connections there may be, up to [`Self::capacity`].
+    pub(crate) fn set_max_conns(&self, limit: u32) {
+        self.control.store_u32(offset_of!(Control, max_conns), limit);
     }
 
     /// Whether the pinned programs are this binary's.
@@ -238,7 +252,7 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
 
 fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
     let family = home.family;
-    let max_conns = sysctl::max_conns();
+    let max_conns = limit::wanted(home);
     load(family, dir, max_conns, &[], programs)?;
 
     let mut random = [0; 8];
@@ -318,7 +332,7 @@ fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)]) -> R
         .btf(Some(&btf))
         // Numbers rest a while before they are used again.
         .map_max_entries(maps::CONNS, max_conns + max_conns / 4)
-        .map_max_entries(maps::TUPLES, max_conns.saturating_mul(3))
+        .map_max_entries(maps::TUPLES, max_conns.saturating_mul(TUPLES_EACH))
         .map_max_entries(maps::FREE_CONNS, max_conns + max_conns / 4);
     for (name, path) in reuse {
         loader.map_pin_path(name, path);

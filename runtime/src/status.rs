@@ -1,21 +1,22 @@
-//! What is there: for `bpftables status`, `bpftables conntrack list` and tests.
+//! What is there: for `bpftables status` and tests.
 
 use crate::commit::{READ_TRIES, current};
 use crate::devices::{self, Coverage};
 use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
-use crate::install::Installed;
-use crate::sys::bpf::{self, Map, TCX_EGRESS, TCX_INGRESS};
+use crate::install::{self, Installed};
+use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
-use bpftables_abi::conn::{Conn, status};
 use bpftables_abi::maps;
 use bpftables_ruleset::Family;
 use std::os::fd::AsFd;
 
-/// What is loaded and attached in a network namespace.
+/// What is loaded and attached for a family in a network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
+    /// Whose rules.
+    pub family: Family,
     /// Directory of the pins.
     pub location: String,
     /// Version of the layouts.
@@ -34,7 +35,7 @@ pub struct Status {
     pub tables: Vec<(&'static str, usize, usize)>,
     /// Connections at most.
     pub max_connections: u32,
-    /// Hooks of netfilter at which the guard is, of four (two for each family).
+    /// Hooks of netfilter at which the guard is, of two.
     pub guards: usize,
     /// Devices by number.
     pub devices: Vec<DeviceStatus>,
@@ -79,17 +80,6 @@ pub struct Stat {
     pub count: u64,
 }
 
-/// A connection and its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
-    /// Its number in the table.
-    pub number: u32,
-    /// As the programs keep it.
-    pub conn: Conn,
-    /// Nanoseconds until it ends.
-    pub remaining: u64,
-}
-
 /// Names and meanings by index of `bt_stats`.
 const STATS: [(&str, &str); 16] = [
     ("drop_rule", "dropped by a rule or policy"),
@@ -115,27 +105,29 @@ impl Engine {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn status(&mut self) -> Result<Option<Status>> {
+    pub fn status(&mut self, family: Family) -> Result<Option<Status>> {
         self.refresh()?;
-        let Some(installed) = self.installed(Family::V4)? else { return Ok(None) };
+        let Some(installed) = self.installed(family)? else { return Ok(None) };
         let live = current(&installed)?;
         let ruleset = live.blob.ruleset()?;
         let tables = ruleset.tables.iter().map(|table| {
             let rules = table.chains().map(|chain| chain.rules.len()).sum();
             (table.kind.name(), table.user.len(), rules)
         });
+        let names = install::programs(family);
         let devices = devices::list()?.into_iter().map(|device| {
             let hooked = |hook, names: [&str; 2]| hooked(&installed, device.ifindex, hook, names);
             Ok(DeviceStatus {
-                ingress: hooked(TCX_INGRESS, [maps::PROGRAMS[0], maps::PROGRAMS[2]])?,
-                egress: hooked(TCX_EGRESS, [maps::PROGRAMS[1], maps::PROGRAMS[3]])?,
+                ingress: hooked(TCX_INGRESS, [names[0], names[2]])?,
+                egress: hooked(TCX_EGRESS, [names[1], names[3]])?,
                 name: device.name,
                 ifindex: device.ifindex,
                 coverage: device.coverage,
             })
         });
         Ok(Some(Status {
-            location: self.location().unwrap_or_default(),
+            family,
+            location: self.location(family).unwrap_or_default(),
             abi: bpftables_abi::ABI_VERSION,
             object: (installed.object.clone(), installed.is_current()),
             generation: live.header.generation,
@@ -154,9 +146,9 @@ impl Engine {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn stats(&mut self) -> Result<Vec<Stat>> {
+    pub fn stats(&mut self, family: Family) -> Result<Vec<Stat>> {
         self.refresh()?;
-        let map = self.installed(Family::V4)?.map(|installed| installed.raw_map(maps::STATS)).transpose()?;
+        let map = self.installed(family)?.map(|installed| installed.raw_map(maps::STATS)).transpose()?;
         let stats = STATS.into_iter().zip(0..).map(|((name, meaning), index)| {
             let count = match &map {
                 Some(map) => {
@@ -169,34 +161,13 @@ impl Engine {
         stats.collect()
     }
 
-    /// The connections that live now, by number.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn conntrack_list(&mut self) -> Result<Vec<Connection>> {
-        self.refresh()?;
-        let Some(installed) = self.installed(Family::V4)? else { return Ok(Vec::new()) };
-        let conns: Map<u32, Conn> = installed.map(maps::CONNS)?;
-        let now = monotonic()?;
-        let mut found = Vec::new();
-        conns
-            .each_batch(|number, conn| {
-                let live = conn.status & status::LIVE != 0 && conn.status & status::DYING == 0;
-                if live && conn.status & status::CONFIRMED != 0 && conn.expires > now {
-                    found.push(Connection { number, conn: *conn, remaining: conn.expires - now });
-                }
-            })
-            .doing(|| "list the connections".to_owned())?;
-        Ok(found)
-    }
-
     /// The bytes of the live image that programs read, for debugging; none if nothing was ever committed.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn dump_image(&mut self) -> Result<Option<Vec<u8>>> {
+    pub fn dump_image(&mut self, family: Family) -> Result<Option<Vec<u8>>> {
         self.refresh()?;
-        let Some(installed) = self.installed(Family::V4)? else { return Ok(None) };
+        let Some(installed) = self.installed(family)? else { return Ok(None) };
         for _ in 0..READ_TRIES {
             if let Some(lines) = current(&installed)?.lines()? {
                 return Ok(Some(lines));
@@ -226,9 +197,4 @@ fn hooked(installed: &Installed, ifindex: u32, hook: u32, names: [&str; 2]) -> R
         bpf::prog_name(*id).is_ok_and(|name| maps::PROGRAMS.contains(&&*name) || maps::PROGRAMS6.contains(&&*name))
     };
     Ok(if ids[..at].iter().all(own) { Hooked::First } else { Hooked::Behind })
-}
-
-/// CLOCK_MONOTONIC in nanoseconds, as bpf_ktime_get_ns gives it.
-fn monotonic() -> Result<u64> {
-    crate::sys::ns::monotonic_ns().doing(|| "read the clock".to_owned())
 }

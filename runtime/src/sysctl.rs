@@ -43,7 +43,7 @@ fn conntrack(name: &str, default: u32) -> u32 {
 
 /// Connections at most, as netfilter would hold them here.
 pub(crate) fn max_conns() -> u32 {
-    conntrack("max", DEFAULT_MAX).clamp(1, 1 << 24)
+    conntrack("max", DEFAULT_MAX)
 }
 
 /// Fills in what sysctls say.

@@ -20,7 +20,7 @@ fn reusable(old: &Installed, building: &Path) -> Result<Vec<(String, PathBuf)>> 
     let doing = || "compare the pinned maps".to_owned();
     let info = |path: &Path| bpf::open_pinned(path).and_then(|map| bpf::map_info(map.as_fd())).doing(doing);
     let shape = |i: &MapInfo| (i.map_type, i.key_size, i.value_size, i.max_entries, i.map_flags);
-    install::make_maps(old.family, building, old.control().max_conns)?;
+    install::make_maps(old.family, building, old.capacity()?)?;
     let mut reuse = Vec::new();
     for entry in fs::read_dir(building.join("maps")).doing(doing)? {
         let entry = entry.doing(doing)?;
@@ -54,7 +54,7 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
     }
     let reuse = reusable(old, &building)?;
     let programs: Vec<&str> = install::programs(home.family).into_iter().filter(|name| old.has_program(name)).collect();
-    install::load(home.family, &building, old.control().max_conns, &reuse, &programs)?;
+    install::load(home.family, &building, old.capacity()?, &reuse, &programs)?;
 
     // The guard must know the new programs before packets meet them.
     if old.dir.join("maps").join(maps::GUARD_PROGS).exists() {

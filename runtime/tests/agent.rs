@@ -29,7 +29,7 @@ fn until(agent: &mut Agent, done: impl Fn() -> bool) -> bool {
 }
 
 fn covered(device: &str) -> bool {
-    let status = Engine::open().unwrap().status().unwrap().unwrap();
+    let status = Engine::open().unwrap().status(Family::V4).unwrap().unwrap();
     status.devices.iter().any(|d| d.name == device && d.ingress == Hooked::First && d.egress == Hooked::First)
 }
 
@@ -73,8 +73,8 @@ fn programs_of_another_build_are_left_to_the_next_commit_and_not_tried_again_and
     in_namespace(|| {
         let cookie = ns::netns_cookie().unwrap();
         commit();
-        let version =
-            std::path::PathBuf::from(Engine::open().unwrap().status().unwrap().unwrap().location).join("version");
+        let version = std::path::PathBuf::from(Engine::open().unwrap().status(Family::V4).unwrap().unwrap().location)
+            .join("version");
         let own = std::fs::read_link(&version).unwrap();
         let build = |target: &std::path::Path| {
             std::fs::remove_file(&version).unwrap();
@@ -98,7 +98,7 @@ fn programs_of_another_build_are_left_to_the_next_commit_and_not_tried_again_and
 fn agents_of_single_namespaces_leave_no_directories() {
     in_namespace(|| {
         commit();
-        let all = std::path::PathBuf::from(Engine::open().unwrap().status().unwrap().unwrap().location);
+        let all = std::path::PathBuf::from(Engine::open().unwrap().status(Family::V4).unwrap().unwrap().location);
         let all = all.parent().unwrap().to_owned();
         let cookie = ns::netns_cookie().unwrap();
         let mark = all.join(format!("agent_{cookie:x}"));

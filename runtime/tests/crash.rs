@@ -67,7 +67,7 @@ fn live() -> Option<u32> {
         (chain.slot, chain.offset) = (Slot::UNASSIGNED, Counters::default());
     }
     let which = (0..2).find(|which| read == ruleset(*which)).expect("one of the two rulesets, whole");
-    let bytes = engine.dump_image().unwrap().unwrap();
+    let bytes = engine.dump_image(Family::V4).unwrap().unwrap();
     let compiled = compile(&snapshot.ruleset, &Options::default()).unwrap();
     let lines: &[Line] = &compiled.lines;
     assert_eq!(bytes.len(), lines.len() * 64);

@@ -36,7 +36,7 @@ fn commit(ruleset: &mut Ruleset) {
 }
 
 fn stat(name: &str) -> u64 {
-    Engine::open().unwrap().stats().unwrap().iter().find(|stat| stat.name == name).unwrap().count
+    Engine::open().unwrap().stats(Family::V4).unwrap().iter().find(|stat| stat.name == name).unwrap().count
 }
 
 /// Adds pair number `n`: `aN` here, `bN` there, both ready to send from their first instant on.
@@ -88,7 +88,7 @@ fn a_device_without_programs_lets_nothing_pass_unless_the_rules_accept_all() {
         pair(2, &there);
         assert!(arrives(&far, "10.50.2.1:9999", &here));
         assert!(arrives(&here, "10.50.2.2:9999", &far));
-        assert_eq!(Engine::open().unwrap().status().unwrap().unwrap().guards, 0);
+        assert_eq!(Engine::open().unwrap().status(Family::V4).unwrap().unwrap().guards, 0);
 
         // One rule, though it accepts: it counts what it sees.
         let mut counting = accepting();
@@ -107,7 +107,7 @@ fn a_device_that_takes_the_number_of_one_that_left_is_not_taken_for_it() {
         let there = Other::new();
         pair(1, &there);
         commit(&mut refusing());
-        let status = Engine::open().unwrap().status().unwrap().unwrap();
+        let status = Engine::open().unwrap().status(Family::V4).unwrap().unwrap();
         let index = status.devices.iter().find(|device| device.name == "a1").unwrap().ifindex;
         // Our programs go along with it, and so does its number.
         ip(&format!("link set a1 netns {}", there.path()));
@@ -121,7 +121,7 @@ fn a_device_that_takes_the_number_of_one_that_left_is_not_taken_for_it() {
         assert!(sent.is_err(), "the guard refuses at POSTROUTING: {sent:?}");
         assert_eq!(stat("drop_uncovered"), before + 1);
         commit(&mut refusing());
-        let status = Engine::open().unwrap().status().unwrap().unwrap();
+        let status = Engine::open().unwrap().status(Family::V4).unwrap().unwrap();
         let device = status.devices.iter().find(|device| device.name == "a9").unwrap();
         assert_eq!(device.ingress, bpftables_runtime::Hooked::First);
         let _ = here.send_to(b"x", "10.77.0.2:9999");

@@ -160,7 +160,7 @@ impl Way {
             let mut context = context(packet.mark, ingress, own);
             let run = bpf::test_run(program.as_fd(), &frame, &mut context, 1).unwrap();
 
-            let stats = engine.stats().unwrap().into_iter().filter(|stat| stat.count > 0);
+            let stats = engine.stats(self.family).unwrap().into_iter().filter(|stat| stat.count > 0);
             let stats: Vec<_> = stats.map(|stat| (stat.name, stat.count)).collect();
             let told = format!("{packet:?}\ncounted {counted:?}, verdict {verdict:?}, statistics {stats:?}");
             match verdict {

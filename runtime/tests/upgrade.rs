@@ -85,7 +85,7 @@ fn programs_of_another_build_are_replaced_in_place_and_no_connection_breaks() {
         pretend(&abi, "0123456789abcdef");
         // Reading changes nothing; the next commit upgrades.
         let mut other = Engine::open().unwrap();
-        let status = other.status().unwrap().unwrap();
+        let status = other.status(Family::V4).unwrap().unwrap();
         assert_eq!(status.object, ("0123456789abcdef".to_owned(), false));
         assert_eq!(links(), old);
         let mut ruleset = other.read(Family::V4).unwrap().ruleset;
@@ -119,7 +119,7 @@ fn pins_of_other_layouts_are_refused_with_the_way_on_and_can_be_removed() {
         let refused = [
             other.read(Family::V4).map(|_| ()).unwrap_err(),
             other.commit(&mut tracked()).map(|_| ()).unwrap_err(),
-            other.status().map(|_| ()).unwrap_err(),
+            other.status(Family::V4).map(|_| ()).unwrap_err(),
         ];
         for error in refused {
             assert!(matches!(error, EngineError::AbiMismatch { .. }), "{error:?}");

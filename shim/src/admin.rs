@@ -1,7 +1,6 @@
 //! `bpftables`: what iptables has no command for.
 
-use crate::conntrack::Connection;
-use crate::conntrack_filter::Filter;
+use crate::conntrack_command::{self, ConntrackCommand};
 use crate::context::Context;
 use crate::daemon;
 use crate::documents;
@@ -10,11 +9,11 @@ use crate::engine::Kernel;
 use crate::lock::{DEFAULT_PATH, Wait, XtablesLock};
 use crate::multicall::Program;
 use crate::names::SystemNames;
+use crate::status;
 use bpftables_ruleset::Family;
-use bpftables_runtime::{Coverage, Framing, Hooked};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +36,9 @@ enum Command {
     },
     /// Write the bytes of the live image that programs read, for debugging.
     DumpImage {
+        /// IPv6's.
+        #[arg(short = '6', long)]
+        ipv6: bool,
         /// Where to.
         file: PathBuf,
     },
@@ -64,28 +66,9 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum ConntrackCommand {
-    /// End all of them, as `conntrack -F`.
-    Flush,
-    /// End those that all options describe, and list them, as `conntrack -D`.
-    Delete {
-        #[command(flatten)]
-        filter: Filter,
-    },
-    /// List them as conntrack(8) does.
-    List {
-        #[command(flatten)]
-        filter: Filter,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 /// Why an administrator's command failed.
 #[derive(Debug, thiserror::Error)]
-enum AdminError {
+pub(crate) enum AdminError {
     /// The kernel's side.
     #[error(transparent)]
     Engine(#[from] bpftables_runtime::EngineError),
@@ -122,19 +105,17 @@ pub fn command() -> clap::Command {
     Arguments::command()
 }
 
+const fn family(ipv6: bool) -> Family {
+    if ipv6 { Family::V6 } else { Family::V4 }
+}
+
 fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
-        Command::Status => status(),
-        Command::Conntrack { command: ConntrackCommand::List { filter, json } } => conntrack(&filter, json),
-        Command::Conntrack { command: ConntrackCommand::Delete { filter } } => delete(&filter),
-        Command::Conntrack { command: ConntrackCommand::Flush } => {
-            let ended = Kernel::default().engine()?.conntrack_flush()?;
-            writeln!(io::stdout(), "{ended} connections ended")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::DumpImage { file } => dump_image(&file),
+        Command::Status => status::print(),
+        Command::Conntrack { command } => conntrack_command::run(command),
+        Command::DumpImage { ipv6, file } => dump_image(family(ipv6), &file),
         Command::UninstallHooks => uninstall(),
-        Command::Check { ipv6, file } => check(if ipv6 { Family::V6 } else { Family::V4 }, &file),
+        Command::Check { ipv6, file } => check(family(ipv6), &file),
         Command::Completions { shell } => {
             documents::completions(self::command(), shell, &mut io::stdout().lock());
             Ok(ExitCode::SUCCESS)
@@ -156,91 +137,8 @@ pub fn lock_path() -> PathBuf {
     }
 }
 
-fn status() -> Result<ExitCode, AdminError> {
-    let mut kernel = Kernel::default();
-    let engine = kernel.engine()?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    let Some(status) = engine.status()? else {
-        writeln!(out, "nothing is loaded in this network namespace")?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    let connections = engine.conntrack_list()?.len();
-    let (object, ours) = &status.object;
-    writeln!(out, "state        {}", status.location)?;
-    let whose = if *ours { "of this version" } else { "of another version" };
-    writeln!(out, "programs     {object}, layouts {}, {whose}", status.abi)?;
-    writeln!(out, "generation   {} in slot {}", status.generation, status.slot)?;
-    writeln!(out, "image        {} lines for the programs, {} bytes in all", status.lines, status.bytes)?;
-    for (name, chains, rules) in &status.tables {
-        writeln!(out, "table        {name}: {rules} rules, {chains} user chains")?;
-    }
-    writeln!(out, "connections  {connections} of at most {}", status.max_connections)?;
-    let guard = match status.guards {
-        0 => "off: nothing but ACCEPT policies, or not known to this kernel",
-        _ => "on: what uses a device without our programs is dropped",
-    };
-    writeln!(out, "guard        {guard}")?;
-    for device in &status.devices {
-        let note = match device.coverage {
-            Coverage::Attached(Framing::Ethernet | Framing::Raw) => String::new(),
-            Coverage::Lower => ", owned by another device".to_owned(),
-            Coverage::Vrf => ", a VRF: the guard drops its packets".to_owned(),
-            Coverage::Unknown(kind) => {
-                format!(", link header of unknown kind {kind}: no program fits, the guard drops its IP packets")
-            }
-        };
-        let (ingress, egress) = (hooked(device.ingress), hooked(device.egress));
-        writeln!(out, "device       {} ({}): ingress {ingress}, egress {egress}{note}", device.name, device.ifindex)?;
-    }
-    for (name, old, ours) in &status.settings {
-        writeln!(out, "setting      {name}: {ours}, was {old}")?;
-    }
-    for stat in engine.stats()?.iter().filter(|stat| stat.count > 0) {
-        writeln!(out, "statistic    {} {}: {}", stat.name, stat.count, stat.meaning)?;
-    }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
-}
-
-const fn hooked(hooked: Hooked) -> &'static str {
-    match hooked {
-        Hooked::No => "not ours",
-        Hooked::First => "ours",
-        Hooked::Behind => "ours, behind another program",
-    }
-}
-
-fn conntrack(filter: &Filter, json: bool) -> Result<ExitCode, AdminError> {
-    let found = Kernel::default().engine()?.conntrack_list()?;
-    let connections: Vec<Connection> =
-        found.iter().filter(|c| filter.matches(&c.conn)).map(|c| Connection::new(&c.conn, c.remaining)).collect();
-    let mut out = BufWriter::new(io::stdout().lock());
-    if json {
-        serde_json::to_writer_pretty(&mut out, &connections).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        for connection in &connections {
-            writeln!(out, "{}", connection.line())?;
-        }
-    }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn delete(filter: &Filter) -> Result<ExitCode, AdminError> {
-    let ended = Kernel::default().engine()?.conntrack_delete(|conn| filter.matches(conn))?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    for conn in &ended {
-        writeln!(out, "{}", Connection::new(&conn.conn, conn.remaining).line())?;
-    }
-    out.flush()?;
-    writeln!(io::stderr(), "bpftables: {} flow entries have been deleted.", ended.len())?;
-    // conntrack(8)'s: nothing to delete is a failure.
-    Ok(if ended.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn dump_image(file: &std::path::Path) -> Result<ExitCode, AdminError> {
-    let Some(bytes) = Kernel::default().engine()?.dump_image()? else {
+fn dump_image(family: Family, file: &std::path::Path) -> Result<ExitCode, AdminError> {
+    let Some(bytes) = Kernel::default().engine()?.dump_image(family)? else {
         writeln!(io::stderr(), "nothing is loaded in this network namespace")?;
         return Ok(ExitCode::FAILURE);
     };

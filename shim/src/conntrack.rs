@@ -1,12 +1,15 @@
 //! Connections as text: conntrack(8)'s lines, or JSON.
 
-use bpftables_abi::conn::{Conn, Tuple, status};
+use bpftables_abi::conn::status;
+use bpftables_ruleset::Family;
+use bpftables_runtime::{Change, Connection as Found, Flow};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 
 const TCP_STATES: &[&str] = &[
     "NONE",
@@ -23,13 +26,14 @@ const TCP_STATES: &[&str] = &[
 
 /// The state of a TCP connection.
 #[must_use]
-pub fn state(conn: &Conn) -> Option<&'static str> {
-    (conn.orig.proto == TCP).then(|| TCP_STATES.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE"))
+pub fn state(conn: &Found) -> Option<&'static str> {
+    (conn.original.protocol == TCP).then(|| TCP_STATES.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE"))
 }
 
 /// A connection for people and programs.
 #[derive(Debug, Serialize)]
 pub struct Connection {
+    family: &'static str,
     protocol: &'static str,
     protocol_number: u8,
     /// Seconds until it ends.
@@ -47,8 +51,8 @@ pub struct Connection {
 
 #[derive(Debug, Serialize)]
 struct Direction {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     #[serde(flatten)]
     upper: Option<Upper>,
 }
@@ -61,20 +65,16 @@ enum Upper {
 }
 
 impl Direction {
-    fn new(tuple: &Tuple) -> Self {
-        let address = |raw: u32| Ipv4Addr::from(raw.to_ne_bytes());
-        let upper = match tuple.proto {
-            TCP | 17 | 33 | 132 | 136 => Some(Upper::Ports {
-                source_port: u16::from_be(tuple.sport),
-                destination_port: u16::from_be(tuple.dport),
-            }),
-            ICMP => {
-                let [icmp_type, icmp_code] = tuple.dport.to_be_bytes();
-                Some(Upper::Icmp { icmp_type, icmp_code, icmp_id: u16::from_be(tuple.sport) })
+    fn new(flow: &Flow) -> Self {
+        let upper = match flow.protocol {
+            TCP | 17 | 33 | 132 | 136 => Some(Upper::Ports { source_port: flow.sport, destination_port: flow.dport }),
+            ICMP | ICMPV6 => {
+                let [icmp_type, icmp_code] = flow.dport.to_be_bytes();
+                Some(Upper::Icmp { icmp_type, icmp_code, icmp_id: flow.sport })
             }
             _ => None,
         };
-        Self { source: address(tuple.saddr), destination: address(tuple.daddr), upper }
+        Self { source: flow.source, destination: flow.destination, upper }
     }
 
     fn write(&self, out: &mut String) {
@@ -93,27 +93,32 @@ impl Direction {
 }
 
 impl Connection {
-    /// Describes `conn`, which ends in `remaining` nanoseconds.
+    /// Describes `conn`.
     #[must_use]
-    pub fn new(conn: &Conn, remaining: u64) -> Self {
-        let number = conn.orig.proto;
+    pub fn new(conn: &Found) -> Self {
+        let number = conn.original.protocol;
         let protocol = match number {
             ICMP => "icmp",
             TCP => "tcp",
             17 => "udp",
             33 => "dccp",
             47 => "gre",
+            ICMPV6 => "icmpv6",
             132 => "sctp",
             136 => "udplite",
             _ => "unknown",
         };
         let has = |bit| conn.status & bit != 0;
         Self {
+            family: match conn.family {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            },
             protocol,
             protocol_number: number,
-            timeout: remaining / 1_000_000_000,
+            timeout: conn.remaining / 1_000_000_000,
             state: state(conn),
-            original: Direction::new(&conn.orig),
+            original: Direction::new(&conn.original),
             reply: Direction::new(&conn.reply),
             replied: has(status::SEEN_REPLY),
             assured: has(status::ASSURED),
@@ -126,9 +131,37 @@ impl Connection {
     /// As conntrack(8) prints it, without line end.
     #[must_use]
     pub fn line(&self) -> String {
+        let mut out = self.body(true);
+        // Writing to a string cannot fail.
+        let _ = write!(out, "mark={} use=1", self.mark);
+        out
+    }
+
+    /// As `conntrack -E` prints that this became of it: a line without its end.
+    #[must_use]
+    pub fn event(&self, change: Change) -> String {
+        let name = match change {
+            Change::New => "[NEW]",
+            Change::Updated => "[UPDATE]",
+            Change::Destroyed => "[DESTROY]",
+        };
+        let mut out = format!("{name:>9} {}", self.body(change != Change::Destroyed));
+        if self.mark != 0 {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "mark={}", self.mark);
+        }
+        out.truncate(out.trim_end().len());
+        out
+    }
+
+    /// What lines begin with, a space at the end.
+    fn body(&self, timeout: bool) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
-        let _ = write!(out, "{:<8} {} {} ", self.protocol, self.protocol_number, self.timeout);
+        let _ = write!(out, "{:<8} {} ", self.protocol, self.protocol_number);
+        if timeout {
+            let _ = write!(out, "{} ", self.timeout);
+        }
         if let Some(state) = self.state {
             let _ = write!(out, "{state} ");
         }
@@ -140,8 +173,28 @@ impl Connection {
         if self.assured {
             out.push_str("[ASSURED] ");
         }
-        let _ = write!(out, "mark={} use=1", self.mark);
         out
+    }
+}
+
+/// What became of a connection, for programs.
+#[derive(Debug, Serialize)]
+pub struct Event {
+    event: &'static str,
+    #[serde(flatten)]
+    connection: Connection,
+}
+
+impl Event {
+    /// Describes that `change` became of `connection`.
+    #[must_use]
+    pub const fn new(change: Change, connection: Connection) -> Self {
+        let event = match change {
+            Change::New => "new",
+            Change::Updated => "update",
+            Change::Destroyed => "destroy",
+        };
+        Self { event, connection }
     }
 }
 
@@ -149,34 +202,39 @@ impl Connection {
 mod tests {
     use super::*;
 
-    fn tuple(source: [u8; 4], destination: [u8; 4], sport: u16, dport: u16, proto: u8) -> Tuple {
-        Tuple {
-            saddr: u32::from_ne_bytes(source),
-            daddr: u32::from_ne_bytes(destination),
-            sport: sport.to_be(),
-            dport: dport.to_be(),
-            proto,
-            pad: [0; 3],
-        }
+    fn flow(source: &str, destination: &str, sport: u16, dport: u16, protocol: u8) -> Flow {
+        Flow { source: source.parse().unwrap(), destination: destination.parse().unwrap(), protocol, sport, dport }
+    }
+
+    fn found(original: Flow, reply: Flow, status: u32) -> Found {
+        let family = if original.source.is_ipv4() { Family::V4 } else { Family::V6 };
+        Found { family, number: 0, original, reply, status, mark: 0, tcp_state: 3, born: 0, remaining: 29_500_000_000 }
     }
 
     #[test]
     fn a_translated_tcp_connection_reads_as_conntrack_prints_it() {
-        let conn = Conn {
-            orig: tuple([10, 0, 0, 1], [10, 96, 0, 10], 40000, 80, 6),
-            reply: tuple([10, 244, 1, 5], [10, 0, 0, 1], 8080, 40000, 6),
-            status: status::SEEN_REPLY | status::ASSURED | status::DST_NAT | status::LIVE,
+        let conn = Found {
             mark: 5,
-            tcp_state: 3,
-            ..Conn::default()
+            remaining: 431_999_500_000_000,
+            ..found(
+                flow("10.0.0.1", "10.96.0.10", 40000, 80, 6),
+                flow("10.244.1.5", "10.0.0.1", 8080, 40000, 6),
+                status::SEEN_REPLY | status::ASSURED | status::DST_NAT | status::LIVE,
+            )
         };
-        let connection = Connection::new(&conn, 431_999_500_000_000);
+        let connection = Connection::new(&conn);
         assert_eq!(
             connection.line(),
             "tcp      6 431999 ESTABLISHED src=10.0.0.1 dst=10.96.0.10 sport=40000 dport=80 src=10.244.1.5 dst=10.0.0.1 \
              sport=8080 dport=40000 [ASSURED] mark=5 use=1"
         );
-        let json = serde_json::to_value(&connection).unwrap();
+        assert_eq!(
+            connection.event(Change::Destroyed),
+            "[DESTROY] tcp      6 ESTABLISHED src=10.0.0.1 dst=10.96.0.10 sport=40000 dport=80 src=10.244.1.5 dst=10.0.0.1 \
+             sport=8080 dport=40000 [ASSURED] mark=5"
+        );
+        let json = serde_json::to_value(Event::new(Change::Updated, connection)).unwrap();
+        assert_eq!((&json["event"], &json["family"]), (&"update".into(), &"ipv4".into()));
         assert_eq!(json["original"]["destination_port"], 80);
         assert_eq!(json["reply"]["source"], "10.244.1.5");
         assert_eq!(json["destination_nat"], true);
@@ -184,19 +242,41 @@ mod tests {
 
     #[test]
     fn icmp_and_unreplied_connections_read_as_conntrack_prints_them() {
-        let mut orig = tuple([10, 0, 0, 1], [10, 0, 0, 2], 77, 0, 1);
-        orig.dport = 8 << 8;
-        let conn = Conn { orig, reply: tuple([10, 0, 0, 2], [10, 0, 0, 1], 77, 0, 1), ..Conn::default() };
+        let conn = found(flow("10.0.0.1", "10.0.0.2", 77, 8 << 8, 1), flow("10.0.0.2", "10.0.0.1", 77, 0, 1), 0);
         assert_eq!(
-            Connection::new(&conn, 10).line(),
-            "icmp     1 0 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=77 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 \
+            Connection::new(&conn).line(),
+            "icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=77 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 \
              code=0 id=77 mark=0 use=1"
+        );
+    }
+
+    /// Lines of conntrack 1.4.7.
+    #[test]
+    fn connections_of_ipv6_and_events_read_as_conntrack_prints_them() {
+        let (there, back) =
+            (flow("fd00::1", "fd00::1", 25770, 128 << 8, 58), flow("fd00::1", "fd00::1", 25770, 129 << 8, 58));
+        assert_eq!(
+            Connection::new(&found(there, back, status::SEEN_REPLY)).line(),
+            "icmpv6   58 29 src=fd00::1 dst=fd00::1 type=128 code=0 id=25770 src=fd00::1 dst=fd00::1 type=129 code=0 id=25770 \
+             mark=0 use=1"
+        );
+        let (there, back) = (flow("fd00::1", "fd00::1", 9999, 9998, 17), flow("fd00::1", "fd00::1", 9998, 9999, 17));
+        assert_eq!(
+            Connection::new(&found(there, back, 0)).event(Change::New),
+            "    [NEW] udp      17 29 src=fd00::1 dst=fd00::1 sport=9999 dport=9998 [UNREPLIED] src=fd00::1 dst=fd00::1 \
+             sport=9998 dport=9999"
+        );
+        let (there, back) = (flow("127.0.0.1", "127.0.0.1", 1, 2, 6), flow("127.0.0.1", "127.0.0.1", 2, 1, 6));
+        assert_eq!(
+            Connection::new(&found(there, back, status::SEEN_REPLY | status::ASSURED)).event(Change::Updated),
+            " [UPDATE] tcp      6 29 ESTABLISHED src=127.0.0.1 dst=127.0.0.1 sport=1 dport=2 src=127.0.0.1 dst=127.0.0.1 sport=2 \
+             dport=1 [ASSURED]"
         );
     }
 
     #[test]
     fn a_protocol_without_ports_shows_addresses_only() {
-        let conn = Conn { orig: tuple([1, 1, 1, 1], [2, 2, 2, 2], 0, 0, 50), ..Conn::default() };
-        assert!(Connection::new(&conn, 0).line().starts_with("unknown  50 0 src=1.1.1.1 dst=2.2.2.2 [UNREPLIED] src="));
+        let conn = found(flow("1.1.1.1", "2.2.2.2", 0, 0, 50), flow("2.2.2.2", "1.1.1.1", 0, 0, 50), 0);
+        assert!(Connection::new(&conn).line().starts_with("unknown  50 29 src=1.1.1.1 dst=2.2.2.2 [UNREPLIED] src="));
     }
 }

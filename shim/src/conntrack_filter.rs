@@ -1,37 +1,40 @@
 //! Which connections `bpftables conntrack` is about: conntrack(8)'s options.
 
-use bpftables_abi::conn::{Conn, status};
-use clap::Args;
-use std::net::Ipv4Addr;
+use bpftables_abi::conn::status;
+use bpftables_ruleset::Family;
+use bpftables_runtime::Connection;
+use clap::{Args, ValueEnum};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// An address with a prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network {
-    addr: u32,
-    mask: u32,
+    addr: IpAddr,
+    len: u32,
 }
 
 impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (addr, len) = text.split_once('/').unwrap_or((text, "32"));
-        let addr: Ipv4Addr = addr.parse().map_err(|_| format!("expected an IPv4 address, got {addr:?}"))?;
-        let len: u32 = len
-            .parse()
-            .ok()
-            .filter(|len| *len <= 32)
-            .ok_or_else(|| format!("expected a prefix length up to 32, got {len:?}"))?;
-        let mask = u32::MAX.checked_shl(32 - len).unwrap_or(0);
-        Ok(Self { addr: u32::from(addr) & mask, mask })
+        let (addr, len) = text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
+        let addr: IpAddr = addr.parse().map_err(|_| format!("expected an IP address, got {addr:?}"))?;
+        let bits = if addr.is_ipv4() { 32 } else { 128 };
+        let len = len.map_or(Some(bits), |len| len.parse().ok().filter(|len| *len <= bits));
+        let len = len.ok_or_else(|| format!("expected a prefix length up to {bits}, got {text:?}"))?;
+        Ok(Self { addr, len })
     }
 }
 
 impl Network {
-    /// `addr` in network byte order, as memory.
-    const fn holds(self, addr: u32) -> bool {
-        u32::from_be(addr) & self.mask == self.addr
+    fn holds(self, addr: IpAddr) -> bool {
+        let differs = match (self.addr, addr) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(u32::from(a) ^ u32::from(b)) << 96,
+            (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(a) ^ u128::from(b),
+            _ => return false,
+        };
+        differs.checked_shr(128 - self.len).unwrap_or(0) == 0
     }
 }
 
@@ -63,16 +66,37 @@ impl FromStr for Protocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = [("icmp", 1), ("tcp", 6), ("udp", 17), ("dccp", 33), ("gre", 47), ("sctp", 132), ("udplite", 136)];
+        let known = [
+            ("icmp", 1),
+            ("tcp", 6),
+            ("udp", 17),
+            ("dccp", 33),
+            ("gre", 47),
+            ("icmpv6", 58),
+            ("sctp", 132),
+            ("udplite", 136),
+        ];
         let named = known.into_iter().find(|(name, _)| *name == text).map(|(_, number)| number);
         let number = named.or_else(|| text.parse().ok());
         number.map(Self).ok_or_else(|| format!("expected a protocol, got {text:?}"))
     }
 }
 
+/// A family, as conntrack(8) calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Addresses {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
 /// Connections that all given options describe.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Filter {
+    /// Address family; both without it.
+    #[arg(short = 'f', long)]
+    family: Option<Addresses>,
     /// Protocol, by name or number.
     #[arg(short = 'p', long = "proto", alias = "protonum")]
     protocol: Option<Protocol>,
@@ -115,33 +139,27 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether no option was given.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        !(self.source_nat || self.destination_nat)
-            && self.protocol.is_none()
-            && [self.source, self.destination, self.reply_source, self.reply_destination].iter().all(Option::is_none)
-            && [self.sport, self.dport, self.reply_port_src, self.reply_port_dst].iter().all(Option::is_none)
-            && self.mark.is_none()
-            && self.state.is_none()
-    }
-
     /// Whether a connection is meant.
     #[must_use]
-    pub fn matches(&self, conn: &Conn) -> bool {
-        let proto = conn.orig.proto;
-        let network = |wanted: Option<Network>, addr: u32| wanted.is_none_or(|network| network.holds(addr));
+    pub fn matches(&self, conn: &Connection) -> bool {
+        let proto = conn.original.protocol;
+        let family = match conn.family {
+            Family::V4 => Addresses::Ipv4,
+            Family::V6 => Addresses::Ipv6,
+        };
+        let network = |wanted: Option<Network>, addr: IpAddr| wanted.is_none_or(|network| network.holds(addr));
         // ICMP keeps identifier and type where others have ports.
         let port =
-            |wanted: Option<u16>, port: u16| wanted.is_none_or(|wanted| proto != 1 && wanted == u16::from_be(port));
+            |wanted: Option<u16>, port: u16| wanted.is_none_or(|wanted| proto != 1 && proto != 58 && wanted == port);
         let has = |wanted: bool, bit: u32| !wanted || conn.status & bit != 0;
-        self.protocol.is_none_or(|wanted| wanted.0 == proto)
-            && network(self.source, conn.orig.saddr)
-            && network(self.destination, conn.orig.daddr)
-            && network(self.reply_source, conn.reply.saddr)
-            && network(self.reply_destination, conn.reply.daddr)
-            && port(self.sport, conn.orig.sport)
-            && port(self.dport, conn.orig.dport)
+        self.family.is_none_or(|wanted| wanted == family)
+            && self.protocol.is_none_or(|wanted| wanted.0 == proto)
+            && network(self.source, conn.original.source)
+            && network(self.destination, conn.original.destination)
+            && network(self.reply_source, conn.reply.source)
+            && network(self.reply_destination, conn.reply.destination)
+            && port(self.sport, conn.original.sport)
+            && port(self.dport, conn.original.dport)
             && port(self.reply_port_src, conn.reply.sport)
             && port(self.reply_port_dst, conn.reply.dport)
             && self.mark.is_none_or(|mark| conn.mark & mark.mask == mark.value)
@@ -154,7 +172,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bpftables_abi::conn::Tuple;
+    use bpftables_runtime::Flow;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -167,22 +185,24 @@ mod tests {
         Line::try_parse_from(std::iter::once("x").chain(words.split_whitespace())).unwrap().filter
     }
 
-    fn conn() -> Conn {
-        let tuple = |source: [u8; 4], destination: [u8; 4], sport: u16, dport: u16| Tuple {
-            saddr: u32::from_ne_bytes(source),
-            daddr: u32::from_ne_bytes(destination),
-            sport: sport.to_be(),
-            dport: dport.to_be(),
-            proto: 6,
-            pad: [0; 3],
+    fn conn() -> Connection {
+        let flow = |source: &str, destination: &str, sport: u16, dport: u16| Flow {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol: 6,
+            sport,
+            dport,
         };
-        Conn {
-            orig: tuple([10, 0, 0, 1], [10, 96, 0, 10], 40000, 80),
-            reply: tuple([10, 244, 1, 5], [10, 0, 0, 1], 8080, 40000),
+        Connection {
+            family: Family::V4,
+            number: 0,
+            original: flow("10.0.0.1", "10.96.0.10", 40000, 80),
+            reply: flow("10.244.1.5", "10.0.0.1", 8080, 40000),
             status: status::DST_NAT,
             mark: 0x4005,
             tcp_state: 3,
-            ..Conn::default()
+            born: 0,
+            remaining: 0,
         }
     }
 
@@ -190,6 +210,8 @@ mod tests {
     fn every_option_narrows_and_all_have_to_hold() {
         let yes = [
             "",
+            "-f ipv4",
+            "-s 0.0.0.0/0",
             "-p tcp",
             "-p 6",
             "-s 10.0.0.1",
@@ -204,6 +226,8 @@ mod tests {
         ];
         let no = [
             "-p udp",
+            "-f ipv6",
+            "-s ::/0",
             "-s 10.0.0.2",
             "-d 10.96.0.0/29",
             "--dport 81",
@@ -219,13 +243,15 @@ mod tests {
         for words in no {
             assert!(!filter(words).matches(&conn()), "{words}");
         }
-        assert!(filter("").is_empty());
-        assert!(yes[1..].iter().chain(&no).all(|words| !filter(words).is_empty()));
+        let network = |text: &str| Network::from_str(text).unwrap();
+        assert!(network("fd00::/64").holds("fd00::9:1".parse().unwrap()));
+        assert!(!network("fd00::/64").holds("fd00:0:0:1::".parse().unwrap()));
+        assert!(!network("fd00::1").holds("fd00::2".parse().unwrap()));
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for words in ["-s 10.0.0", "-s 10.0.0.1/33", "-p nope", "--mark x"] {
+        for words in ["-s 10.0.0", "-s 10.0.0.1/33", "-s ::/129", "-f ipx", "-p nope", "--mark x"] {
             assert!(Line::try_parse_from(std::iter::once("x").chain(words.split_whitespace())).is_err(), "{words}");
         }
     }

@@ -11,6 +11,7 @@ pub mod apply;
 pub mod backend;
 pub mod clock;
 pub mod conntrack;
+mod conntrack_command;
 pub mod conntrack_filter;
 pub mod context;
 pub mod daemon;
@@ -26,6 +27,7 @@ pub mod multicall;
 pub mod names;
 pub mod restore;
 pub mod save;
+mod status;
 pub mod text;
 pub mod xml;
 

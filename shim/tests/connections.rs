@@ -1,0 +1,130 @@
+//! `bpftables conntrack` and `status` for both families. Needs root.
+
+#[path = "../../runtime/tests/common/mod.rs"]
+mod netns;
+
+use bpftables_runtime::sys::ns;
+use netns::{in_namespace, ip};
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// The binary.
+const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
+
+fn ours(words: &str) -> Output {
+    // A lock of each namespace's own: others of the machine are not waited for.
+    let lock = std::env::temp_dir().join(format!("bpftables-test-{:x}.lock", ns::netns_cookie().unwrap()));
+    Command::new(BINARY).args(words.split(' ')).env("XTABLES_LOCKFILE", lock).output().unwrap()
+}
+
+/// Standard output of a command that has to work.
+fn run(words: &str) -> String {
+    let out = ours(words);
+    assert!(out.status.success(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// A datagram from this host to itself, and its answer.
+fn exchange(host: &str, port: u16) {
+    let (server, client) = (UdpSocket::bind((host, port)).unwrap(), UdpSocket::bind((host, 0)).unwrap());
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.send_to(b"x", (host, port)).unwrap();
+    let (n, from) = server.recv_from(&mut [0; 8]).unwrap();
+    server.send_to(&[0; 2][..n], from).unwrap();
+    client.recv(&mut [0; 8]).unwrap();
+}
+
+fn track_both() {
+    ip("addr add fd00::1/64 dev lo nodad\n");
+    run("iptables -A INPUT -m conntrack --ctstate NEW");
+    run("ip6tables -A INPUT -m conntrack --ctstate NEW");
+}
+
+#[test]
+fn connections_of_both_families_are_listed_deleted_and_counted() {
+    in_namespace(|| {
+        track_both();
+        exchange("127.0.0.1", 7001);
+        exchange("fd00::1", 7001);
+        exchange("fd00::1", 7002);
+        let all = run("bpftables conntrack list");
+        assert_eq!((all.lines().count(), all.matches("src=fd00::1 dst=fd00::1").count()), (3, 4), "{all}");
+        assert_eq!(run("bpftables conntrack list -f ipv4").lines().count(), 1);
+        assert_eq!(run("bpftables conntrack list -s fd00::/16 --dport 7002").lines().count(), 1);
+        let json: serde_json::Value = serde_json::from_str(&run("bpftables conntrack list --json -f ipv6")).unwrap();
+        assert_eq!(json[0]["original"]["source"], "fd00::1");
+        let status = run("bpftables status");
+        let counts: Vec<&str> = status.lines().filter(|line| line.starts_with("connections ")).collect();
+        assert_eq!(counts.len(), 2, "{status}");
+        assert!(
+            counts[0].starts_with("connections  1 of at most ") && counts[1].starts_with("connections  2 of at most ")
+        );
+        assert!(status.contains("family       IPv4\n") && status.contains("family       IPv6\n"), "{status}");
+        assert!(run("bpftables conntrack delete -d fd00::1 --dport 7001").contains("dport=7001"));
+        assert_eq!(run("bpftables conntrack list").lines().count(), 2);
+        assert_eq!(run("bpftables conntrack flush"), "2 connections ended\n");
+        assert_eq!(run("bpftables conntrack list"), "");
+        let file = std::env::temp_dir().join(format!("bpftables-image-{:x}", ns::netns_cookie().unwrap()));
+        let size = |family: &str| {
+            run(&format!("bpftables dump-image{family} {}", file.display()));
+            std::fs::metadata(&file).unwrap().len()
+        };
+        assert!(size("") > 0 && size(" -6") > 0);
+        std::fs::remove_file(&file).unwrap();
+    });
+}
+
+#[test]
+fn a_watcher_sees_connections_begin_change_and_end() {
+    in_namespace(|| {
+        track_both();
+        exchange("127.0.0.1", 7001);
+        let mut watch = Command::new(BINARY);
+        watch.args(["bpftables", "conntrack", "watch", "--interval", "20", "-p", "udp", "--dport", "7002"]);
+        let mut child = watch.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        // It has to have looked once.
+        std::thread::sleep(Duration::from_millis(1500));
+        let (server, client) = (UdpSocket::bind("[fd00::1]:7002").unwrap(), UdpSocket::bind("[fd00::1]:0").unwrap());
+        let port = client.local_addr().unwrap().port();
+        client.send_to(b"x", "[fd00::1]:7002").unwrap();
+        let tuple = |sport: u16, dport: u16| format!("src=fd00::1 dst=fd00::1 sport={sport} dport={dport}");
+        let (there, back) = (tuple(port, 7002), tuple(7002, port));
+        let line = lines.next().unwrap();
+        assert!(
+            line.starts_with("    [NEW] udp      17 ") && line.ends_with(&format!("{there} [UNREPLIED] {back}")),
+            "{line}"
+        );
+        server.send_to(b"y", client.local_addr().unwrap()).unwrap();
+        let line = lines.next().unwrap();
+        assert!(line.starts_with(" [UPDATE] udp      17 ") && line.ends_with(&format!("{there} {back}")), "{line}");
+        run("bpftables conntrack flush");
+        assert_eq!(lines.next().unwrap(), format!("[DESTROY] udp      17 {there} {back}"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+}
+
+#[test]
+fn the_limit_of_a_table_holds_and_is_raised_as_far_as_there_is_room() {
+    in_namespace(|| {
+        run("iptables -A INPUT -m conntrack --ctstate NEW");
+        let shown = run("bpftables conntrack limit");
+        let room: u32 = shown.trim().rsplit(' ').next().unwrap().parse().unwrap();
+        assert_eq!(shown, format!("IPv4: {room} connections at most, room for {room}\n"));
+        // Recorded for the whole machine: whatever happens, tests that run beside this one get the old number again.
+        let more = ours(&format!("bpftables conntrack limit {}", room + 1));
+        let back = run(&format!("bpftables conntrack limit {room}"));
+        assert_eq!((more.status.code(), back.as_str()), (Some(1), ""));
+        let said = String::from_utf8_lossy(&more.stderr).into_owned();
+        assert!(
+            said.contains(&format!("room for {room} connections only")) && said.contains("uninstall-hooks"),
+            "{said}"
+        );
+        assert_eq!(run("bpftables conntrack limit"), shown);
+        run("bpftables conntrack limit --default");
+        assert_eq!(ours("bpftables conntrack limit 0").status.code(), Some(2));
+    });
+}
