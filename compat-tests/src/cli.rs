@@ -125,9 +125,9 @@ impl Place {
 
     /// Makes the first change of a namespace, and takes it back: from then on a table is remembered when it is first named, as legacy does
     /// always (docs/deviations.md).
-    pub fn begin(&self, table: &str) -> Result<()> {
+    pub fn begin(&self, program: &str, table: &str) -> Result<()> {
         for option in ["-N", "-X"] {
-            let argv = ["iptables", "-t", table, option, "first-change"].map(str::to_owned).to_vec();
+            let argv = [program, "-t", table, option, "first-change"].map(str::to_owned).to_vec();
             let a = self.call(&Call { argv, stdin: String::new() })?;
             if a.code != Some(0) {
                 return Err(format!("a first change of {table}: {}", a.stderr).into());

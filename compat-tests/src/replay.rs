@@ -7,7 +7,7 @@ use crate::cli::{Answer, Call, Place, is_numeric, normalise, words};
 use crate::world::Kind;
 use crate::{Result, diff};
 use flate2::read::GzDecoder;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -52,15 +52,24 @@ const LATER_TARGETS: &[&str] = &[
     "ULOG",
 ];
 
-/// How `-L` shows rules of later issues.
-const LATER_LISTED: &[&str] = &["CT helper", "TCPMSS clamp to PMTU", " mode srcip", " mode dstip"];
+/// Those that are in use for IPv4 alone.
+const LATER_TARGETS_OF_IPV6: &[&str] = &["LOG"];
 
-/// What a rule needs that a later issue brings, by name.
-pub fn later(rule: &[String]) -> Option<String> {
+/// Whether a target of `program` is not in use yet.
+fn is_later_target(program: &str, name: &str) -> bool {
+    LATER_TARGETS.contains(&name) || program.starts_with("ip6") && LATER_TARGETS_OF_IPV6.contains(&name)
+}
+
+/// How `-L` shows rules of later issues.
+const LATER_LISTED: &[&str] =
+    &["CT helper", "TCPMSS clamp to PMTU", " mode srcip", " mode dstip", " HL match HL ", " rt type:"];
+
+/// What a rule of `program` needs that a later issue brings, by name.
+fn later(program: &str, rule: &[String]) -> Option<String> {
     for pair in rule.windows(2) {
         match pair[0].as_str() {
             "-m" | "--match" if !MATCHES.contains(&pair[1].as_str()) => return Some(format!("match {}", pair[1])),
-            "-j" | "--jump" if LATER_TARGETS.contains(&pair[1].as_str()) => return Some(format!("target {}", pair[1])),
+            "-j" | "--jump" if is_later_target(program, &pair[1]) => return Some(format!("target {}", pair[1])),
             "-p" | "--protocol"
                 if matches!(pair[1].as_str(), "sctp" | "dccp" | "esp" | "ah" | "132" | "33" | "50" | "51")
                     && rule.iter().any(|w| w.starts_with("--") && (w.ends_with("port") || w.ends_with("spi"))) =>
@@ -102,11 +111,11 @@ impl Report {
 }
 
 /// Takes lines of later issues out of restore input (or of save output).
-fn filter_rules(text: &str, report: &mut Report, what: &str) -> String {
+fn filter_rules(program: &str, text: &str, report: &mut Report, what: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let rule = words(line).unwrap_or_default();
-        if let Some(why) = later(&rule) {
+        if let Some(why) = later(program, &rule) {
             if !what.is_empty() {
                 report.leave_out(&format!("{what} with {why}"));
             }
@@ -160,16 +169,16 @@ fn without_references(line: &str) -> String {
     }
 }
 
-fn expected(text: &str, listing: bool, kind: Kind, rules_left_out: bool) -> String {
+fn expected(program: &str, text: &str, listing: bool, kind: Kind, rules_left_out: bool) -> String {
     let mut none = Report::default();
-    let mut text = filter_rules(&normalise(text, listing), &mut none, "");
+    let mut text = filter_rules(program, &normalise(text, listing), &mut none, "");
     // 1.8.9 does not know this notice of 1.8.11.
     if kind == Kind::Legacy {
         text = text.replace("Ignoring deprecated --wait-interval option.\n", "");
     }
     let text: String = text
         .split_inclusive('\n')
-        .filter(|l| !l.split_whitespace().take(4).any(|w| LATER_TARGETS.contains(&w)))
+        .filter(|l| !l.split_whitespace().take(4).any(|w| is_later_target(program, w)))
         .filter(|l| !LATER_LISTED.iter().any(|w| l.contains(w)))
         .map(|l| if kind == Kind::Legacy { l.replace(" -p 2 ", " -p igmp ") } else { l.to_owned() })
         .map(|l| if rules_left_out { without_references(&l) } else { l })
@@ -177,21 +186,22 @@ fn expected(text: &str, listing: bool, kind: Kind, rules_left_out: bool) -> Stri
     mask_counters(&text)
 }
 
-/// The table that an `iptables` call makes the kernel have.
-fn named_table(argv: &[String]) -> Option<&str> {
+/// The program and the table that an `iptables` or `ip6tables` call makes the kernel have.
+fn named_table(argv: &[String]) -> Option<(&str, &str)> {
     let asks = |w: &String| matches!(w.as_str(), "-V" | "--version" | "-h" | "--help");
-    if argv.first()? != "iptables" || argv.iter().any(asks) {
+    let program = argv.first().filter(|name| matches!(name.as_str(), "iptables" | "ip6tables"))?;
+    if argv.iter().any(asks) {
         return None;
     }
     let at = argv.iter().position(|w| w == "-t" || w == "--table");
-    at.map_or(Some("filter"), |i| argv.get(i + 1).map(String::as_str))
+    Some((program, at.map_or(Some("filter"), |i| argv.get(i + 1).map(String::as_str))?))
 }
 
 /// Replays one recorded session in a fresh namespace.
 pub fn session(file: &Path, kind: Kind) -> Result<Report> {
     let mut report = Report::default();
     let place = Place::new(kind)?;
-    let (mut netns, mut begun) = (None, false);
+    let (mut netns, mut begun) = (None, BTreeSet::new());
     let text = |v: &serde_json::Value, key: &str| v[key].as_str().unwrap_or_default().to_owned();
     for line in BufReader::new(GzDecoder::new(File::open(file)?)).lines() {
         let v: serde_json::Value = serde_json::from_str(&line?)?;
@@ -207,12 +217,9 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             .map(|a| a.as_str().unwrap_or_default().to_owned())
             .collect();
         argv[0] = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
-        if argv[0].starts_with("ip6") {
-            report.leave_out(&format!("{} (IPv6)", argv[0]));
-            continue;
-        }
         let place_name = format!("{} call {}: {}", file.display(), v["seq"], argv.join(" "));
-        if let Some(why) = later(&argv) {
+        let program = argv[0].clone();
+        if let Some(why) = later(&program, &argv) {
             report.leave_out(&format!("call with {why}"));
             if kind == Kind::Ours && v["rc"] == 0 && !argv.iter().any(|a| a == "-D" || a == "-C") {
                 let a = place.call(&Call { argv, stdin: String::new() })?;
@@ -224,24 +231,25 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             }
             continue;
         }
-        let stdin = filter_rules(&text(&v, "stdin"), &mut report, "restore line");
+        let stdin = filter_rules(&program, &text(&v, "stdin"), &mut report, "restore line");
         let listing = is_numeric(&argv);
-        if !begun && let Some(table) = named_table(&argv) {
-            place.begin(table)?;
-            begun = true;
+        if let Some((program, table)) = named_table(&argv)
+            && begun.insert(program.to_owned())
+        {
+            place.begin(program, table)?;
         }
         let got = place.call(&Call { argv, stdin })?;
         report.compared += 1;
         let partial = report.left_out.keys().any(|k| k.starts_with("restore line"));
         let want = Answer {
             code: v["rc"].as_i64().map(|n| n as i32),
-            stdout: expected(&text(&v, "stdout"), listing, kind, partial),
-            stderr: expected(&text(&v, "stderr"), false, kind, partial),
+            stdout: expected(&program, &text(&v, "stdout"), listing, kind, partial),
+            stderr: expected(&program, &text(&v, "stderr"), false, kind, partial),
         };
         let got = Answer {
             code: got.code,
-            stdout: expected(&got.stdout, listing, kind, partial),
-            stderr: expected(&got.stderr, false, kind, partial),
+            stdout: expected(&program, &got.stdout, listing, kind, partial),
+            stderr: expected(&program, &got.stderr, false, kind, partial),
         };
         if want != got {
             let show = |a: &Answer| format!("exit {:?}\n{}{}", a.code, a.stdout, a.stderr);
@@ -266,30 +274,28 @@ fn tables(save: &str) -> BTreeMap<String, String> {
     out
 }
 
-/// Restores every IPv4 ruleset of a folder under legacy and the subject; the saves must be byte-equal.
+/// Restores every ruleset of a folder under legacy and the subject; the saves must be byte-equal.
 pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
     let mut report = Report::default();
     let mut files: Vec<_> = std::fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
     files.sort();
     for f in files {
         let name = f.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".v6") {
-            report.leave_out("ruleset for IPv6");
-            continue;
-        }
-        if !name.ends_with(".v4") {
-            continue;
-        }
-        let rules = filter_rules(&String::from_utf8_lossy(&std::fs::read(&f)?), &mut report, "rule");
+        let program = match f.extension().and_then(|e| e.to_str()) {
+            Some("v4") => "iptables",
+            Some("v6") => "ip6tables",
+            _ => continue,
+        };
+        let rules = filter_rules(program, &String::from_utf8_lossy(&std::fs::read(&f)?), &mut report, "rule");
         report.compared += 1;
         let both = [Kind::Legacy, kind].map(|k| -> Result<String> {
             let place = Place::new(k)?;
-            place.begin("security")?;
+            place.begin(program, "security")?;
             let call = |argv: &[&str], stdin: &str| {
                 place.call(&Call { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.to_owned() })
             };
-            let a = call(&["iptables-restore", "-c"], &rules)?;
-            let b = call(&["iptables-save", "-c"], "")?;
+            let a = call(&[&format!("{program}-restore"), "-c"], &rules)?;
+            let b = call(&[&format!("{program}-save"), "-c"], "")?;
             Ok(format!("exit {:?}\n{}{}", a.code, normalise(&a.stderr, false), normalise(&b.stdout, false)))
         });
         match both {

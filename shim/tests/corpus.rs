@@ -6,6 +6,7 @@ use bpftables::context::Context;
 use bpftables::dry::Dry;
 use bpftables::multicall::Program;
 use bpftables::names::SystemNames;
+use bpftables_ruleset::Family;
 use common::Host;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,16 +18,21 @@ fn corpus() -> PathBuf {
     }
 }
 
-/// The rulesets of IPv4 by name.
-fn rulesets() -> BTreeMap<String, Vec<u8>> {
+/// The rulesets by name, with their family.
+fn rulesets() -> BTreeMap<String, (Family, Vec<u8>)> {
     let files = corpus().join("rulesets").read_dir().expect("rulesets");
     let files = files.map(|entry| entry.expect("an entry").path());
-    let v4 = files.filter(|path| path.extension().is_some_and(|extension| extension == "v4"));
-    v4.map(|path| {
-        let text = std::fs::read(&path).expect("a ruleset");
-        (path.file_name().expect("a name").to_string_lossy().into_owned(), text)
-    })
-    .collect()
+    files
+        .filter_map(|path| {
+            let family = match path.extension()?.to_str()? {
+                "v4" => Family::V4,
+                "v6" => Family::V6,
+                _ => return None,
+            };
+            let text = std::fs::read(&path).expect("a ruleset");
+            Some((path.file_name()?.to_string_lossy().into_owned(), (family, text)))
+        })
+        .collect()
 }
 
 /// What is said of a match or target that only legacy has.
@@ -44,43 +50,45 @@ fn rules(save: &str) -> String {
 fn every_public_ruleset_is_read_and_its_save_restores_to_itself() {
     let all = rulesets();
     let mut read = 0;
-    for (name, text) in &all {
+    for (name, (family, text)) in &all {
+        let restore = Program::Restore(*family).name();
+        let [save, save_counters] = ["", " -c"].map(|option| Program::Save(*family).name().to_owned() + option);
+        let list = Program::Tables(*family).name().to_owned() + " -S";
         let mut host = Host::default();
-        let outcome = host.run_with(&["iptables-restore", "-c"], text);
+        let outcome = host.run_with(&[restore, "-c"], text);
         if outcome.stderr.contains(LATER) || outcome.stderr.contains(NO_SET) {
             println!("{name}: {}", outcome.stderr.lines().next().unwrap_or_default());
             continue;
         }
         assert_eq!(outcome.code, 0, "{name}: {}", outcome.stderr);
-        let saves = ["iptables-save", "iptables-save -c"].map(|command| host.ok(command));
-        let commands = rules(&host.ok("iptables -S"));
-        for (save, options) in saves.iter().zip([&["iptables-restore"][..], &["iptables-restore", "-c"]]) {
+        let commands = rules(&host.ok(&list));
+        for (counters, options) in [(&save, &[restore][..]), (&save_counters, &[restore, "-c"])] {
+            let saved = host.ok(counters);
             let mut again = Host::default();
-            let outcome = again.run_with(options, save.as_bytes());
+            let outcome = again.run_with(options, saved.as_bytes());
             assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{name}");
-            let counters = if options.len() == 2 { "iptables-save -c" } else { "iptables-save" };
             // The last table to be made is saved first, so a second restore turns their order round.
             let mut third = Host::default();
             assert_eq!(third.run_with(options, again.ok(counters).as_bytes()).code, 0, "{name}");
             if options.len() == 2 {
-                assert_eq!(rules(&third.ok(counters)), rules(save), "{name}");
+                assert_eq!(rules(&third.ok(counters)), rules(&saved), "{name}");
             }
-            assert_eq!(rules(&again.ok("iptables -S")), commands, "{name}");
+            assert_eq!(rules(&again.ok(&list)), commands, "{name}");
         }
         read += 1;
     }
     println!("{read} of {} public rulesets are read and restore to themselves", all.len());
-    assert!(read > 40, "only {read} rulesets");
+    assert!(read > 55, "only {read} rulesets");
 }
 
 #[test]
 fn public_rulesets_compile_or_every_rule_in_the_way_is_named() {
     let all = rulesets();
     let (mut read, mut native, mut refused) = (0, 0, BTreeMap::<String, u32>::new());
-    for (name, text) in &all {
+    for (name, (family, text)) in &all {
         let mut dry = Dry::default();
         let (mut stdin, mut stderr) = (&text[..], Vec::new());
-        let program = Program::select(&["iptables-restore".to_owned()]).expect("a program").0;
+        let program = Program::Restore(*family);
         let code = bpftables::run(
             program,
             &[],
@@ -92,7 +100,7 @@ fn public_rulesets_compile_or_every_rule_in_the_way_is_named() {
                 stderr: &mut stderr,
                 lock_path: None,
                 now: String::new,
-                argv0: "iptables-restore".to_owned(),
+                argv0: program.name().to_owned(),
             },
         );
         let stderr = String::from_utf8_lossy(&stderr);

@@ -145,13 +145,11 @@ impl Extension for HmarkBuilder {
         &SPEC
     }
 
+    fn implied(&self) -> u32 {
+        self.tuple
+    }
+
     fn option(&mut self, id: u8, arg: &str, _: bool, _: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError> {
-        if self.tuple & 1 << id != 0 {
-            return Err(ParseError::Parameter(format!(
-                "HMARK: option \"--{}\" can only be used once.\n",
-                SPEC.options[usize::from(id)].name
-            )));
-        }
         let option = SPEC.options[usize::from(id)].name;
         let short = || ranged_u16("HMARK", option, arg, 0, u16::MAX).map(Some);
         let long = |min| ranged_u32("HMARK", option, arg, min, u32::MAX);

@@ -193,6 +193,11 @@ pub(crate) trait Extension {
         None
     }
 
+    /// Bits of options that others stand for, so that they may not be given any more.
+    fn implied(&self) -> u32 {
+        0
+    }
+
     /// Takes one option. `seen` has the bits of those given before.
     fn option(&mut self, id: u8, arg: &str, invert: bool, seen: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError>;
 
@@ -243,7 +248,7 @@ impl<Out> Instance<dyn Extension<Out = Out>> {
         let bit = 1 << opt.id;
         if spec.checked {
             let first = spec.options.iter().find(|other| other.id == opt.id).unwrap_or(opt);
-            if self.seen & bit != 0 && !first.multi {
+            if (self.seen | self.builder.implied()) & bit != 0 && !first.multi {
                 return Err(ParseError::Parameter(format!(
                     "{}: option \"--{}\" can only be used once.\n",
                     spec.name, first.name

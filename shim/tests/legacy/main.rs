@@ -13,7 +13,7 @@ mod session;
 use common::Host;
 use generate::Generator;
 use legacy::Legacy;
-use session::{Answer, Session};
+use session::{Answer, Call, Session};
 use std::path::{Path, PathBuf};
 
 /// The files of recorded sessions, in a stable order.
@@ -90,4 +90,47 @@ fn random_sessions_are_answered_as_by_legacy() {
         wrong.extend(difference(&session, &answers(&session)));
     }
     assert!(wrong.is_empty(), "{}{} of {count} sessions differ", wrong.concat(), wrong.len());
+}
+
+/// The rulesets of `BPFTABLES_CORPUS`: restored, saved, listed, and restored from their own save.
+#[test]
+fn real_rulesets_are_answered_as_by_legacy() {
+    let Some(legacy) = Legacy::from_environment() else { return };
+    let Some(corpus) = std::env::var_os("BPFTABLES_CORPUS") else {
+        eprintln!("skipped: BPFTABLES_CORPUS names no folder of rulesets");
+        return;
+    };
+    let files = Path::new(&corpus).join("rulesets").read_dir().expect("rulesets");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for path in files.map(|entry| entry.expect("an entry").path()) {
+        let program = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("v4") => "iptables",
+            Some("v6") => "ip6tables",
+            _ => continue,
+        };
+        count += 1;
+        let text = String::from_utf8_lossy(&std::fs::read(&path).expect("a ruleset")).into_owned();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let mut session = Session { name, calls: vec![Call::command(&format!("{program}-restore -c"), text)] };
+        let look = |session: &mut Session| {
+            for command in ["-save", "-save -c"] {
+                session.calls.push(Call::command(&format!("{program}{command}"), String::new()));
+            }
+            for table in ["filter", "nat", "mangle", "raw", "security"] {
+                for command in ["-S", "-L -n -v -x", "-L -n --line-numbers"] {
+                    session.calls.push(Call::command(&format!("{program} -t {table} {command}"), String::new()));
+                }
+            }
+        };
+        look(&mut session);
+        let saved = legacy.answers(&session).swap_remove(2).stdout;
+        session.calls.push(Call::command(&format!("{program}-restore -c"), saved));
+        look(&mut session);
+        let recorded = legacy.answers(&session);
+        session.record(recorded);
+        wrong.extend(difference(&session, &answers(&session)));
+    }
+    assert!(wrong.is_empty(), "{}{} of {count} rulesets differ", wrong.concat(), wrong.len());
+    assert!(count > 55, "only {count} rulesets");
 }

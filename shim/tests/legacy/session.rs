@@ -98,6 +98,11 @@ impl Call {
         Self { line, argv, stdin, answer: Answer::default() }
     }
 
+    /// A command line as it stands in a file.
+    pub(crate) fn command(line: &str, stdin: String) -> Self {
+        Self { line: line.to_owned(), argv: words(line), stdin, answer: Answer::default() }
+    }
+
     pub(crate) fn words(&self) -> Vec<&str> {
         self.argv.iter().map(String::as_str).collect()
     }
