@@ -21,6 +21,9 @@ pub(crate) fn print() -> Result<ExitCode, AdminError> {
     if !any {
         writeln!(out, "nothing is loaded in this network namespace")?;
     }
+    for neighbour in engine.neighbours()? {
+        writeln!(out, "neighbour    {}: {}", neighbour.what, neighbour.meaning)?;
+    }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
