@@ -133,6 +133,12 @@ pub mod status {
     pub const DYING: u32 = 1 << 9;
     /// The slot holds a connection.
     pub const LIVE: u32 = 1 << 16;
+    /// Its reply tuple is a key.
+    pub const KEY_REPLY: u32 = 1 << 18;
+    /// The tuple between both translations is a key.
+    pub const KEY_MID: u32 = 1 << 19;
+    /// Its original tuple is a key.
+    pub const KEY_ORIG: u32 = 1 << 20;
 }
 
 const _: () = {

@@ -20,7 +20,7 @@
 
 #include "ct_state.h"
 
-/* Bits of `status` that only the programs know. */
+/* Bits of `status` that only the programs change. */
 #define ST_REAPED (1u << 17)    /* keys are being removed */
 #define ST_KEY_REPLY (1u << 18) /* the reply key is in the table */
 #define ST_KEY_MID (1u << 19)   /* the key between translations is */

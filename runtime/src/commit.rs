@@ -9,6 +9,7 @@ use crate::engine::Committed;
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
 use crate::image::{self, Live, Placed, Prepared};
+use crate::import;
 use crate::install::{self, Installed};
 use crate::location::{BUILDING, DirLock, Home, remove_tree};
 use crate::serve;
@@ -18,8 +19,8 @@ use crate::sys::bpf;
 use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
-use bpftables_abi::image::{FLAG_EVENTS, FLAG_GUARD};
-use bpftables_abi::maps;
+use bpftables_abi::image::{FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD};
+use bpftables_abi::maps::{self, ConnTable};
 use bpftables_compiler::{Options, StateKind, compile};
 use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target};
 use std::collections::HashMap;
@@ -184,6 +185,9 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     let waited = placed.waited;
     forget_lists(installed, &live.meta().recent)?;
     carry_states(ruleset, &tables, &live, &states, &placed);
+    if prepared.header.flags & !live.header.flags & FLAG_CONNTRACK != 0 {
+        warnings.extend(begin_tracking(installed)?);
+    }
     installed.set_slot(slot);
 
     // It is done; what follows only clears up.
@@ -246,6 +250,24 @@ fn carry_states(
             placed.set_state(state.line, live.state(*line));
         }
     }
+}
+
+/// Where our programs never tracked a connection, they begin with those that netfilter knows. What the administrator should know.
+fn begin_tracking(installed: &Installed) -> Result<Vec<String>> {
+    let table = installed.map::<u32, ConnTable>(maps::CONN_TABLE)?.get(&0);
+    if table.doing(|| "look at the connections".to_owned())?.is_none_or(|table| table.bump != 0) {
+        return Ok(Vec::new());
+    }
+    let imported = import::import(installed)?;
+    tracing::info!(?imported, "connections of netfilter");
+    let said = [
+        (
+            imported.left,
+            "translated connections are left to netfilter, whose rules are in force: they are new to these rules",
+        ),
+        (imported.dropped, "connections of netfilter find no room in the table: they are new to these rules"),
+    ];
+    Ok(said.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect())
 }
 
 /// Deletes the lists of `-m recent` that no rule of the live image names. Packets of the image before it, which may have named them, have

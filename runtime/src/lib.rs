@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod guard;
 mod image;
+mod import;
 mod install;
 pub mod kfuncs;
 mod limit;

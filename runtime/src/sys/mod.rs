@@ -6,3 +6,4 @@ pub mod ipset;
 pub mod mmap;
 pub mod ns;
 pub mod wait;
+pub mod xtables;
