@@ -271,14 +271,17 @@ const WORDS: &[&str] = &[
     "LOCAL",
 ];
 
-/// How many inputs were tried; a long run says so now and then.
+/// Counts an input that was tried; now and then it says how many there were.
 fn executed() {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
-    if count.is_multiple_of(1_000_000) {
+    if count.is_multiple_of(100_000) {
         eprintln!("{count} inputs");
     }
 }
+
+/// How many random bytes an input is made of, at most: enough for any of those below, and soon drawn.
+const INPUT: u32 = 1024;
 
 /// How long to fuzz, in ms: 3 s, or `BPFTABLES_FUZZ_SECONDS`.
 fn budget() -> u64 {
@@ -290,18 +293,13 @@ fn budget() -> u64 {
 fn damaged_fixtures_never_panic() {
     let cases: serde_json::Value = serde_json::from_str(include_str!("fixtures/restore.json")).expect("json");
     let inputs = cases.as_array().expect("a list").iter().map(|case| case["input"].as_str().expect("text").to_owned());
-    let commands = [
-        include_str!("fixtures/rules.txt"),
-        include_str!("fixtures/several_matches.txt"),
-        include_str!("fixtures/match_conntrack.txt"),
-        include_str!("fixtures/match_recent.txt"),
-        include_str!("fixtures/match_tcp.txt"),
-        include_str!("fixtures/target_dnat.txt"),
-        include_str!("fixtures/ip6/rules.txt"),
-        include_str!("fixtures/ip6/matches_of_both.txt"),
-        include_str!("fixtures/ip6/match_icmp6.txt"),
-        include_str!("fixtures/ip6/targets_nat.txt"),
-    ];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let files = [folder.clone(), folder.join("ip6")].into_iter().flat_map(|folder| {
+        let files = folder.read_dir().expect("fixtures").map(|entry| entry.expect("an entry").path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+    });
+    let mut commands: Vec<String> = files.map(|path| std::fs::read_to_string(path).expect("a fixture")).collect();
+    commands.sort();
     let commands = commands.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("$ "));
     let seeds: Vec<String> = inputs.chain(commands.map(|line| format!("*filter\n{line}\nCOMMIT\n"))).collect();
     arbtest::arbtest(|u| {
@@ -324,6 +322,7 @@ fn damaged_fixtures_never_panic() {
         executed();
         Ok(())
     })
+    .size_max(INPUT)
     .budget_ms(budget());
 }
 
@@ -338,6 +337,7 @@ fn arbitrary_command_lines_never_panic() {
         executed();
         Ok(())
     })
+    .size_max(INPUT)
     .budget_ms(budget());
 }
 
@@ -357,6 +357,7 @@ fn arbitrary_bytes_never_panic_in_a_restore() {
         executed();
         Ok(())
     })
+    .size_max(INPUT)
     .budget_ms(budget());
 }
 
