@@ -35,7 +35,7 @@ const MIRRORED: [&str; 20] = [
 ];
 
 /// Those of IPv6 alone.
-const MIRRORED6: [&str; 3] = ["bt_key6", "bt_bucket6", "bt_addrs6"];
+const MIRRORED6: [&str; 4] = ["bt_key6", "bt_bucket6", "bt_addrs6", "bt_npt_params"];
 
 fn main() -> ExitCode {
     match build() {

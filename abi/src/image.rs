@@ -56,6 +56,8 @@ pub const FLAG_CONNTRACK: u32 = 1;
 pub const FLAG_NAT: u32 = 2;
 /// Some rule names an interface.
 pub const FLAG_IFACE: u32 = 4;
+/// Some rule has DNPT: packets' destinations change, and their connections do not know of it.
+pub const FLAG_DNPT: u32 = 8;
 /// There is a rule, or a policy that is not ACCEPT: devices without our programs are guarded.
 pub const FLAG_GUARD: u32 = 256;
 /// Some rule writes events (LOG), which the agent takes. Programs do not ask for it.

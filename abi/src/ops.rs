@@ -171,7 +171,7 @@ pub mod target {
     pub const LOG: u8 = 15;
     /// TOS and DSCP: arg = value | mask << 8; TOS = (TOS & !mask) ^ value.
     pub const TOS: u8 = 24;
-    /// TTL: arg = 0 set, 1 increment, 2 decrement | value << 8.
+    /// TTL and HL: arg = 0 set, 1 increment, 2 decrement | value << 8.
     pub const TTL: u8 = 25;
     /// ECN: arg = bit 0: set ECE to bit 1; bit 2: set CWR to bit 3; bit 4: the ECT bits become bits 5 and 6.
     pub const ECN: u8 = 26;
@@ -181,6 +181,30 @@ pub mod target {
     pub const TCPOPTSTRIP: u8 = 28;
     /// CLASSIFY: arg = the packet's priority.
     pub const CLASSIFY: u8 = 29;
+    /// CHECKSUM --checksum-fill.
+    pub const CHECKSUM: u8 = 32;
+    /// SNPT, IPv6 alone: arg = line of [`super::NptParams`].
+    pub const SNPT: u8 = 33;
+    /// DNPT, IPv6 alone: arg = line of [`super::NptParams`].
+    pub const DNPT: u8 = 34;
+}
+
+/// Parameters of SNPT and DNPT, in a line. Network byte order, but for `bits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NptParams {
+    /// `--src-pfx`: by it an error's quote is known.
+    pub from: [u8; 16],
+    /// Its mask.
+    pub from_mask: [u8; 16],
+    /// `--dst-pfx`.
+    pub to: [u8; 16],
+    /// The words of an address that change, as masks: of the longer prefix.
+    pub mask: [u32; 2],
+    /// Length of the longer prefix.
+    pub bits: u32,
+    /// What is added to a word behind the prefix, in ones' complement.
+    pub adjust: u32,
 }
 
 /// Parameters of a NAT target, in a line.
@@ -242,4 +266,5 @@ const _: () = {
     assert!(size_of::<NatParams>() == 20);
     assert!(size_of::<RecentParams6>() == 28);
     assert!(size_of::<NatParams6>() == 44);
+    assert!(size_of::<NptParams>() == 64);
 };

@@ -12,10 +12,14 @@
 //! ```
 //! The router has fd00:1::1 on rc, towards the client fd00:1::10, and fd00:2::1 on rs, towards the server fd00:2::10. Servers on the router
 //! and beyond it answer at port 53 by UDP and at 80 by TCP, with the address that they see. `ping` sends one echo request, with so many bytes.
+//! `c> PACKET`, `s> PACKET` send a packet ([`crate::packet6`]) to the router, `r> PACKET` through its OUTPUT hook (`mark=M` may stand before the
+//! packet); the packets that arrive at either end are told byte for byte. `ip LINE` is for the router's ip(8).
 //! What a client was answered, and `ip6tables-save -c` afterwards, must be equal. Neighbours are permanent, so that neighbour discovery
-//! counts nowhere.
+//! counts nowhere. Nobody answers as fd00:1::20 and fd00:2::20, which is where scripted packets belong.
 
 use crate::netns::Netns;
+use crate::packet6;
+use crate::sys::PacketSocket;
 use crate::world::{Kind, Tools};
 use crate::{Result, diff, sys};
 use std::io::{Read as _, Write as _};
@@ -148,8 +152,13 @@ fn ask(udp: bool, to: SocketAddrV6) -> std::io::Result<String> {
 struct World {
     servers: Vec<Server>,
     tools: Tools,
+    /// What the client and the server receive.
+    taps: [PacketSocket; 2],
     nets: [Netns; 3],
 }
+
+/// How long packets may be under way.
+const TRAVEL: Duration = Duration::from_millis(8);
 
 impl World {
     fn new(kind: Kind) -> Result<Self> {
@@ -159,6 +168,7 @@ impl World {
                 "net/ipv6/conf/all/accept_dad=0",
                 "net/ipv6/conf/default/accept_dad=0",
                 "net/ipv6/conf/default/router_solicitations=0",
+                "net/ipv6/auto_flowlabels=0",
                 // No reports of groups within the time of a test.
                 "net/ipv6/conf/default/mldv2_unsolicited_report_interval=100000000",
                 "net/ipv6/conf/default/mldv1_unsolicited_report_interval=100000000",
@@ -182,7 +192,8 @@ impl World {
                  neighbour add fd00:{n}::1 lladdr 02:00:00:00:0{n}:01 nud permanent dev {far}\n"
             ))?;
             router.ip_batch(&format!(
-                "neighbour add fd00:{n}::10 lladdr 02:00:00:00:0{n}:10 nud permanent dev {near}\n"
+                "neighbour add fd00:{n}::10 lladdr 02:00:00:00:0{n}:10 nud permanent dev {near}\n\
+                 neighbour add fd00:{n}::20 lladdr 02:00:00:00:0{n}:10 nud permanent dev {near}\n"
             ))?;
         }
         client.wait_running(&["c0"])?;
@@ -191,7 +202,50 @@ impl World {
         let servers = vec![Server::start(router)?, Server::start(server)?];
         // What devices say of themselves when they come up is said before there are rules.
         std::thread::sleep(Duration::from_millis(300));
-        Ok(Self { servers, tools: Tools::new(kind)?, nets })
+        let taps = [client.run(|| PacketSocket::open("c0"))?, server.run(|| PacketSocket::open("s0"))?];
+        Ok(Self { servers, tools: Tools::new(kind)?, taps, nets })
+    }
+
+    /// What arrived at the ends since.
+    fn arrived(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for (tap, letter) in self.taps.iter().zip(["c", "s"]) {
+            while let Some(frame) = tap.recv()? {
+                if frame.bytes.get(12..14) == Some(&[0x86, 0xdd]) {
+                    let bytes = &frame.bytes[14..];
+                    found
+                        .push(bytes.iter().fold(format!("\n    {letter}: "), |text, byte| format!("{text}{byte:02x}")));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends a packet from a node, and tells what becomes of it.
+    fn send(&self, node: &str, line: &str) -> Result<String> {
+        let (mark, line) = match line.strip_prefix("mark=").and_then(|rest| rest.split_once(' ')) {
+            Some((mark, line)) => (mark.parse()?, line),
+            None => (0, line),
+        };
+        let packet = packet6::build(line)?;
+        self.arrived()?;
+        let (tap, router, own) = match node {
+            "c" => (&self.taps[0], 1, 1),
+            "s" => (&self.taps[1], 2, 2),
+            _ => {
+                let to: [u8; 16] = packet.get(24..40).ok_or("a packet without a destination")?.try_into()?;
+                let sent = self.nets[1].run(move || sys::send_raw6(&packet, to.into(), mark));
+                // A program at egress cannot tell the sender (docs/deviations.md).
+                if let Err(e) = sent.or_else(|e| if e.raw_os_error() == Some(libc::EPERM) { Ok(()) } else { Err(e) }) {
+                    return Ok(e.to_string());
+                }
+                std::thread::sleep(TRAVEL);
+                return Ok(self.arrived()?.concat());
+            }
+        };
+        tap.send(&[&[2, 0, 0, 0, router, 1, 2, 0, 0, 0, own, 0x10, 0x86, 0xdd][..], &packet].concat())?;
+        std::thread::sleep(TRAVEL);
+        Ok(self.arrived()?.concat())
     }
 
     fn tool(&self, name: &str, args: &[&str], stdin: &str) -> Result<String> {
@@ -205,6 +259,12 @@ impl World {
     }
 
     fn step(&self, line: &str) -> Result<String> {
+        if let Some((node @ ("c>" | "r>" | "s>"), packet)) = line.split_once(' ') {
+            return self.send(&node[..1], packet);
+        }
+        if let Some(line) = line.strip_prefix("ip ") {
+            return self.nets[1].ip_batch(&format!("{line}\n")).map(|()| String::new());
+        }
         let mut words = line.split_whitespace();
         let mut next = || words.next().ok_or_else(|| format!("a word is missing in {line:?}"));
         let net = match next()? {

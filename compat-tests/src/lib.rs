@@ -22,6 +22,7 @@ pub mod ipv6;
 pub mod matrix;
 pub mod netns;
 pub mod packet;
+pub mod packet6;
 pub mod replay;
 pub mod run;
 pub mod scenario;

@@ -32,10 +32,8 @@ const MATCHES: &[&str] = &[
 /// Targets of legacy that are not chains and not in use yet.
 const LATER_TARGETS: &[&str] = &[
     "AUDIT",
-    "CHECKSUM",
     "CLUSTERIP",
     "CONNSECMARK",
-    "HL",
     "HMARK",
     "IDLETIMER",
     "LED",

@@ -264,6 +264,28 @@ impl RawSocket {
     }
 }
 
+/// Sends one IPv6 packet, header included, to the header's destination, with a packet mark. It passes the OUTPUT hook.
+pub fn send_raw6(packet: &[u8], to: std::net::Ipv6Addr, mark: u32) -> io::Result<()> {
+    let fd = socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_RAW)?;
+    setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, &mark)?;
+    // SAFETY: all-zero is a valid sockaddr_in6.
+    let mut sa: libc::sockaddr_in6 = unsafe { zeroed() };
+    sa.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+    sa.sin6_addr.s6_addr = to.octets();
+    // SAFETY: `packet` and `sa` are valid for reads of the stated sizes.
+    let n = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            0,
+            (&raw const sa).cast(),
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t,
+        )
+    };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Connects a TCP socket from a chosen source address and port within `timeout`.
 pub fn tcp_connect(from: SocketAddrV4, to: SocketAddrV4, mark: u32, timeout: Duration) -> io::Result<TcpStream> {
     let fd = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;

@@ -8,3 +8,10 @@ fn ipv6_rules_states_translations_and_answers_are_those_of_legacy() {
         ipv6::differences(include_str!("../scenarios/ipv6.txt"), suite::subject()).expect("scenarios can be run");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn ipv6_targets_that_write_into_headers_do_as_those_of_legacy() {
+    let text = include_str!("../scenarios/headers6.txt");
+    let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

@@ -14,7 +14,6 @@ const LATER: &[(&str, &str, &str)] = &[
     ("mangle", "TPROXY", "-A PREROUTING -p tcp -j TPROXY --on-port 1"),
     ("raw", "TRACE", "-A PREROUTING -j TRACE"),
     ("mangle", "TCPMSS", "-A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
-    ("mangle", "CHECKSUM", "-A POSTROUTING -j CHECKSUM --checksum-fill"),
     ("filter", "NFQUEUE", "-A INPUT -j NFQUEUE --queue-num 1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),
     ("filter", "owner", "-A OUTPUT -m owner --uid-owner 0 -j ACCEPT"),

@@ -5,7 +5,7 @@ use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
     NatParams, NatParams6, target,
 };
-use bpftables_ruleset::targets::{ConnmarkSet, HopChange, NatRange, RejectWith, TcpmssSet};
+use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith};
 use bpftables_ruleset::{Family, PortRange, Target};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ pub(crate) fn encode(
                 ConnmarkSet::Set { value, mask } => [0, value, 0, mask],
                 ConnmarkSet::Save { nfmask, ctmask } => [1, 0, nfmask, ctmask],
                 ConnmarkSet::Restore { nfmask, ctmask } => [2, 0, nfmask, ctmask],
-                ConnmarkSet::Shifted { .. } => return Err("-j CONNMARK can't be run with a shift yet".into()),
+                ConnmarkSet::Shifted { .. } => return Err(crate::refused::target(rule)),
             };
             (target::CONNMARK, lines.intern_words(&words))
         }
@@ -72,39 +72,11 @@ pub(crate) fn encode(
         }
         Target::Notrack => (target::NOTRACK, 0),
         Target::Ct(ct) if ct.is_notrack() => (target::NOTRACK, 0),
-        Target::Log(log) if family == Family::V4 => (target::LOG, lines.intern(&[crate::log::params(log)])),
-        // The FIB does not tell programs the MTU of a route, only that of its device.
-        Target::Tcpmss(TcpmssSet::Clamp) => return Err("-j TCPMSS --clamp-mss-to-pmtu can't be run yet".into()),
-        other => match header(other, lines).filter(|_| family == Family::V4) {
+        Target::Log(log) => (target::LOG, lines.intern(&[crate::log::params(log)])),
+        other => match crate::header::encode(other, family, lines) {
             Some(known) => known,
-            // Whatever else can be said. A target stands above once the programs can run it.
-            None => return Err(format!("-j {} can't be run yet", other.name()).into()),
+            None => return Err(crate::refused::target(other)),
         },
-    })
-}
-
-/// Targets that write into the packet's headers, for which there are programs of IPv4.
-fn header(rule: &Target, lines: &mut Lines) -> Option<(u8, u32)> {
-    Some(match rule {
-        Target::Tos(set) => (target::TOS, u32::from(set.value) | u32::from(set.mask) << 8),
-        Target::Dscp(set) => (target::TOS, u32::from(set.dscp) << 2 | 0xfc00),
-        Target::Ttl(set) => {
-            let (how, value) = match set.0 {
-                HopChange::Set(value) => (0, value),
-                HopChange::Increment(value) => (1, value),
-                HopChange::Decrement(value) => (2, value),
-            };
-            (target::TTL, how | u32::from(value) << 8)
-        }
-        Target::Ecn(set) => {
-            let bit = |to: Option<bool>, at: u32| to.map_or(0, |to| (1 | u32::from(to) << 1) << at);
-            let ect = set.ect.map_or(0, |ect| 1 << 4 | u32::from(ect) << 5);
-            (target::ECN, bit(set.ece, 0) | bit(set.cwr, 2) | ect)
-        }
-        Target::Tcpmss(TcpmssSet::Mss(mss)) => (target::TCPMSS, u32::from(*mss)),
-        Target::Tcpoptstrip(strip) => (target::TCPOPTSTRIP, lines.intern_words(&strip.kinds)),
-        Target::Classify(class) => (target::CLASSIFY, u32::from(class.major) << 16 | u32::from(class.minor)),
-        _ => return None,
     })
 }
 

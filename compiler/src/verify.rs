@@ -112,13 +112,20 @@ impl Walk<'_> {
 
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
-        ensure(r.target <= target::LOG || (target::TOS..=target::CLASSIFY).contains(&r.target), at, "unknown target")?;
+        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT);
+        ensure(known, at, "unknown target")?;
         if self.image.family() == Family::V6 && r.flags & (rule_flag::SADDR | rule_flag::DADDR) != 0 {
             line(self.image, r.saddr)?;
         }
         match r.target {
             target::JUMP | target::GOTO => self.go(r.arg, at)?,
-            target::MARK | target::CONNMARK | target::TCPOPTSTRIP | target::LOG | target::DNAT..=target::NETMAP => {
+            target::MARK
+            | target::CONNMARK
+            | target::TCPOPTSTRIP
+            | target::LOG
+            | target::SNPT
+            | target::DNPT
+            | target::DNAT..=target::NETMAP => {
                 line(self.image, r.arg)?;
                 ensure(r.arg >= FIRST_FREE_LINE, at, "a target's parameters")?;
             }

@@ -25,7 +25,7 @@ typedef __u32 bt_addr;
 
 enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
-enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_GUARD = 256 };
+enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256 };
 enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
 enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
 enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE };
@@ -60,6 +60,7 @@ enum bt_target {
 	TG_NONE, TG_ACCEPT, TG_DROP, TG_RETURN, TG_JUMP, TG_GOTO, TG_REJECT, TG_MARK, TG_CONNMARK,
 	TG_DNAT, TG_SNAT, TG_MASQUERADE, TG_REDIRECT, TG_NETMAP, TG_NOTRACK, TG_LOG,
 	TG_TOS = 24, TG_TTL, TG_ECN, TG_TCPMSS, TG_TCPOPTSTRIP, TG_CLASSIFY,
+	TG_CHECKSUM = 32, TG_SNPT, TG_DNPT,
 };
 enum bt_nat_flag {
 	NAT_MAP_IPS = 1, NAT_PROTO_SPECIFIED = 2, NAT_PROTO_RANDOM = 4, NAT_PERSISTENT = 8,
@@ -135,6 +136,13 @@ struct bt_bucket6 {
 
 struct bt_addrs6 {
 	bt_addr saddr, smask, daddr, dmask;
+};
+
+struct bt_npt_params {
+	bt_addr from, from_mask;
+	bt_addr to;
+	__u32 mask[2];
+	__u32 bits, adjust;
 };
 #endif
 

@@ -252,7 +252,7 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_OUT, T_MANGLE)) != BT_NEXT)
 		return a;
-	bool moved = p->mark != mark || !addr_eq(p->saddr, saddr) || p->tos != tos;
+	bool moved = p->mark != mark || !addr_eq(p->saddr, saddr) || p->tos != tos || p->flags & P_MOVED;
 	bt_addr daddr = p->daddr;
 	if ((a = run_nat(skb, p, H_OUT, MANIP_DST)) != BT_NEXT)
 		return a;

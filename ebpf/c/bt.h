@@ -67,6 +67,7 @@ enum bt_pkt_flag {
 	P_PORTS = 1,   /* sport and dport are the packet's */
 	P_TRUNC = 2,   /* the L4 header is shorter than its protocol's */
 	P_MORE = 4,    /* more fragments follow */
+	P_MOVED = 8,   /* IPv6: a rule gave it another destination */
 	P_LOCAL = 16,  /* made by this host */
 	P_BAD_EXT = 32,  /* IPv6: its extension headers lead to no transport protocol */
 	P_FRAG_HDR = 64, /* IPv6: it has a fragment header */

@@ -627,6 +627,7 @@ static long bt_step(__u64 i, struct bt_step *s)
 		bt_log(s->skb, r->arg);
 		return 0;
 	case TG_TOS ... TG_CLASSIFY:
+	case TG_CHECKSUM ... TG_DNPT:
 		if (header_target(s->skb, r->target, r->arg)) {
 			stat_add(STAT_DROP_HOTDROP);
 			return finish(p, V_DROP);

@@ -75,6 +75,15 @@ static __always_inline bool on_the_way(const struct bt_conn *c, __u32 dir, const
 	       (end_eq(t->daddr, t->dport, a->daddr, a->dport) || end_eq(t->daddr, t->dport, b->saddr, b->sport));
 }
 
+/* As on_the_way, of a packet whose destination may have been translated by prefix since. */
+static __always_inline bool on_the_way_elsewhere(const struct bt_conn *c, __u32 dir, const struct bt_tuple *t)
+{
+	const struct bt_tuple *a = dir ? &c->reply : &c->orig, *b = dir ? &c->orig : &c->reply;
+
+	return t->proto == a->proto && t->dport == a->dport &&
+	       (end_eq(t->saddr, t->sport, a->saddr, a->sport) || end_eq(t->saddr, t->sport, b->daddr, b->dport));
+}
+
 /* Finds the connection of scratch `t` without a hint: by the tuple before, after, or between translations. As bt_ct_lookup. */
 __noinline int bt_ct_search(__u32 unused)
 {
@@ -153,7 +162,9 @@ __noinline int bt_ct_resume(struct __sk_buff *skb)
 	if (v >> 29 == HINT_CHECK && n && info < 3 && (info == 2) == (r == 1)) {
 		c = bt_conn_at(n - 1);
 		/* An ended connection still serves the packets that carry it. */
-		if (c && ((c->status & ST_LIVE) || (__s64)(c->expires - x->now) > 0) && on_the_way(c, dir, &x->t)) {
+		if (c && ((c->status & ST_LIVE) || (__s64)(c->expires - x->now) > 0) &&
+		    (on_the_way(c, dir, &x->t) ||
+		     (BT_FAMILY == 6 && p->img_flags & IMG_DNPT && on_the_way_elsewhere(c, dir, &x->t)))) {
 			p->ct = n;
 			p->ctdir = dir;
 			p->ctinfo = info == 0 ? CI_NEW : info == 1 ? CI_ESTABLISHED : CI_RELATED;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Targets that write into the headers of the packet: TOS and DSCP, TTL, ECN, TCPMSS, TCPOPTSTRIP; and CLASSIFY, which marks it for queueing.
+/* Targets that write into the headers of the packet: TOS and DSCP, TTL and HL, ECN, TCPMSS, TCPOPTSTRIP; CHECKSUM and the prefix
+ * translation of IPv6, which have files of their own; and CLASSIFY, which marks it for queueing.
  *
  * Each is what its netfilter module does, also where that is odd: checksums are patched as the module patches them. Answers: 0 the rules
  * go on, -1 the packet is dropped (where netfilter's module gives NF_DROP). One global function each, verified once. */
@@ -9,11 +10,26 @@
 #include "ops_arg.h"
 #include "ops_l4.h"
 
-#if BT_FAMILY == 4
-
 #define TCP_CHECK 16
 #define TCPOPT_NOP 1
 #define TCPOPT_MSS 2
+#if BT_FAMILY == 6
+/* What a host offers that says nothing. */
+#define DEFAULT_MSS 1220
+#define LENGTH_AT 4
+#define LENGTH_OF(p) ((p)->len - 40)
+#define HOPS_AT 7
+
+/* The 16 bits at `word` of the IPv6 header become `to`. Nothing sums them, but a checksum of the device does, over all. */
+static __always_inline int ip_word(struct __sk_buff *skb, struct bt_pkt *p, __u32 word, __be16 to)
+{
+	return bpf_skb_store_bytes(skb, p->l2len + word, &to, sizeof(to), BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
+}
+#else
+#define DEFAULT_MSS 536
+#define LENGTH_AT 2
+#define LENGTH_OF(p) ((p)->len)
+#define HOPS_AT 8
 
 /* The 16 bits at `word` of the IPv4 header become `to`, and its checksum is patched. */
 static __always_inline int ip_word(struct __sk_buff *skb, struct bt_pkt *p, __u32 word, __be16 to)
@@ -29,6 +45,7 @@ static __always_inline int ip_word(struct __sk_buff *skb, struct bt_pkt *p, __u3
 		return -1;
 	return 0;
 }
+#endif
 
 /* TOS = (TOS & ~mask) ^ value; how = value | mask << 8. */
 __noinline int bt_target_tos(struct __sk_buff *skb, __u32 how)
@@ -39,8 +56,15 @@ __noinline int bt_target_tos(struct __sk_buff *skb, __u32 how)
 
 	if (!p || bpf_skb_load_bytes(skb, p->l2len, word, sizeof(word)))
 		return -1;
+#if BT_FAMILY == 6
+	p->tos = (word[0] << 4 | word[1] >> 4);
+	p->tos = (p->tos & ~(how >> 8)) ^ how;
+	word[0] = (word[0] & 0xf0) | p->tos >> 4;
+	word[1] = (word[1] & 0x0f) | p->tos << 4;
+#else
 	word[1] = (word[1] & ~(how >> 8)) ^ how;
 	p->tos = word[1];
+#endif
 	return ip_word(skb, p, 0, *(__be16 *)word);
 }
 
@@ -49,12 +73,13 @@ __noinline int bt_target_ttl(struct __sk_buff *skb, __u32 how)
 {
 	keep_arg(skb);
 	struct bt_pkt *p = pkt();
-	__u8 word[2];
+	__u8 word[2]; /* with the protocol: of IPv4 the second byte, of IPv6 the first */
+	const int at = HOPS_AT & 1;
 	int ttl, value = how >> 8 & 0xff;
 
-	if (!p || bpf_skb_load_bytes(skb, p->l2len + 8, word, sizeof(word)))
+	if (!p || bpf_skb_load_bytes(skb, p->l2len + (HOPS_AT & ~1), word, sizeof(word)))
 		return -1;
-	ttl = word[0];
+	ttl = word[at];
 	switch (how & 0xff) {
 	case 0:
 		ttl = value;
@@ -65,10 +90,12 @@ __noinline int bt_target_ttl(struct __sk_buff *skb, __u32 how)
 	default:
 		ttl = ttl < value ? 0 : ttl - value;
 	}
-	word[0] = ttl;
+	word[at] = ttl;
 	p->ttl = ttl;
-	return ip_word(skb, p, 8, *(__be16 *)word);
+	return ip_word(skb, p, HOPS_AT & ~1, *(__be16 *)word);
 }
+
+#if BT_FAMILY == 4
 
 /* how = bit 0: set ECE to bit 1; bit 2: set CWR to bit 3; bit 4: the ECT bits become bits 5 and 6. */
 __noinline int bt_target_ecn(struct __sk_buff *skb, __u32 how)
@@ -102,6 +129,7 @@ __noinline int bt_target_ecn(struct __sk_buff *skb, __u32 how)
 		p->tcp_flags = want;
 	return 0;
 }
+#endif
 
 /* The length of a TCP header, 0 if the packet does not hold all of it. */
 static __always_inline __u32 tcp_header(struct __sk_buff *skb, struct bt_pkt *p)
@@ -192,7 +220,7 @@ static __always_inline int tcp_add_mss(struct __sk_buff *skb, struct bt_pkt *p, 
 		return -1;
 	p->len += 4;
 	p->nbytes += 4;
-	return ip_word(skb, p, 2, bpf_htons(p->len));
+	return ip_word(skb, p, LENGTH_AT, bpf_htons(LENGTH_OF(p)));
 }
 
 /* The MSS is at most `mss`. */
@@ -220,10 +248,10 @@ __noinline int bt_target_tcpmss(struct __sk_buff *skb, __u32 mss)
 			return -1;
 		return 0;
 	}
-	/* With data behind it, or with a full header, there is no room. What has no option can take 536. */
+	/* With data behind it, or with a full header, there is no room. What has no option can take the default. */
 	if (l4_bytes(p) > w.header || w.header >= 60)
 		return 0;
-	return tcp_add_mss(skb, p, &w, mss < 536 ? mss : 536);
+	return tcp_add_mss(skb, p, &w, mss < DEFAULT_MSS ? mss : DEFAULT_MSS);
 }
 
 /* One byte a turn. */
@@ -281,6 +309,9 @@ __noinline int bt_target_tcpoptstrip(struct __sk_buff *skb, __u32 at)
 	return w.failed ? -1 : 0;
 }
 
+#include "checksum_target.h"
+#include "npt.h"
+
 /* One of these targets. 0: the rules go on; -1: the packet is dropped. */
 static __always_inline int header_target(struct __sk_buff *skb, __u32 target, __u32 arg)
 {
@@ -289,8 +320,6 @@ static __always_inline int header_target(struct __sk_buff *skb, __u32 target, __
 		return bt_target_tos(skb, arg);
 	case TG_TTL:
 		return bt_target_ttl(skb, arg);
-	case TG_ECN:
-		return bt_target_ecn(skb, arg);
 	case TG_TCPMSS:
 		return bt_target_tcpmss(skb, arg);
 	case TG_TCPOPTSTRIP:
@@ -298,16 +327,16 @@ static __always_inline int header_target(struct __sk_buff *skb, __u32 target, __
 	case TG_CLASSIFY:
 		skb->priority = arg;
 		return 0;
+	case TG_CHECKSUM:
+		return bt_target_checksum(skb);
+#if BT_FAMILY == 6
+	case TG_SNPT:
+	case TG_DNPT:
+		return bt_target_npt(skb, arg, target == TG_DNPT);
+#else
+	case TG_ECN:
+		return bt_target_ecn(skb, arg);
+#endif
 	}
 	return -1;
 }
-
-#else
-
-/* The compiler makes none of them for IPv6. */
-static __always_inline int header_target(struct __sk_buff *skb, __u32 target, __u32 arg)
-{
-	return -1;
-}
-
-#endif

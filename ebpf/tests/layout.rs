@@ -47,6 +47,7 @@ fn expected_of(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_key6" = image::Key6 { hi, lo }
         "bt_bucket6" = image::Bucket6 { keys, values, lens, pad }
         "bt_addrs6" = image::Addrs6 { saddr, smask, daddr, dmask }
+        "bt_npt_params" = ops::NptParams { from, from_mask, to, mask, bits, adjust }
     }
 }
 

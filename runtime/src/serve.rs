@@ -293,7 +293,7 @@ fn serve(stopped: &UnixStream, writing: Arc<Writing>) -> Result<()> {
         if ready[0] && stopped_now(stopped) {
             return Ok(());
         }
-        if ready.get(2) == Some(&true)
+        if ready.get(2..).is_some_and(|events| events.contains(&true))
             && let Err(error) = watcher.write_events()
         {
             tracing::warn!(%error, "events are lost");

@@ -38,12 +38,10 @@ pub(crate) struct Watcher {
     links: BTreeMap<u32, Link>,
     /// What the programs of each family were last told of each device.
     done: [BTreeMap<u32, Device>; 2],
-    /// IPv4's; IPv6 has no LOG yet.
-    events: Option<Events>,
+    /// By family: the number of the map `bt_control` whose events are read, and the events.
+    events: [Option<(u32, Events)>; 2],
     writing: Arc<Writing>,
     first: bool,
-    /// Number of the map `bt_control` whose events are read.
-    identity: u32,
 }
 
 /// What became of the namespace.
@@ -79,12 +77,12 @@ impl Watcher {
         socket.set_non_blocking(true).doing(doing)?;
         let home = Home::find(false)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         let (links, done, first) = (BTreeMap::new(), Default::default(), events::in_first_namespace());
-        Ok(Self { socket, home, links, done, events: None, writing, first, identity: 0 })
+        Ok(Self { socket, home, links, done, events: [None, None], writing, first })
     }
 
     /// To wait for changes on, and for events.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let events = self.events.as_ref().map(Events::descriptor);
+        let events = self.events.iter().flatten().map(|(_, events)| events.descriptor());
         std::iter::once(crate::sys::wait::borrow(&self.socket)).chain(events).collect()
     }
 
@@ -92,19 +90,23 @@ impl Watcher {
     pub(crate) fn write_events(&mut self) -> Result<()> {
         let links = &self.links;
         let name = |ifindex: u32| links.get(&ifindex).map(|link| link.name.clone()).unwrap_or_default();
-        self.events.as_mut().map_or(Ok(()), |events| events.drain(name))
+        self.events.iter_mut().flatten().try_for_each(|(_, events)| events.drain(name))
     }
 
-    /// Reads the events of what is pinned now: it may have been removed and made anew.
-    fn open_events(&mut self) -> Result<()> {
-        let Some((installed, _locks)) = installed(&self.home.of(Family::V4))? else { return Ok(()) };
-        let doing = || "examine bt_control".to_owned();
-        let identity = bpf::map_info(installed.raw_map(maps::CONTROL)?.as_fd()).doing(doing)?.id;
-        if self.events.is_none() || identity != self.identity {
-            self.events = Some(Events::open(&installed, Arc::clone(&self.writing), self.first)?);
-            self.identity = identity;
+    /// Reads the events of what is pinned now: it may have been removed and made anew, or another family's be there now. True: it was.
+    fn open_events(&mut self) -> Result<bool> {
+        let mut new = false;
+        for family in FAMILIES {
+            let Some((installed, _locks)) = installed(&self.home.of(family))? else { continue };
+            let doing = || "examine bt_control".to_owned();
+            let identity = bpf::map_info(installed.raw_map(maps::CONTROL)?.as_fd()).doing(doing)?.id;
+            let events = &mut self.events[family as usize];
+            if events.as_ref().is_none_or(|(of, _)| *of != identity) {
+                *events = Some((identity, Events::open(&installed, Arc::clone(&self.writing), self.first)?));
+                new = true;
+            }
         }
-        Ok(())
+        Ok(new)
     }
 
     /// Looks at everything anew.
@@ -123,9 +125,7 @@ impl Watcher {
 
     /// Follows sysctls.
     pub(crate) fn refresh(&mut self) -> Result<Followed> {
-        let before = self.identity;
-        self.open_events()?;
-        if self.identity != before {
+        if self.open_events()? {
             return self.resync();
         }
         self.each(|installed, _| installed.refresh_settings())

@@ -355,3 +355,39 @@ fn log_writes_the_kernels_lines_and_never_stalls_a_packet() {
         let _ = std::fs::remove_file(&file);
     });
 }
+
+#[test]
+fn log_writes_the_kernels_lines_of_ipv6_beside_those_of_ipv4() {
+    in_namespace(|| {
+        let there = Other::new();
+        pair(0, &there);
+        ip("addr add fd00:50::1/64 dev a0 nodad\nneigh replace fd00:50::2 dev a0 lladdr 02:00:00:02:00:00\n");
+        there.run(|| {
+            ip("addr add fd00:50::2/64 dev b0 nodad\nneigh replace fd00:50::1 dev b0 lladdr 02:00:00:01:00:00\n");
+        });
+        run("iptables -A INPUT -i a0 -p udp --dport 9999 -j LOG --log-prefix four:");
+        let warned = ours("ip6tables -A INPUT -i a0 -p udp --dport 9999 -j LOG --log-prefix six: --log-macdecode");
+        assert!(warned.status.success());
+        assert_eq!(String::from_utf8_lossy(&warned.stderr), "bpftables: LOG writes nothing until bpftablesd runs\n");
+        run("ip6tables -A OUTPUT -o a0 -p udp --sport 9999 -j LOG --log-prefix out: --log-uid");
+        let file = std::env::temp_dir().join(format!("bpftables-log6-{:x}", ns::netns_cookie().unwrap()));
+        let text = || std::fs::read_to_string(&file).unwrap_or_default();
+        let _agent = Agent::with(&["--log-to", file.to_str().unwrap()]);
+        let here = UdpSocket::bind(("::", PORT)).unwrap();
+        let far = there.run(|| UdpSocket::bind(("::", PORT)).unwrap());
+        far.send_to(b"x", "10.50.0.1:9999").unwrap();
+        far.send_to(b"x", "[fd00:50::1]:9999").unwrap();
+        here.send_to(b"xy", "[fd00:50::2]:9999").unwrap();
+        let six = "six:IN=a0 OUT= MACSRC=02:00:00:02:00:00 MACDST=02:00:00:01:00:00 MACPROTO=86dd \
+                   SRC=fd00:0050:0000:0000:0000:0000:0000:0002 DST=fd00:0050:0000:0000:0000:0000:0000:0001 LEN=49 TC=0 HOPLIMIT=64 FLOWLBL=";
+        eventually("the lines of both families are written", || {
+            let text = text();
+            let found =
+                |begin: &str, end: &str| text.lines().any(|line| line.starts_with(begin) && line.ends_with(end));
+            found("four:IN=a0 OUT= MAC=", "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
+                && found(six, "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
+                && found("out:IN= OUT=a0 SRC=fd00:0050:", "PROTO=UDP SPT=9999 DPT=9999 LEN=10 UID=0 GID=0 ")
+        });
+        let _ = std::fs::remove_file(&file);
+    });
+}

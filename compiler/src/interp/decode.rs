@@ -6,11 +6,12 @@ use crate::image::Image;
 use bpftables_abi::image::Rule as Record;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, NatParams6, target,
+    NatParams, NatParams6, NptParams, target,
 };
+use bpftables_ruleset::targets::npt::Prefixes;
 use bpftables_ruleset::targets::{
-    Classify, ConnmarkSet, EcnSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith, TcpmssSet,
-    Tcpoptstrip, TosSet, TtlSet,
+    Checksum, Classify, ConnmarkSet, Dnpt, EcnSet, HlSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect,
+    RejectWith, Snpt, TcpmssSet, Tcpoptstrip, TosSet, TtlSet,
 };
 use bpftables_ruleset::{ChainName, Family, PortRange, Target};
 use std::net::IpAddr;
@@ -50,12 +51,16 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
         }
         target::TTL => {
             let [how, value, ..] = r.arg.to_le_bytes();
-            Target::Ttl(TtlSet(match how {
+            let change = match how {
                 0 => HopChange::Set(value),
                 1 => HopChange::Increment(value),
                 2 => HopChange::Decrement(value),
                 other => return Err(Fault::UnknownCode("change of the TTL", other.into())),
-            }))
+            };
+            match image.family() {
+                Family::V4 => Target::Ttl(TtlSet(change)),
+                Family::V6 => Target::Hl(HlSet(change)),
+            }
         }
         target::ECN => {
             let bit = |at: u32| (r.arg >> at & 1 != 0).then_some(r.arg >> (at + 1) & 1 != 0);
@@ -68,8 +73,18 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
             Target::Tcpoptstrip(Tcpoptstrip { kinds: std::array::from_fn(|word| at.word(word)) })
         }
         target::CLASSIFY => Target::Classify(Classify { major: (r.arg >> 16) as u16, minor: r.arg as u16 }),
+        target::CHECKSUM => Target::Checksum(Checksum),
+        target::SNPT => Target::Snpt(Box::new(Snpt(prefixes(image, r.arg)?))),
+        target::DNPT => Target::Dnpt(Box::new(Dnpt(prefixes(image, r.arg)?))),
         _ => nat(r.target, params(image, r.arg)?)?,
     })
+}
+
+/// The prefixes of SNPT and DNPT. Of the new one's length no more is known than that it is not the shorter of the two.
+fn prefixes(image: &Image, at: u32) -> Result<Prefixes, Fault> {
+    let p: NptParams = zerocopy::transmute!(line(image, at)?.0);
+    let length = u128::from_be_bytes(p.from_mask).leading_ones() as u8;
+    Ok(Prefixes { src: (p.from.into(), length), dst: (p.to.into(), p.bits as u8) })
 }
 
 /// Parameters of a nat target: those without addresses, and the addresses.

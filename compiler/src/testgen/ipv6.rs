@@ -3,7 +3,8 @@
 
 use bpftables_ruleset::eval::{Ct, CtTuple, Packet};
 use bpftables_ruleset::matches::{Icmp6, Match};
-use bpftables_ruleset::targets::{NatRange, Netmap, RejectWith};
+use bpftables_ruleset::targets::npt::Prefixes;
+use bpftables_ruleset::targets::{Dnpt, EcnSet, HlSet, NatRange, Netmap, RejectWith, Snpt};
 use bpftables_ruleset::{AddrMatch, Family, Ruleset, Table, Target};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -72,21 +73,23 @@ fn one_match(m: Match) -> Match {
 fn target(t: Target) -> Target {
     let range = |r: NatRange| NatRange { addrs: r.addrs.map(|(first, last)| (addr(first), addr(last))), ..r };
     match t {
-        // IPv4's alone so far.
-        Target::Log(_)
-        | Target::Tos(_)
-        | Target::Dscp(_)
-        | Target::Ttl(_)
-        | Target::Ecn(_)
-        | Target::Tcpmss(_)
-        | Target::Tcpoptstrip(_)
-        | Target::Classify(_) => Target::None,
+        Target::Ttl(set) => Target::Hl(HlSet(set.0)),
+        // IPv4's alone. In its place stands what is IPv6's alone, by the same throw.
+        Target::Ecn(set) => prefixes(&set),
         Target::Reject(_) => Target::Reject(RejectWith::Icmp6PortUnreachable),
         Target::Dnat(r) => Target::Dnat(range(r)),
         Target::Snat(r) => Target::Snat(range(r)),
         Target::Netmap(n) => Target::Netmap(Netmap { addr: addr(n.addr), mask: mask(n.mask) }),
         other => other,
     }
+}
+
+/// SNPT or DNPT, which are of some hooks only; where they stand is nothing that the programs ask.
+fn prefixes(by: &EcnSet) -> Target {
+    let length = |bit: Option<bool>| bit.map_or(48, |long| if long { 64 } else { 40 });
+    let prefix = |hi: u16, bits: u8| (Ipv6Addr::from(u128::from(hi) << 112 | 0xdb8_0017 << 88), bits);
+    let set = Prefixes { src: prefix(0xfd00, length(by.ece)), dst: prefix(0x2001, length(by.cwr)) };
+    if by.ect.is_some() { Target::Snpt(Box::new(Snpt(set))) } else { Target::Dnpt(Box::new(Dnpt(set))) }
 }
 
 const fn proto(of: u8) -> u8 {

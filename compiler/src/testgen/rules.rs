@@ -5,8 +5,8 @@ use super::matches::{addr_match, any_match, invert};
 use super::pools::{DEVICES, addr, mark, port};
 use bpftables_ruleset::matches::{Match, Tcp, Udp};
 use bpftables_ruleset::targets::{
-    ConnmarkSet, CtSet, DscpSet, EcnSet, HopChange, Log, MarkSet, Masquerade, NatRange, Netmap, Redirect, RejectWith,
-    Tcpoptstrip, TosSet, TtlSet,
+    Checksum, ConnmarkSet, CtSet, DscpSet, EcnSet, HopChange, Log, MarkSet, Masquerade, NatRange, Netmap, Redirect,
+    RejectWith, Tcpoptstrip, TosSet, TtlSet,
 };
 use bpftables_ruleset::{
     AddrMatch, Chain, Family, IfacePattern, IpMatch, Policy, PortRange, Rule, Ruleset, Slot, TableKind, Target,
@@ -102,6 +102,7 @@ fn header() -> impl Strategy<Value = Target> {
         hop.prop_map(|change| Target::Ttl(TtlSet(change))),
         (bit(), bit(), option::of(0u8..4)).prop_map(|(ece, cwr, ect)| Target::Ecn(EcnSet { ece, cwr, ect })),
         any::<[u32; 8]>().prop_map(|kinds| Target::Tcpoptstrip(Tcpoptstrip { kinds })),
+        Just(Target::Checksum(Checksum)),
     ]
 }
 

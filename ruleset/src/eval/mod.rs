@@ -9,6 +9,7 @@ mod env;
 mod ip;
 mod ipv6;
 mod l4;
+mod npt;
 mod packet;
 mod rewrite;
 mod sim;

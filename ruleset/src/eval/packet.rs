@@ -139,7 +139,7 @@ impl Packet {
     }
 
     /// What stands above the network header; `None` when extension headers are cut short.
-    fn upper(&self) -> Option<Upper> {
+    pub(super) fn upper(&self) -> Option<Upper> {
         match self.family() {
             Family::V4 => Some(Upper {
                 proto: self.byte(9),

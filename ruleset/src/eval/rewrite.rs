@@ -1,5 +1,6 @@
-//! Targets that write into the packet's headers, byte for byte as netfilter's modules do (IPv4).
+//! Targets that write into the packet's headers, byte for byte as netfilter's modules do.
 
+use super::npt;
 use super::packet::Packet;
 use crate::addr::Family;
 use crate::targets::{EcnSet, HopChange, Target, TcpmssSet, Tcpoptstrip};
@@ -17,28 +18,35 @@ pub enum Rewritten {
 
 /// Carries out `target` on `packet`.
 pub fn rewrite(target: &Target, packet: &mut Packet) -> Rewritten {
-    if packet.family() != Family::V4 {
-        return Rewritten::Unknown;
-    }
+    let v4 = packet.family() == Family::V4;
     match target {
         Target::Tos(set) => tos(packet, set.mask, set.value),
         Target::Dscp(set) => tos(packet, 0xfc, set.dscp << 2),
-        Target::Ttl(set) => {
-            let ttl = packet.data[8];
-            let ttl = match set.0 {
-                HopChange::Set(value) => value,
-                HopChange::Increment(value) => ttl.saturating_add(value),
-                HopChange::Decrement(value) => ttl.saturating_sub(value),
-            };
+        Target::Ttl(set) if v4 => {
+            let ttl = hops(set.0, packet.data[8]);
             header_word(packet, 8, [ttl, packet.data[9]]);
             Rewritten::Continue
         }
-        Target::Ecn(set) => ecn(packet, set),
+        Target::Hl(set) if !v4 => {
+            packet.data[7] = hops(set.0, packet.data[7]);
+            Rewritten::Continue
+        }
+        Target::Ecn(set) if v4 => ecn(packet, set),
         Target::Tcpmss(TcpmssSet::Mss(mss)) => tcpmss(packet, *mss),
         Target::Tcpoptstrip(strip) => tcpoptstrip(packet, strip),
-        // The class does not show in the packet.
-        Target::Classify(_) => Rewritten::Continue,
+        Target::Snpt(set) if !v4 => npt::map(packet, &set.0, false),
+        Target::Dnpt(set) if !v4 => npt::map(packet, &set.0, true),
+        // The class does not show in the packet, nor is there one here whose checksum is left to a device.
+        Target::Classify(_) | Target::Checksum(_) => Rewritten::Continue,
         _ => Rewritten::Unknown,
+    }
+}
+
+fn hops(change: HopChange, from: u8) -> u8 {
+    match change {
+        HopChange::Set(value) => value,
+        HopChange::Increment(value) => from.saturating_add(value),
+        HopChange::Decrement(value) => from.saturating_sub(value),
     }
 }
 
@@ -75,6 +83,13 @@ fn header_word(packet: &mut Packet, at: usize, to: [u8; 2]) {
 }
 
 fn tos(packet: &mut Packet, mask: u8, value: u8) -> Rewritten {
+    if packet.family() == Family::V6 {
+        let [first, second] = [packet.data[0], packet.data[1]];
+        let tos = (first << 4 | second >> 4) & !mask ^ value;
+        packet.data[0] = first & 0xf0 | tos >> 4;
+        packet.data[1] = second & 0x0f | tos << 4;
+        return Rewritten::Continue;
+    }
     let tos = packet.data[1] & !mask ^ value;
     header_word(packet, 0, [packet.data[0], tos]);
     Rewritten::Continue
@@ -82,7 +97,7 @@ fn tos(packet: &mut Packet, mask: u8, value: u8) -> Rewritten {
 
 /// Where the segment begins and how long it is, by the packet's own length.
 fn segment(packet: &Packet) -> (usize, usize) {
-    (usize::from(packet.data[0] & 15) * 4, packet.payload().len())
+    (packet.upper().map_or(packet.data.len(), |upper| upper.at), packet.payload().len())
 }
 
 /// The length of the TCP header; `None` when the packet does not hold all of it.
@@ -144,7 +159,8 @@ fn tcpmss(packet: &mut Packet, mss: u16) -> Rewritten {
     if len > header || header >= 60 {
         return Rewritten::Continue;
     }
-    let mss = mss.min(536);
+    let v4 = packet.family() == Family::V4;
+    let mss = mss.min(if v4 { 536 } else { 1220 });
     let [high, low] = mss.to_be_bytes();
     packet.data.truncate(at + len);
     packet.data.splice(at + 20..at + 20, [2, 4, high, low]);
@@ -155,8 +171,13 @@ fn tcpmss(packet: &mut Packet, mss: u16) -> Rewritten {
     patch(data, at + 16, 0, mss);
     let to = [data[at + 12] + 0x10, data[at + 13]];
     write(data, at + 16, at + 12, to);
-    let total = word(data, 2).wrapping_add(4).to_be_bytes();
-    write(data, 10, 2, total);
+    if v4 {
+        let total = word(data, 2).wrapping_add(4).to_be_bytes();
+        write(data, 10, 2, total);
+    } else {
+        let length = word(data, 4).wrapping_add(4).to_be_bytes();
+        data[4..6].copy_from_slice(&length);
+    }
     Rewritten::Continue
 }
 

@@ -1,0 +1,26 @@
+//! Why a target cannot be run, for those where more is to be said than that nobody has written it yet.
+
+use bpftables_ruleset::Target;
+use bpftables_ruleset::targets::TcpmssSet;
+use std::borrow::Cow;
+
+/// The reason of a rule's refusal, by the name of its target.
+pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
+    let why = match rule {
+        // The FIB does not tell programs the MTU of a route, only that of its device.
+        Target::Tcpmss(TcpmssSet::Clamp) => {
+            return "-j TCPMSS --clamp-mss-to-pmtu can't be run: no program is told the MTU of a route".into();
+        }
+        Target::Audit(_) => "the audit system takes records of packets from the kernel alone",
+        Target::Clusterip(_) => "it answers ARP for an address of many hosts, and no kernel since 6.3 has it",
+        Target::Connsecmark(_) | Target::Secmark(_) => "no program can set the security mark of a packet",
+        Target::Hmark(_) => "no program gets the secret-free hash of the kernel's version",
+        Target::Idletimer(_) => "its timers are files that the kernel shows and notifies of",
+        Target::Led(_) => "no program can switch a LED",
+        Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
+        Target::Synproxy(_) => "handshakes of connections that are not ours can't be made by a program",
+        Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",
+        other => return format!("-j {} can't be run yet", other.name()).into(),
+    };
+    format!("-j {} can't be run: {why}", rule.name()).into()
+}
