@@ -48,6 +48,10 @@ pub trait Names {
     fn find_set(&self, _name: &str) -> SetLookup {
         SetLookup::Missing
     }
+    /// Whether an object of BPF is pinned there and may be had.
+    fn has_pinned_object(&self, _path: &str) -> bool {
+        false
+    }
     /// The numbers of a file and their names, in its order; `None`: there is no such file.
     fn number_names(&self, _which: NumberNames) -> Option<Vec<(u32, String)>> {
         None

@@ -3,6 +3,7 @@
 use crate::accounts;
 use bpftables_ruleset::names::{NumberNames, SetLookup, UNKNOWN_HOST};
 use bpftables_ruleset::{Family, Names};
+use bpftables_runtime::sys::bpf::open_pinned;
 use bpftables_runtime::sys::ipset;
 use dns_lookup::{AddrInfoHints, LookupErrorKind};
 use std::collections::BTreeMap;
@@ -195,6 +196,10 @@ impl Names for SystemNames {
             Err(ipset::Unanswered::Version(_)) => SetLookup::NoModule,
             Err(ipset::Unanswered::Question(error)) => SetLookup::Failed(error.raw_os_error().unwrap_or(0)),
         }
+    }
+
+    fn has_pinned_object(&self, path: &str) -> bool {
+        open_pinned(Path::new(path)).is_ok()
     }
 
     fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {

@@ -75,8 +75,11 @@ impl Extension for Bpf {
         &SPEC
     }
 
-    fn option(&mut self, id: u8, arg: &str, _: bool, _: u32, _: &mut Cx<'_, '_>) -> Result<(), ParseError> {
+    fn option(&mut self, id: u8, arg: &str, _: bool, _: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError> {
         if id != BYTECODE {
+            if !cx.names.has_pinned_object(arg) {
+                return Err(error("failed to get bpf object"));
+            }
             return Err(ParseError::UnsupportedOption { extension: "bpf", what: "--object-pinned".to_owned() });
         }
         self.program = program(arg)?;
