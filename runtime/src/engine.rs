@@ -182,6 +182,10 @@ impl Engine {
     }
 
     fn commit_change(&mut self, ruleset: &mut Ruleset, only: Option<TableKind>) -> Result<Committed> {
+        // The kernel asks for it where a program is attached, not where a map is written.
+        if !crate::sys::ns::may_administer_the_network() {
+            return Err(EngineError::Permission { what: "change rules".to_owned() });
+        }
         let home = self.made_home()?.of(ruleset.family);
         let locked = Locked::take(&home)?;
         let at = ruleset.family as usize;

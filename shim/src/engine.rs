@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, BackendError, Snapshot};
 use bpftables_ruleset::{Family, Ruleset, TableKind};
+use bpftables_runtime::sys::ns::may_administer_the_network;
 use bpftables_runtime::{Engine, EngineError};
 use std::io::Write as _;
 
@@ -40,6 +41,10 @@ impl From<EngineError> for BackendError {
 
 impl Backend for Kernel {
     fn read(&mut self, family: Family) -> Result<Snapshot, BackendError> {
+        // Legacy's kernel asks for it also of those that only look.
+        if !may_administer_the_network() {
+            return Err(BackendError::NotPermitted);
+        }
         let snapshot = self.engine()?.read(family)?;
         Ok(Snapshot { ruleset: snapshot.ruleset, counters: Box::new(snapshot.counters) })
     }

@@ -131,6 +131,15 @@ pub fn monotonic_ns() -> io::Result<u64> {
     Ok(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }
 
+/// Whether the calling thread has `CAP_NET_ADMIN`; yes, where /proc does not tell.
+#[must_use]
+pub fn may_administer_the_network() -> bool {
+    const NET_ADMIN: u32 = 12;
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    effective.is_none_or(|bits| bits >> NET_ADMIN & 1 == 1)
+}
+
 /// The process's effective user.
 #[must_use]
 pub fn effective_uid() -> u32 {
