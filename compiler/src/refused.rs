@@ -14,7 +14,6 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         Target::Audit(_) => "the audit system takes records of packets from the kernel alone",
         Target::Clusterip(_) => "it answers ARP for an address of many hosts, and no kernel since 6.3 has it",
         Target::Connsecmark(_) | Target::Secmark(_) => "no program can set the security mark of a packet",
-        Target::Hmark(_) => "no program gets the secret-free hash of the kernel's version",
         Target::Idletimer(_) => "its timers are files that the kernel shows and notifies of",
         Target::Led(_) => "no program can switch a LED",
         Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
