@@ -50,24 +50,16 @@ const LATER_TARGETS: &[&str] = &[
     "ULOG",
 ];
 
-/// Those that are in use for IPv4 alone.
-const LATER_TARGETS_OF_IPV6: &[&str] = &["LOG"];
-
-/// Whether a target of `program` is not in use yet.
-fn is_later_target(program: &str, name: &str) -> bool {
-    LATER_TARGETS.contains(&name) || program.starts_with("ip6") && LATER_TARGETS_OF_IPV6.contains(&name)
-}
-
 /// How `-L` shows rules of later issues.
 const LATER_LISTED: &[&str] =
     &["CT helper", "TCPMSS clamp to PMTU", " mode srcip", " mode dstip", " HL match HL ", " rt type:"];
 
-/// What a rule of `program` needs that a later issue brings, by name.
-fn later(program: &str, rule: &[String]) -> Option<String> {
+/// What a rule needs that a later issue brings, by name.
+fn later(rule: &[String]) -> Option<String> {
     for pair in rule.windows(2) {
         match pair[0].as_str() {
             "-m" | "--match" if !MATCHES.contains(&pair[1].as_str()) => return Some(format!("match {}", pair[1])),
-            "-j" | "--jump" if is_later_target(program, &pair[1]) => return Some(format!("target {}", pair[1])),
+            "-j" | "--jump" if LATER_TARGETS.contains(&pair[1].as_str()) => return Some(format!("target {}", pair[1])),
             "-p" | "--protocol"
                 if matches!(pair[1].as_str(), "sctp" | "dccp" | "esp" | "ah" | "132" | "33" | "50" | "51")
                     && rule.iter().any(|w| w.starts_with("--") && (w.ends_with("port") || w.ends_with("spi"))) =>
@@ -109,11 +101,11 @@ impl Report {
 }
 
 /// Takes lines of later issues out of restore input (or of save output).
-fn filter_rules(program: &str, text: &str, report: &mut Report, what: &str) -> String {
+fn filter_rules(text: &str, report: &mut Report, what: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let rule = words(line).unwrap_or_default();
-        if let Some(why) = later(program, &rule) {
+        if let Some(why) = later(&rule) {
             if !what.is_empty() {
                 report.leave_out(&format!("{what} with {why}"));
             }
@@ -167,16 +159,16 @@ fn without_references(line: &str) -> String {
     }
 }
 
-fn expected(program: &str, text: &str, listing: bool, kind: Kind, rules_left_out: bool) -> String {
+fn expected(text: &str, listing: bool, kind: Kind, rules_left_out: bool) -> String {
     let mut none = Report::default();
-    let mut text = filter_rules(program, &normalise(text, listing), &mut none, "");
+    let mut text = filter_rules(&normalise(text, listing), &mut none, "");
     // 1.8.9 does not know this notice of 1.8.11.
     if kind == Kind::Legacy {
         text = text.replace("Ignoring deprecated --wait-interval option.\n", "");
     }
     let text: String = text
         .split_inclusive('\n')
-        .filter(|l| !l.split_whitespace().take(4).any(|w| is_later_target(program, w)))
+        .filter(|l| !l.split_whitespace().take(4).any(|w| LATER_TARGETS.contains(&w)))
         .filter(|l| !LATER_LISTED.iter().any(|w| l.contains(w)))
         .map(|l| if kind == Kind::Legacy { l.replace(" -p 2 ", " -p igmp ") } else { l.to_owned() })
         .map(|l| if rules_left_out { without_references(&l) } else { l })
@@ -216,8 +208,7 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             .collect();
         argv[0] = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
         let place_name = format!("{} call {}: {}", file.display(), v["seq"], argv.join(" "));
-        let program = argv[0].clone();
-        if let Some(why) = later(&program, &argv) {
+        if let Some(why) = later(&argv) {
             report.leave_out(&format!("call with {why}"));
             if kind == Kind::Ours && v["rc"] == 0 && !argv.iter().any(|a| a == "-D" || a == "-C") {
                 let a = place.call(&Call { argv, stdin: String::new() })?;
@@ -229,7 +220,7 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             }
             continue;
         }
-        let stdin = filter_rules(&program, &text(&v, "stdin"), &mut report, "restore line");
+        let stdin = filter_rules(&text(&v, "stdin"), &mut report, "restore line");
         let listing = is_numeric(&argv);
         if let Some((program, table)) = named_table(&argv)
             && begun.insert(program.to_owned())
@@ -241,13 +232,13 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
         let partial = report.left_out.keys().any(|k| k.starts_with("restore line"));
         let want = Answer {
             code: v["rc"].as_i64().map(|n| n as i32),
-            stdout: expected(&program, &text(&v, "stdout"), listing, kind, partial),
-            stderr: expected(&program, &text(&v, "stderr"), false, kind, partial),
+            stdout: expected(&text(&v, "stdout"), listing, kind, partial),
+            stderr: expected(&text(&v, "stderr"), false, kind, partial),
         };
         let got = Answer {
             code: got.code,
-            stdout: expected(&program, &got.stdout, listing, kind, partial),
-            stderr: expected(&program, &got.stderr, false, kind, partial),
+            stdout: expected(&got.stdout, listing, kind, partial),
+            stderr: expected(&got.stderr, false, kind, partial),
         };
         if want != got {
             let show = |a: &Answer| format!("exit {:?}\n{}{}", a.code, a.stdout, a.stderr);
@@ -284,7 +275,7 @@ pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
             Some("v6") => "ip6tables",
             _ => continue,
         };
-        let rules = filter_rules(program, &String::from_utf8_lossy(&std::fs::read(&f)?), &mut report, "rule");
+        let rules = filter_rules(&String::from_utf8_lossy(&std::fs::read(&f)?), &mut report, "rule");
         report.compared += 1;
         let both = [Kind::Legacy, kind].map(|k| -> Result<String> {
             let place = Place::new(k)?;

@@ -9,7 +9,7 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
     let why = match rule {
         // The FIB does not tell programs the MTU of a route, only that of its device.
         Target::Tcpmss(TcpmssSet::Clamp) => {
-            return "-j TCPMSS --clamp-mss-to-pmtu can't be run: no program is told the MTU of a route".into();
+            return "-j TCPMSS --clamp-mss-to-pmtu can't be run, for no program is told the MTU of a route".into();
         }
         Target::Audit(_) => "the audit system takes records of packets from the kernel alone",
         Target::Clusterip(_) => "it answers ARP for an address of many hosts, and no kernel since 6.3 has it",
@@ -21,5 +21,5 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",
         other => return format!("-j {} can't be run yet", other.name()).into(),
     };
-    format!("-j {} can't be run: {why}", rule.name()).into()
+    format!("-j {} can't be run, for {why}", rule.name()).into()
 }

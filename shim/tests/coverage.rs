@@ -152,7 +152,7 @@ fn status(found: Option<&Found>) -> String {
     let Some(found) = found else { return "not tried: legacy's kernel accepted no rule of it".into() };
     let reasons = found.reasons.iter().map(|reason| match reason.as_str() {
         "can't be run yet" => "not yet".to_owned(),
-        other => other.strip_prefix("can't be run: ").unwrap_or(other).to_owned(),
+        other => other.strip_prefix("can't be run, for ").unwrap_or(other).to_owned(),
     });
     let reasons = reasons.collect::<Vec<_>>().join("; ");
     match (found.native.is_empty(), reasons.is_empty()) {
