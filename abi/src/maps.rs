@@ -76,6 +76,10 @@ pub struct Control {
     pub local_ports: u32,
     /// Cookie of the network namespace: a device that went to another one took the programs along, and their rules are none there.
     pub netns: u64,
+    /// How far TAI is ahead of UTC on this machine, in seconds, as `adjtimex` says: 0 where nothing set it.
+    pub tai_offset: u32,
+    /// Minutes that the kernel's time zone is west of UTC (`settimeofday`), two's complement.
+    pub minutes_west: u32,
 }
 
 /// Indices of [`Control::timeouts`]. TCP states are numbered as the kernel's `enum tcp_conntrack`.
@@ -239,7 +243,7 @@ pub mod stat {
 }
 
 const _: () = {
-    assert!(size_of::<Control>() == 24 + 128 + 32);
+    assert!(size_of::<Control>() == 24 + 128 + 40);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Survey>() == 24);
 };

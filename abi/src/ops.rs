@@ -84,6 +84,13 @@ pub mod op {
     pub const LIMIT: u8 = 18;
     /// `-m recent`: a = time stamps kept per address - 1 (the same in all rules of a list; 0: 256), b = list id, c = line of [`super::RecentParams`].
     pub const RECENT: u8 = 19;
+
+    /// `-m u32`: a = number of steps, b = line of the first; steps stand as ops do, with codes of [`super::u32_step`].
+    pub const U32: u8 = 64;
+    /// `-m time`: b = line of [`super::TimeParams`].
+    pub const TIME: u8 = 65;
+    /// `-m cpu`: b = its number.
+    pub const CPU: u8 = 66;
 }
 
 /// State of a limit rule in the image: written by programs, zero in a new image (programs begin a zero state with a full burst).
@@ -132,6 +139,49 @@ pub struct RecentParams6 {
     pub ttl: u8,
     /// See [`RecentParams`].
     pub reap: u8,
+}
+
+/// Most steps of one `-m u32`: ten tests of ten numbers and ten ranges.
+pub const MAX_U32_STEPS: u32 = 200;
+
+/// Steps of `-m u32`. There is a word that was loaded, and a base that offsets count from, 0 in the beginning.
+pub mod u32_step {
+    /// A test begins: base 0, then the word at b, in network byte order.
+    pub const LOAD: u8 = 1;
+    /// `&` b.
+    pub const AND: u8 = 2;
+    /// `<<` b.
+    pub const LEFT: u8 = 3;
+    /// `>>` b.
+    pub const RIGHT: u8 = 4;
+    /// `@`: the base grows by the word, then the word at base + b.
+    pub const AT: u8 = 5;
+    /// Is the word b to c? a = 1: the last of a test's ranges; the match fails if none held.
+    pub const RANGE: u8 = 6;
+}
+
+/// Parameters of `-m time`, in a line: seconds since 1970 and since midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TimeParams {
+    /// `--datestart`.
+    pub date_start: u32,
+    /// `--datestop`, inclusive.
+    pub date_stop: u32,
+    /// `--timestart`.
+    pub day_start: u32,
+    /// `--timestop`, inclusive.
+    pub day_stop: u32,
+    /// `--monthdays`: bit n is day n.
+    pub month_days: u32,
+    /// `--weekdays`: bits 1 (Monday) to 7.
+    pub week_days: u8,
+    /// 1: `--kerneltz`.
+    pub kernel_zone: u8,
+    /// 1: `--contiguous`.
+    pub contiguous: u8,
+    /// Zero.
+    pub pad: u8,
 }
 
 /// The targets ([`crate::image::Rule::target`]).
@@ -263,6 +313,7 @@ pub const NAT_PROTO_OFFSET: u32 = 32;
 const _: () = {
     assert!(size_of::<Op>() == 16);
     assert!(size_of::<RecentParams>() == 16);
+    assert!(size_of::<TimeParams>() == 24);
     assert!(size_of::<NatParams>() == 20);
     assert!(size_of::<RecentParams6>() == 28);
     assert!(size_of::<NatParams6>() == 44);

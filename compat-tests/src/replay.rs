@@ -27,6 +27,9 @@ const MATCHES: &[&str] = &[
     "multiport",
     "limit",
     "recent",
+    "u32",
+    "time",
+    "cpu",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.

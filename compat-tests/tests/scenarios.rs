@@ -38,6 +38,11 @@ fn headers_are_rewritten_as_by_legacy() {
 }
 
 #[test]
+fn words_clocks_and_cpus_match_as_in_legacy() {
+    suite::file("words.txt");
+}
+
+#[test]
 fn fragments_are_tracked_as_by_legacy() {
     suite::file("fragments.txt");
 }

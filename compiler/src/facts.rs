@@ -268,6 +268,7 @@ impl Reader<'_> {
                 }
             }
             Match::Addrtype(_) | Match::Comment(_) | Match::Connmark(_) | Match::Mark(_) => {}
+            Match::Cpu(_) | Match::Time(_) | Match::U32(_) => {}
             // Whether it has a side effect is not known here.
             _ => return false,
         }

@@ -1,6 +1,7 @@
 //! The growing image: lines, and a store that keeps equal content once.
 
 use crate::image::Line;
+use bpftables_abi::ops::Op;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
 
@@ -84,6 +85,20 @@ pub(crate) fn lines_of(words: &[u32]) -> Vec<Line> {
             let mut line = [0u8; 64];
             for (place, word) in line.chunks_exact_mut(4).zip(chunk) {
                 place.copy_from_slice(&word.to_le_bytes());
+            }
+            Line(line)
+        })
+        .collect()
+}
+
+/// Ops as lines, four in each, the rest zero.
+pub(crate) fn lines_of_ops(ops: &[Op]) -> Vec<Line> {
+    ops.chunks(4)
+        .map(|four| {
+            let mut line = [0; 64];
+            for (place, op) in line.chunks_exact_mut(16).zip(four) {
+                let bytes: [u8; 16] = zerocopy::transmute!(*op);
+                place.copy_from_slice(&bytes);
             }
             Line(line)
         })

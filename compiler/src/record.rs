@@ -7,7 +7,7 @@ use crate::error::CompileError;
 use crate::iface::{Ifaces, asks};
 use crate::image::Line;
 use crate::ir::IrChain;
-use crate::lines::Lines;
+use crate::lines::{Lines, lines_of_ops};
 use crate::nat;
 use crate::residual::{Encoder, Leftovers};
 use bpftables_abi::image::{Addrs6, Rule as Record, l4, rule_flag as f};
@@ -78,18 +78,7 @@ pub(crate) fn encode(
         return Err(CompileError::Limit { place: Some(chain.place(index)), what: "checks of one rule", max, got });
     }
     if !ops.is_empty() {
-        let content: Vec<Line> = ops
-            .chunks(4)
-            .map(|four| {
-                let mut line = [0; 64];
-                for (place, op) in line.chunks_exact_mut(16).zip(four) {
-                    let bytes: [u8; 16] = zerocopy::transmute!(*op);
-                    place.copy_from_slice(&bytes);
-                }
-                Line(line)
-            })
-            .collect();
-        record.ops = lines.intern(&content);
+        record.ops = lines.intern(&lines_of_ops(&ops));
         record.nops = ops.len() as u8;
     }
     (record.target, record.arg) =

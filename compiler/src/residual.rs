@@ -1,5 +1,8 @@
 //! Matches that do not fit the record: ops.
 
+mod clock;
+mod words;
+
 use crate::error::CompileError;
 use crate::image::{Line, StateKind, StateLine};
 use crate::lines::Lines;
@@ -83,6 +86,9 @@ impl<'a> Encoder<'a> {
                 }
             },
             Match::Recent(r) => self.recent(r)?,
+            Match::U32(u) => words::encode(u, self.lines),
+            Match::Time(t) => clock::encode(t, self.lines),
+            Match::Cpu(c) => Op { op: op::CPU, flags: inv(c.invert), b: c.cpu, ..ZERO },
             _ => return Ok(false),
         };
         self.ops.push(encoded);

@@ -10,7 +10,7 @@ use bpftables_abi::image::{
     BASES_LINE, Bucket, Bucket6, Chain, FIRST_FREE_LINE, Field, HOOKS, MAGIC, Rule as Record, TABLES, chain_kind,
     field, field_kind, policy, rule_flag, vecref,
 };
-use bpftables_abi::ops::{MAX_OPS, Op, op, target};
+use bpftables_abi::ops::{MAX_OPS, MAX_U32_STEPS, Op, op, target};
 use bpftables_ruleset::Family;
 use rustc_hash::FxHashSet;
 use thiserror::Error;
@@ -137,7 +137,7 @@ impl Walk<'_> {
             let mut bytes = [0; 16];
             bytes.copy_from_slice(&line(self.image, r.ops + index / 4)?.0[place..place + 16]);
             let o: Op = zerocopy::transmute!(bytes);
-            ensure((op::TCP..=op::RECENT).contains(&o.op), at, "unknown op")?;
+            ensure(matches!(o.op, op::TCP..=op::RECENT | op::U32..=op::CPU), at, "unknown op")?;
             match o.op {
                 op::MULTIPORT => {
                     line(self.image, o.c)?;
@@ -150,6 +150,15 @@ impl Walk<'_> {
                 op::RECENT => {
                     line(self.image, o.c)?;
                     ensure(self.image.recent.iter().any(|list| list.id == o.b), at, "an unknown recent list")?;
+                }
+                op::U32 => {
+                    ensure(u32::from(o.a) <= MAX_U32_STEPS, at, "too many steps of a u32 match")?;
+                    for step in 0..u32::from(o.a) {
+                        line(self.image, o.b + step / 4)?;
+                    }
+                }
+                op::TIME => {
+                    line(self.image, o.b)?;
                 }
                 op::CT => ensure(index + o.c < u32::from(r.nops), at, "ops of a conntrack match")?,
                 _ => {}

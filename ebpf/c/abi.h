@@ -49,6 +49,7 @@ enum bt_l4 { L4_NONE, L4_TCP, L4_UDP, L4_ICMP };
 enum bt_opcode {
 	OP_TCP = 1, OP_UDP, OP_ICMP, OP_MULTIPORT, OP_MARK, OP_CONNMARK, OP_STATE, OP_CT, OP_CT_PROTO, OP_CT_ADDR,
 	OP_CT_PORT, OP_CT_STATUS, OP_CT_EXPIRES, OP_CT_DIR, OP_ADDRTYPE, OP_RANDOM, OP_NTH, OP_LIMIT, OP_RECENT,
+	OP_U32 = 64, OP_TIME, OP_CPU,
 };
 #define BT_MAX_OPS 32
 enum bt_op_flag {
@@ -164,11 +165,20 @@ struct bt_nat_params {
 	__u16 port_lo, port_hi, base, pad;
 };
 
+#define BT_MAX_U32_STEPS 200
+enum bt_u32_step { U32_LOAD = 1, U32_AND, U32_LEFT, U32_RIGHT, U32_AT, U32_RANGE };
+
+struct bt_time_params {
+	__u32 date_start, date_stop, day_start, day_stop, month_days;
+	__u8 week_days, kernel_zone, contiguous, pad;
+};
+
 struct bt_control {
 	__u32 slot4, slot6, lo_ifindex, max_conns, magic, seed;
 	__u32 timeouts[32];
 	__u32 tcp_loose, tcp_be_liberal, tcp_max_retrans, tcp_ignore_invalid_rst, checksum, local_ports;
 	__u64 netns;
+	__u32 tai_offset, minutes_west;
 };
 
 struct bt_icmp_conf {

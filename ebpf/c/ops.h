@@ -12,6 +12,8 @@
 #include "ops_l4.h"
 #include "ops_ct.h"
 #include "ops_state.h"
+#include "ops_time.h"
+#include "ops_words.h"
 #include "recent.h"
 
 #define OP_HOTDROP (-1)
@@ -49,6 +51,12 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_limit(skb, op->b, op->c, op->d);
 	case OP_RECENT:
 		return bt_op_recent(skb, how, op->b, op->c);
+	case OP_U32:
+		return bt_op_u32(skb, how, op->b);
+	case OP_TIME:
+		return bt_op_time(skb, op->b);
+	case OP_CPU:
+		return (bpf_get_smp_processor_id() == op->b) != invert;
 	case OP_CT_PROTO:
 	case OP_CT_ADDR:
 	case OP_CT_PORT:

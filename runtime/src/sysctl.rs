@@ -1,6 +1,7 @@
 //! Settings of the network namespace: what the programs follow, and those of `lo` that they need.
 
 use crate::error::{Doing, Result};
+use crate::sys::clock;
 use bpftables_abi::maps::{Control, IcmpConf, timeout};
 use bpftables_ruleset::Family;
 use std::fs;
@@ -63,6 +64,9 @@ pub(crate) fn follow(family: Family, control: &mut Control) {
     let mut ports = range.split_whitespace().filter_map(|word| word.parse::<u16>().ok());
     let (lo, hi) = (ports.next().unwrap_or(32768), ports.next().unwrap_or(60999));
     control.local_ports = u32::from(lo) | u32::from(hi) << 16;
+    let clock = clock::read();
+    control.tai_offset = clock.tai_offset.cast_unsigned();
+    control.minutes_west = clock.minutes_west.cast_unsigned();
 }
 
 /// What answers of the programs obey; the kernel's defaults where there is no such sysctl here (the limits of the whole namespace

@@ -123,7 +123,9 @@ impl Way {
         engine.commit(&mut ruleset).map_err(|e| TestCaseError::fail(e.to_string()))?;
         let counters = engine.counters(self.family).unwrap();
         let program = engine.program(self.program).unwrap();
+        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap();
         let mut env = Simulated::default();
+        env.seconds = since_1970.as_secs().try_into().unwrap();
         env.addrs = match self.family {
             Family::V4 => testgen::addr_types(),
             Family::V6 => testgen::ipv6::addr_types(),

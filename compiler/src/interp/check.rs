@@ -183,6 +183,7 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::NTH => (env.nth(key, o.c - 1, o.d) != invert).into(),
             op::LIMIT => env.limit(key, o.c, o.d).into(),
             op::RECENT => recent(image, &o, packet, env)?,
+            op::U32..=op::CPU => super::packet::check(image, &o, packet, env)?.into(),
             _ => match &packet.ct {
                 Ct::Connection(ct) => (connection(image, &o, ct)? != invert).into(),
                 _ => Answer::No,

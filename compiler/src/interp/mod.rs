@@ -2,6 +2,7 @@
 
 mod check;
 mod decode;
+mod packet;
 mod run;
 pub(crate) mod search;
 

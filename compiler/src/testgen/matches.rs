@@ -2,9 +2,10 @@
 
 use super::Profile;
 use super::pools::{addr, mark, port};
+use bpftables_ruleset::matches::u32_test::{U32Operator, U32Test};
 use bpftables_ruleset::matches::{
-    Addrtype, Comment, Connmark, Conntrack, CtStates, CtStatus, Icmp, Limit, Mark, Match, Multiport, MultiportEntry,
-    MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode, Tcp, Udp,
+    Addrtype, Comment, Connmark, Conntrack, Cpu, CtStates, CtStatus, Icmp, Limit, Mark, Match, Multiport,
+    MultiportEntry, MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode, Tcp, Time, U32, Udp, time,
 };
 use bpftables_ruleset::{AddrMatch, PortRange};
 use proptest::collection::vec;
@@ -171,6 +172,53 @@ fn marks() -> impl Strategy<Value = Match> {
     (mark(), mark(), invert()).prop_map(|(v, mask, invert)| Match::Mark(Mark { value: v & mask, mask, invert }))
 }
 
+fn u32_test() -> impl Strategy<Value = U32Test> {
+    let number = || select(&[0u32, 1, 2, 4, 8, 16, 20, 24, 31][..]);
+    let mask = select(&[0xffu32, 0x3c, 0xffff, 0xff_0000, u32::MAX][..]);
+    let step = prop_oneof![
+        2 => mask.prop_map(|mask| (U32Operator::And, mask)),
+        1 => number().prop_map(|bits| (U32Operator::Left, bits)),
+        2 => number().prop_map(|bits| (U32Operator::Right, bits)),
+        1 => prop_oneof![number(), Just(u32::MAX)].prop_map(|at| (U32Operator::At, at)),
+    ];
+    // The header's length as an offset, which random steps hardly find.
+    let header = Just(vec![(U32Operator::Right, 22), (U32Operator::And, 0x3c), (U32Operator::At, 0)]);
+    let steps = prop_oneof![vec(step, 0..5), header];
+    let range = prop_oneof![
+        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| (a.min(b), a.max(b))),
+        select(&[(0u32, 0u32), (0, 0xff), (6, 17), (1, u32::MAX), (0, u32::MAX)][..]),
+    ];
+    let start = prop_oneof![6 => (0u32..48), 1 => select(&[100u32, 1500, u32::MAX - 2][..])];
+    (start, steps, vec(range, 1..4)).prop_map(|(start, steps, values)| U32Test { start, steps, values })
+}
+
+/// Days of the present and not; times of the day by quarters, so that hardly a packet meets the change.
+fn time() -> impl Strategy<Value = Match> {
+    let quarter = || (0u32..5).prop_map(|n| (n * 21_600).min(time::LAST_SECOND));
+    let date = || select(&[0u32, 1_000_000_000, 1_700_000_000, time::NO_DATE_STOP][..]);
+    let days =
+        (prop_oneof![Just(time::ALL_MONTH_DAYS), any::<u32>()], prop_oneof![Just(time::ALL_WEEK_DAYS), any::<u8>()]);
+    (date(), date(), quarter(), quarter(), days, any::<bool>()).prop_map(
+        |(a, b, day_start, day_stop, days, contiguous)| {
+            Match::Time(Box::new(Time {
+                date_start: a.min(b),
+                date_stop: a.max(b),
+                day_start,
+                day_stop,
+                month_days: days.0 & time::ALL_MONTH_DAYS,
+                week_days: days.1 & time::ALL_WEEK_DAYS,
+                kernel_zone: false,
+                contiguous: contiguous && day_start >= day_stop,
+            }))
+        },
+    )
+}
+
+/// A CPU that no machine has: which one takes a packet is not known here.
+fn cpu() -> impl Strategy<Value = Match> {
+    invert().prop_map(|invert| Match::Cpu(Cpu { cpu: 1 << 20, invert }))
+}
+
 /// One match.
 pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
     let mut choices: Vec<(u32, BoxedStrategy<Match>)> = vec![
@@ -181,6 +229,9 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
         (1, Just(Match::Comment(Comment { text: "a comment".into() })).boxed()),
         (2, marks().boxed()),
         (1, addrtype().boxed()),
+        (2, (vec(u32_test(), 1..4), invert()).prop_map(|(tests, invert)| Match::U32(U32 { tests, invert })).boxed()),
+        (1, time().boxed()),
+        (1, cpu().boxed()),
         (1, statistic(profile.chance).boxed()),
     ];
     if profile.memory {

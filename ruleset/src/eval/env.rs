@@ -28,4 +28,10 @@ pub trait Environment {
     /// What IPv6 routing says of an address, as bits by RTN_* number, of which LOCAL, ANYCAST and UNREACHABLE count; if a device is
     /// named, LOCAL is asked of its addresses and the route goes out by it.
     fn route_types(&self, addr: Ipv6Addr, device: Option<&str>) -> u16;
+    /// The clock, in seconds since 1970 (UTC).
+    fn seconds(&self) -> i64;
+    /// Minutes that the kernel's time zone is west of UTC.
+    fn minutes_west(&self) -> i32;
+    /// The CPU that handles the packet.
+    fn cpu(&self) -> u32;
 }

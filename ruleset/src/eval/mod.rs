@@ -4,6 +4,7 @@
 //! every match in order, counters as they are counted.
 
 mod addrtype;
+mod clock;
 mod conntrack;
 mod env;
 mod ip;
@@ -13,12 +14,15 @@ mod npt;
 mod packet;
 mod rewrite;
 mod sim;
+mod words;
 
 pub use addrtype::holds as addrtype_holds;
+pub use clock::holds as time_holds;
 pub use env::{Environment, StateKey};
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
 pub use rewrite::{Rewritten, rewrite};
 pub use sim::Simulated;
+pub use words::holds as u32_holds;
 
 use crate::counters::Slot;
 use crate::matches::{Match, StatisticMode};
@@ -218,6 +222,9 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
         Match::Multiport(m) => l4::multiport(m, packet),
         Match::Tcp(tcp) => l4::tcp(tcp, packet),
         Match::Udp(udp) => l4::udp(udp, packet),
+        Match::U32(u) => words::holds(u, packet).into(),
+        Match::Time(t) => clock::holds(t, env.seconds(), env.minutes_west()).into(),
+        Match::Cpu(c) => ((env.cpu() == c.cpu) != c.invert).into(),
         Match::Limit(l) => env.limit(key, l.average, l.burst).into(),
         Match::Recent(r) => {
             let addr = if r.dest { packet.daddr() } else { packet.saddr() };

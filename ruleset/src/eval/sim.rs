@@ -34,6 +34,12 @@ pub struct Simulated {
     pub seed: u64,
     /// Types of addresses (RTN_*) by device; every other address is UNICAST (1), in IPv6 one with an ordinary route.
     pub addrs: BTreeMap<IpAddr, (u8, Box<str>)>,
+    /// Seconds since 1970 (UTC).
+    pub seconds: i64,
+    /// Minutes that the kernel's time zone is west of UTC.
+    pub minutes_west: i32,
+    /// The CPU that handles packets.
+    pub cpu: u32,
     nth: BTreeMap<StateKey, u32>,
     /// Credit and when it was counted.
     limit: BTreeMap<StateKey, (u64, u64)>,
@@ -141,5 +147,17 @@ impl Environment for Simulated {
 
     fn route_types(&self, addr: Ipv6Addr, device: Option<&str>) -> u16 {
         self.known_type(addr.into(), device).map_or(0, |kind| 1 << kind)
+    }
+
+    fn seconds(&self) -> i64 {
+        self.seconds
+    }
+
+    fn minutes_west(&self) -> i32 {
+        self.minutes_west
+    }
+
+    fn cpu(&self) -> u32 {
+        self.cpu
     }
 }

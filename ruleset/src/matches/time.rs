@@ -1,5 +1,6 @@
 //! `-m time`: when a packet comes (xt_time.c).
 
+use crate::check::{Place, Problem, need};
 use crate::matches::MatchKind;
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ impl Default for Time {
 }
 
 /// Year, month and day of a number of days since 1970 (the proleptic Gregorian calendar).
-fn civil(days: u32) -> (u32, u32, u32) {
+pub(crate) fn civil(days: u32) -> (u32, u32, u32) {
     // Counted from the first of March of year 0, so that a leap day ends a year.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -159,4 +160,9 @@ impl Text for Time {
     }
 }
 
-impl MatchKind for Time {}
+impl MatchKind for Time {
+    fn check(&self, _: Place) -> Result<(), Problem> {
+        let over_midnight = !self.contiguous || self.day_start >= self.day_stop;
+        need(over_midnight, "--contiguous belongs to a span over midnight")
+    }
+}

@@ -84,6 +84,9 @@ impl Text for U32 {
 impl MatchKind for U32 {
     fn check(&self, _: Place) -> Result<(), Problem> {
         let fits = |test: &U32Test| test.steps.len() < MAX && test.values.len() <= MAX;
-        need(self.tests.len() <= MAX && self.tests.iter().all(fits), "u32 takes ten tests, steps and values")
+        need(self.tests.len() <= MAX && self.tests.iter().all(fits), "u32 takes ten tests, steps and values")?;
+        let shifts = |(operator, _): &&(U32Operator, u32)| matches!(operator, U32Operator::Left | U32Operator::Right);
+        let mut shifts = self.tests.iter().flat_map(|test| test.steps.iter().filter(shifts));
+        need(shifts.all(|(_, bits)| *bits < 32), "u32 shifts by less than 32 bits")
     }
 }
