@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 20] = [
+const MIRRORED: [&str; 21] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -22,6 +22,7 @@ const MIRRORED: [&str; 20] = [
     "bt_nat_params",
     "bt_control",
     "bt_icmp_conf",
+    "bt_time_params",
     "bt_counter",
     "bt_addr_key",
     "bt_addr_info",
