@@ -63,6 +63,9 @@ pub const FLAG_GUARD: u32 = 256;
 /// Some rule writes events (LOG), which the agent takes. Programs do not ask for it.
 pub const FLAG_EVENTS: u32 = 512;
 
+/// Some rule asks for a link address (mac): packets that will be forwarded carry theirs to the device where they leave.
+pub const FLAG_MAC: u32 = 1024;
+
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;
 /// See [`TABLES`].

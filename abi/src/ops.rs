@@ -85,6 +85,24 @@ pub mod op {
     /// `-m recent`: a = time stamps kept per address - 1 (the same in all rules of a list; 0: 256), b = list id, c = line of [`super::RecentParams`].
     pub const RECENT: u8 = 19;
 
+    /// `-m mac`: b = the first four bytes as they lie in memory, c = the other two. A device without link addresses: no match, inverted or not.
+    pub const MAC: u8 = 32;
+    /// `-m owner`: a = what is asked (1 UID, 2 GID, 4 socket), the same inverted << 8, b = line of words UID from, to, GID from, to.
+    pub const OWNER: u8 = 33;
+    /// `-m pkttype`: b = `PACKET_*`.
+    pub const PKTTYPE: u8 = 34;
+    /// `-m length`: b = lo | hi << 16, bytes from the network header on.
+    pub const LENGTH: u8 = 35;
+    /// `-m ttl` and `-m hl`: a = 0 equal, 1 not equal, 2 less, 3 greater; b = value.
+    pub const TTL: u8 = 36;
+    /// `-m tos` and `-m dscp`: (tos & c) == b.
+    pub const TOS: u8 = 37;
+    /// `-m ecn`: b = what is asked (1 ECE, 2 CWR, 4 ECT) | the ECT bits << 4, c = what is inverted.
+    pub const ECN: u8 = 38;
+    /// `-m iprange`: a = 1 source, 2 not that, 4 destination, 8 not that; b = line of first and last source and destination, network byte order.
+    pub const IPRANGE: u8 = 39;
+    /// `-m policy --pol none`: b = 0 `--dir in`, 1 `--dir out`.
+    pub const POLICY: u8 = 40;
     /// `-m u32`: a = number of steps, b = line of the first; steps stand as ops do, with codes of [`super::u32_step`].
     pub const U32: u8 = 64;
     /// `-m time`: b = line of [`super::TimeParams`].

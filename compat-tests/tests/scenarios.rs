@@ -43,6 +43,11 @@ fn words_clocks_and_cpus_match_as_in_legacy() {
 }
 
 #[test]
+fn headers_link_addresses_and_owners_match_as_in_legacy() {
+    suite::file("header_matches.txt");
+}
+
+#[test]
 fn fragments_are_tracked_as_by_legacy() {
     suite::file("fragments.txt");
 }

@@ -13,7 +13,7 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_NAT, Header, MAGIC,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_MAC, FLAG_NAT, Header, MAGIC,
     MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
@@ -234,6 +234,10 @@ fn header(ruleset: &Ruleset) -> Header {
     let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
     if rules.any(|rule| matches!(rule.target, Target::Dnpt(_))) {
         flags |= FLAG_DNPT;
+    }
+    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
+    if rules.any(|rule| rule.matches.iter().any(|m| matches!(m, Match::Mac(_)))) {
+        flags |= FLAG_MAC;
     }
     Header {
         magic: MAGIC,

@@ -267,8 +267,23 @@ impl Reader<'_> {
                     self.first(field::CTSTATE, id);
                 }
             }
-            Match::Addrtype(_) | Match::Comment(_) | Match::Connmark(_) | Match::Mark(_) => {}
-            Match::Cpu(_) | Match::Time(_) | Match::U32(_) => {}
+            Match::Addrtype(_)
+            | Match::Comment(_)
+            | Match::Connmark(_)
+            | Match::Cpu(_)
+            | Match::Dscp(_)
+            | Match::Ecn(_)
+            | Match::Hl(_)
+            | Match::Iprange(_)
+            | Match::Length(_)
+            | Match::Mark(_)
+            | Match::Owner(_)
+            | Match::Pkttype(_)
+            | Match::Policy(_)
+            | Match::Time(_)
+            | Match::Tos(_)
+            | Match::Ttl(_)
+            | Match::U32(_) => {}
             // Whether it has a side effect is not known here.
             _ => return false,
         }

@@ -68,8 +68,7 @@ pub(crate) fn encode(
         match m {
             Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),
             _ if folded == Some(at) => {}
-            _ if encoder.push(m)? => {}
-            _ => return Err(unsupported(&format!("-m {} can't be run yet", m.name()))),
+            _ => encoder.push(m)?.map_err(|reason| unsupported(&reason))?,
         }
     }
     let ops = encoder.ops;

@@ -1,6 +1,7 @@
 //! Matches that do not fit the record: ops.
 
 mod clock;
+mod packet;
 mod words;
 
 use crate::error::CompileError;
@@ -51,13 +52,13 @@ impl<'a> Encoder<'a> {
         Self { lines, left, slot, family, ops: Vec::new(), ordinal: 0 }
     }
 
-    /// Adds what `m` checks. False: the programs have nothing for this kind of match.
-    pub(crate) fn push(&mut self, m: &Match) -> Result<bool, CompileError> {
+    /// Adds what `m` checks, or says why the programs can't.
+    pub(crate) fn push(&mut self, m: &Match) -> Result<Result<(), Box<str>>, CompileError> {
         let encoded = match m {
-            Match::Comment(_) => return Ok(true),
+            Match::Comment(_) => return Ok(Ok(())),
             Match::Conntrack(ct) => {
                 self.conntrack(ct)?;
-                return Ok(true);
+                return Ok(Ok(()));
             }
             Match::Addrtype(a) => addrtype(a),
             Match::Connmark(m) => Op { op: op::CONNMARK, flags: inv(m.invert), b: m.value, c: m.mask, ..ZERO },
@@ -89,10 +90,14 @@ impl<'a> Encoder<'a> {
             Match::U32(u) => words::encode(u, self.lines),
             Match::Time(t) => clock::encode(t, self.lines),
             Match::Cpu(c) => Op { op: op::CPU, flags: inv(c.invert), b: c.cpu, ..ZERO },
-            _ => return Ok(false),
+            _ => match packet::encode(m, self.lines) {
+                Ok(Some(op)) => op,
+                Ok(None) => return Ok(Err(format!("-m {} can't be run yet", m.name()).into())),
+                Err(reason) => return Ok(Err(reason.into())),
+            },
         };
         self.ops.push(encoded);
-        Ok(true)
+        Ok(Ok(()))
     }
 
     /// `--tcp-option` of a `-m tcp` that stands in the record.

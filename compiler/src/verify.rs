@@ -137,7 +137,8 @@ impl Walk<'_> {
             let mut bytes = [0; 16];
             bytes.copy_from_slice(&line(self.image, r.ops + index / 4)?.0[place..place + 16]);
             let o: Op = zerocopy::transmute!(bytes);
-            ensure(matches!(o.op, op::TCP..=op::RECENT | op::U32..=op::CPU), at, "unknown op")?;
+            let known = matches!(o.op, op::TCP..=op::RECENT | op::MAC..=op::POLICY | op::U32..=op::CPU);
+            ensure(known, at, "unknown op")?;
             match o.op {
                 op::MULTIPORT => {
                     line(self.image, o.c)?;
@@ -146,6 +147,10 @@ impl Walk<'_> {
                 op::LIMIT | op::NTH => {
                     let known = self.image.states.iter().any(|state| state.line == o.b);
                     ensure(known, at, "a state line that is not listed")?;
+                }
+                op::OWNER | op::IPRANGE => {
+                    line(self.image, o.b)?;
+                    ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
                 }
                 op::RECENT => {
                     line(self.image, o.c)?;

@@ -170,6 +170,11 @@ static __always_inline bt_addr addr_pick(bt_addr lo, bt_addr hi, __u64 hash)
 	return span == 1 ? lo : bpf_htonl(first + ((hash >> 32) * span >> 32));
 }
 
+static __always_inline bool addr_is_multicast(bt_addr a)
+{
+	return bpf_ntohl(a) >> 28 == 0xe;
+}
+
 static __always_inline bool addr_is_none(bt_addr a)
 {
 	return !a;

@@ -230,7 +230,9 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	case ROUTE_LOCAL:
 		return input(skb, p, ctl);
 	case ROUTE_FORWARD:
-		if (p->img_flags & IMG_CONNTRACK)
+		if (p->img_flags & IMG_MAC)
+			mac_carry(skb, p);
+		else if (p->img_flags & IMG_CONNTRACK)
 			bt_ct_hint(skb);
 	}
 	store_mark(skb, p);
@@ -305,6 +307,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		p->ifin = skb->ingress_ifindex;
 		if (p->img_flags & IMG_IFACE)
 			p->class_in = bt_dev_class(skb, p->ifin);
+		if (p->img_flags & IMG_MAC)
+			mac_take(skb, p);
 		if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_resume(skb)))
 			return drop_for(skb, p, r);
 		if ((a = run_table(skb, p, H_FWD, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_FWD, T_FILTER)) != BT_NEXT ||

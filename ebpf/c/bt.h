@@ -127,7 +127,9 @@ struct bt_pkt {
 	__u8 ctinfo;    /* bt_ctinfo */
 	__u8 ctdir;     /* bt_dir */
 	__u8 notrack;   /* NOTRACK was met */
-	__u8 pad1;
+	__s8 mac_known; /* at FORWARD: 1: mac is its source's link address; 0: it has none; -1: not known */
+
+	__u64 mac;      /* as six bytes in memory */
 
 	/* What a nat target asked for (V_NAT), or a reject. */
 	__u8 nat_target; /* bt_target; TG_NONE: no rule */

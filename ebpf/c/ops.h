@@ -10,6 +10,7 @@
 #include "ops_addr.h"
 #include "ops_arg.h"
 #include "ops_l4.h"
+#include "ops_packet.h"
 #include "ops_ct.h"
 #include "ops_state.h"
 #include "ops_time.h"
@@ -51,6 +52,16 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_limit(skb, op->b, op->c, op->d);
 	case OP_RECENT:
 		return bt_op_recent(skb, how, op->b, op->c);
+	case OP_MAC:
+	case OP_OWNER:
+	case OP_PKTTYPE:
+	case OP_LENGTH:
+	case OP_TTL:
+	case OP_TOS:
+	case OP_ECN:
+	case OP_IPRANGE:
+	case OP_POLICY:
+		return bt_op_packet(skb, op->op, how, op->b, op->c);
 	case OP_U32:
 		return bt_op_u32(skb, how, op->b);
 	case OP_TIME:

@@ -9,7 +9,7 @@ use bpftables_abi::ops::{
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
 use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
-use bpftables_ruleset::matches::{Addrtype, Recent, RecentOp};
+use bpftables_ruleset::matches::{Addrtype, Ecn, HopComparison, Iprange, Length, Match, Recent, RecentOp, Tos, Ttl};
 use bpftables_ruleset::{Family, Slot};
 use std::net::IpAddr;
 
@@ -183,6 +183,7 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::NTH => (env.nth(key, o.c - 1, o.d) != invert).into(),
             op::LIMIT => env.limit(key, o.c, o.d).into(),
             op::RECENT => recent(image, &o, packet, env)?,
+            op::MAC..=op::POLICY => network(image, &o, packet)?,
             op::U32..=op::CPU => super::packet::check(image, &o, packet, env)?.into(),
             _ => match &packet.ct {
                 Ct::Connection(ct) => (connection(image, &o, ct)? != invert).into(),
@@ -305,6 +306,42 @@ fn recent(image: &Image, o: &Op, packet: &Packet, env: &mut dyn Environment) -> 
     };
     let addr = if as_rule.dest { packet.daddr() } else { packet.saddr() };
     Ok(env.recent(&as_rule, addr, packet.ttl_as_received()).map_or(Answer::Hotdrop, Answer::from))
+}
+
+/// The op of the network header back as a match, which is the evaluator's matter. Link headers and sockets are no part of a packet here.
+fn network(image: &Image, o: &Op, packet: &Packet) -> Result<Answer, Fault> {
+    let invert = o.flags & INVERT != 0;
+    let comparison = match o.a {
+        0 => HopComparison::Equal,
+        1 => HopComparison::NotEqual,
+        2 => HopComparison::Less,
+        _ => HopComparison::Greater,
+    };
+    let asked = |bit: u32| (o.b & bit != 0).then_some(o.c & bit != 0);
+    let m = match o.op {
+        op::LENGTH => Match::Length(Length { min: o.b as u16, max: (o.b >> 16) as u16, invert }),
+        op::TTL => Match::Ttl(Ttl { comparison, value: o.b as u8 }),
+        op::TOS => Match::Tos(Tos { value: o.b as u8, mask: o.c as u8, invert }),
+        op::ECN => {
+            let ect = asked(4).map(|invert| ((o.b >> 4) as u8, invert));
+            Match::Ecn(Ecn { ece: asked(1), cwr: asked(2), ect })
+        }
+        op::IPRANGE => {
+            let at = line(image, o.b)?;
+            let size = if image.family() == Family::V4 { 4 } else { 16 };
+            let addr = |index: usize| -> IpAddr {
+                let bytes = &at.0[index * size..][..size];
+                match bytes {
+                    [a, b, c, d] => [*a, *b, *c, *d].into(),
+                    _ => std::array::from_fn::<u8, 16, _>(|i| bytes[i]).into(),
+                }
+            };
+            let range = |bit: u16, first| (o.a & bit != 0).then(|| (addr(first), addr(first + 1), o.a & bit << 1 != 0));
+            Match::Iprange(Box::new(Iprange { source: range(1, 0), destination: range(4, 2) }))
+        }
+        other => return Err(Fault::UnknownCode("op of a link header or socket", other.into())),
+    };
+    Ok(bpftables_ruleset::eval::header_holds(&m, packet).is_some_and(|holds| holds).into())
 }
 
 fn connection(image: &Image, o: &Op, ct: &Connection) -> Result<bool, Fault> {

@@ -2,7 +2,7 @@
 //! options and fragments are become extension headers.
 
 use bpftables_ruleset::eval::{Ct, CtTuple, Packet};
-use bpftables_ruleset::matches::{Icmp6, Match};
+use bpftables_ruleset::matches::{Hl, Icmp6, Match};
 use bpftables_ruleset::targets::npt::Prefixes;
 use bpftables_ruleset::targets::{Dnpt, EcnSet, HlSet, NatRange, Netmap, RejectWith, Snpt};
 use bpftables_ruleset::{AddrMatch, Family, Ruleset, Table, Target};
@@ -65,6 +65,13 @@ fn one_match(m: Match) -> Match {
             let types = |types: u16| types & !(1 << 3) | (types & 1 << 3) << 2;
             (a.src, a.dst) = (types(a.src), types(a.dst));
             Match::Addrtype(a)
+        }
+        Match::Ttl(t) => Match::Hl(Hl { comparison: t.comparison, value: t.value }),
+        Match::Iprange(mut r) => {
+            for (lo, hi, _) in [&mut r.source, &mut r.destination].into_iter().flatten() {
+                (*lo, *hi) = (addr(*lo), addr(*hi));
+            }
+            Match::Iprange(r)
         }
         other => other,
     }

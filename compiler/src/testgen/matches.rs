@@ -4,8 +4,9 @@ use super::Profile;
 use super::pools::{addr, mark, port};
 use bpftables_ruleset::matches::u32_test::{U32Operator, U32Test};
 use bpftables_ruleset::matches::{
-    Addrtype, Comment, Connmark, Conntrack, Cpu, CtStates, CtStatus, Icmp, Limit, Mark, Match, Multiport,
-    MultiportEntry, MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode, Tcp, Time, U32, Udp, time,
+    Addrtype, Comment, Connmark, Conntrack, Cpu, CtStates, CtStatus, Dscp, Ecn, HopComparison, Icmp, Iprange, Length,
+    Limit, Mark, Match, Multiport, MultiportEntry, MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode, Tcp,
+    Time, Tos, Ttl, U32, Udp, time,
 };
 use bpftables_ruleset::{AddrMatch, PortRange};
 use proptest::collection::vec;
@@ -172,6 +173,32 @@ fn marks() -> impl Strategy<Value = Match> {
     (mark(), mark(), invert()).prop_map(|(v, mask, invert)| Match::Mark(Mark { value: v & mask, mask, invert }))
 }
 
+/// Matches of the network header.
+fn header() -> impl Strategy<Value = Match> {
+    let comparison =
+        select(&[HopComparison::Equal, HopComparison::NotEqual, HopComparison::Less, HopComparison::Greater][..]);
+    let range = || option::weighted(0.6, (addr(), addr(), invert()));
+    let ecn = (option::of(any::<bool>()), option::of(any::<bool>()), option::of((0u8..4, any::<bool>())));
+    prop_oneof![
+        (20u16..120, 0u16..100, invert())
+            .prop_map(|(min, more, invert)| { Match::Length(Length { min, max: min + more, invert }) }),
+        (comparison, 60u8..68).prop_map(|(comparison, value)| Match::Ttl(Ttl { comparison, value })),
+        (any::<u8>(), any::<u8>(), invert()).prop_map(|(value, mask, invert)| Match::Tos(Tos {
+            value: value & mask,
+            mask,
+            invert
+        })),
+        (0u8..64, invert()).prop_map(|(dscp, invert)| Match::Dscp(Dscp { dscp, invert })),
+        ecn.prop_map(|(ece, cwr, ect)| Match::Ecn(Ecn { ece, cwr, ect })),
+        (range(), range()).prop_map(|(source, destination)| {
+            let order = |range: Option<(Ipv4Addr, Ipv4Addr, bool)>| {
+                range.map(|(a, b, invert)| (IpAddr::V4(a.min(b)), IpAddr::V4(a.max(b)), invert))
+            };
+            Match::Iprange(Box::new(Iprange { source: order(source), destination: order(destination) }))
+        }),
+    ]
+}
+
 fn u32_test() -> impl Strategy<Value = U32Test> {
     let number = || select(&[0u32, 1, 2, 4, 8, 16, 20, 24, 31][..]);
     let mask = select(&[0xffu32, 0x3c, 0xffff, 0xff_0000, u32::MAX][..]);
@@ -229,6 +256,7 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
         (1, Just(Match::Comment(Comment { text: "a comment".into() })).boxed()),
         (2, marks().boxed()),
         (1, addrtype().boxed()),
+        (3, header().boxed()),
         (2, (vec(u32_test(), 1..4), invert()).prop_map(|(tests, invert)| Match::U32(U32 { tests, invert })).boxed()),
         (1, time().boxed()),
         (1, cpu().boxed()),

@@ -7,6 +7,7 @@ mod addrtype;
 mod clock;
 mod conntrack;
 mod env;
+mod header;
 mod ip;
 mod ipv6;
 mod l4;
@@ -19,6 +20,7 @@ mod words;
 pub use addrtype::holds as addrtype_holds;
 pub use clock::holds as time_holds;
 pub use env::{Environment, StateKey};
+pub use header::holds as header_holds;
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
 pub use rewrite::{Rewritten, rewrite};
 pub use sim::Simulated;
@@ -239,7 +241,7 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
             }
             StatisticMode::Nth { every, packet } => (env.nth(key, every, packet) != s.invert).into(),
         },
-        other => Answer::Unknown(other.name()),
+        other => header::holds(other, packet).map_or(Answer::Unknown(other.name()), Answer::from),
     }
 }
 

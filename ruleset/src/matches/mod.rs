@@ -124,7 +124,7 @@ pub use tcp::Tcp;
 pub use tcpmss::Tcpmss;
 pub use time::Time;
 pub use tos::Tos;
-pub use ttl::Ttl;
+pub use ttl::{HopComparison, Ttl};
 pub use u32_test::U32;
 pub use udp::Udp;
 

@@ -1,0 +1,100 @@
+//! Matches of the network header, the link header that a packet came with, its socket and its IPsec state.
+
+use super::{ZERO, inv};
+use crate::lines::Lines;
+use bpftables_abi::ops::{Op, op};
+use bpftables_ruleset::matches::{Ecn, HopComparison, Iprange, Mac, Match, Owner, Policy};
+use std::net::IpAddr;
+
+/// The op of `m`, if it is one of these. The reason, if it can't be run.
+pub(super) fn encode(m: &Match, lines: &mut Lines) -> Result<Option<Op>, &'static str> {
+    Ok(Some(match m {
+        Match::Mac(m) => mac(m)?,
+        Match::Owner(o) => owner(o, lines)?,
+        Match::Pkttype(p) => Op { op: op::PKTTYPE, flags: inv(p.invert), b: p.kind.into(), ..ZERO },
+        Match::Length(l) => {
+            let b = u32::from(l.min) | u32::from(l.max) << 16;
+            Op { op: op::LENGTH, flags: inv(l.invert), b, ..ZERO }
+        }
+        Match::Ttl(t) => hops(t.comparison, t.value),
+        Match::Hl(h) => hops(h.comparison, h.value),
+        Match::Tos(t) => Op { op: op::TOS, flags: inv(t.invert), b: t.value.into(), c: t.mask.into(), ..ZERO },
+        Match::Dscp(d) => Op { op: op::TOS, flags: inv(d.invert), b: u32::from(d.dscp) << 2, c: 0xfc, ..ZERO },
+        Match::Ecn(e) => ecn(e),
+        Match::Iprange(r) => iprange(r, lines),
+        Match::Policy(p) => policy(p)?,
+        _ => return Ok(None),
+    }))
+}
+
+fn mac(m: &Mac) -> Result<Op, &'static str> {
+    // On its way to FORWARD a packet's address is carried in 47 bits; no frame has such a source, unless it is forged.
+    if m.source[0] & 1 != 0 || m.source == [0; 6] {
+        return Err("-m mac can't be run with an address that no device sends from");
+    }
+    let [a, b, c, d, e, f] = m.source;
+    let (first, other) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, 0, 0]));
+    Ok(Op { op: op::MAC, flags: inv(m.invert), b: first, c: other, ..ZERO })
+}
+
+fn owner(o: &Owner, lines: &mut Lines) -> Result<Op, &'static str> {
+    if o.supplementary {
+        return Err("-m owner --suppl-groups can't be run, since the programs can't search a process's groups");
+    }
+    let (uid, gid) = (o.uid.unwrap_or_default(), o.gid.unwrap_or_default());
+    let bits = |given: bool, invert: bool, bit: u16| if given { bit | if invert { bit << 8 } else { 0 } } else { 0 };
+    let a = bits(o.uid.is_some(), uid.2, 1)
+        | bits(o.gid.is_some(), gid.2, 2)
+        | bits(o.socket.is_some(), o.socket.unwrap_or_default(), 4);
+    let b = lines.intern_words(&[uid.0, uid.1, gid.0, gid.1]);
+    Ok(Op { op: op::OWNER, a, b, ..ZERO })
+}
+
+fn hops(comparison: HopComparison, value: u8) -> Op {
+    let a = match comparison {
+        HopComparison::Equal => 0,
+        HopComparison::NotEqual => 1,
+        HopComparison::Less => 2,
+        HopComparison::Greater => 3,
+    };
+    Op { op: op::TTL, a, b: value.into(), ..ZERO }
+}
+
+fn ecn(e: &Ecn) -> Op {
+    let bit = |asked: Option<bool>, bit: u32| match asked {
+        None => (0, 0),
+        Some(invert) => (bit, if invert { bit } else { 0 }),
+    };
+    let parts = [bit(e.ece, 1), bit(e.cwr, 2), bit(e.ect.map(|(_, invert)| invert), 4)];
+    let (asked, inverted) = parts.into_iter().fold((0, 0), |(a, i), (asked, inverted)| (a | asked, i | inverted));
+    let ect = e.ect.map_or(0, |(ect, _)| u32::from(ect));
+    Op { op: op::ECN, b: asked | ect << 4, c: inverted, ..ZERO }
+}
+
+fn iprange(r: &Iprange, lines: &mut Lines) -> Op {
+    let mut bytes = Vec::new();
+    let mut a = 0;
+    for (range, bit) in [(r.source, 1), (r.destination, 4)] {
+        let none = (IpAddr::from([0, 0, 0, 0]), IpAddr::from([0, 0, 0, 0]), false);
+        let (lo, hi, invert) = range.or(r.source).or(r.destination).unwrap_or(none);
+        if range.is_some() {
+            a |= bit | if invert { bit << 1 } else { 0 };
+        }
+        for addr in [lo, hi] {
+            match addr {
+                IpAddr::V4(addr) => bytes.extend(addr.octets()),
+                IpAddr::V6(addr) => bytes.extend(addr.octets()),
+            }
+        }
+    }
+    let words: Vec<u32> = bytes.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect();
+    Op { op: op::IPRANGE, a, b: lines.intern_words(&words), ..ZERO }
+}
+
+fn policy(p: &Policy) -> Result<Op, &'static str> {
+    // What IPsec has unwrapped in transport mode, or will wrap, does not pass a device as the packet that netfilter's hooks see.
+    if !p.none {
+        return Err("-m policy --pol ipsec can't be run, since not all packets of IPsec pass a device unwrapped");
+    }
+    Ok(Op { op: op::POLICY, b: u32::from(p.outward), ..ZERO })
+}
