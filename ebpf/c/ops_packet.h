@@ -66,7 +66,7 @@ static __always_inline bool pkttype_is(struct __sk_buff *skb, const struct bt_pk
 	return type == want;
 }
 
-/* TCP's two bits stand where the first fragment has them; netfilter looks there in later ones as well. */
+/* TCP's two bits stand where the first fragment has them; in IPv4 netfilter looks there in later ones as well. */
 static __always_inline bool ecn_is(struct __sk_buff *skb, const struct bt_pkt *p, __u32 asked, __u32 inverted)
 {
 	__u8 th[20];
@@ -75,6 +75,8 @@ static __always_inline bool ecn_is(struct __sk_buff *skb, const struct bt_pkt *p
 		return false;
 	if (!(asked & 3))
 		return true;
+	if (BT_FAMILY == 6 && p->frag_off)
+		return false;
 	if (l4_bytes(p) < sizeof(th) || bpf_skb_load_bytes(skb, l4_at(p), th, sizeof(th)))
 		return false;
 	return (!(asked & 1) || !!(th[13] & 0x40) != !!(inverted & 1)) && (!(asked & 2) || !!(th[13] & 0x80) != !!(inverted & 2));

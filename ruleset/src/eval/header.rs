@@ -24,12 +24,14 @@ pub fn holds(m: &Match, packet: &Packet) -> Option<bool> {
         Match::Ecn(e) => {
             let ip = e.ect.is_none_or(|(ect, invert)| (packet.tos() & 3 == ect) != invert);
             let asked = e.ece.is_some() || e.cwr.is_some();
+            // Where IPv6's later fragments would have them, netfilter reads something else.
+            let readable = packet.family() == Family::V4 || packet.fragment_offset() == 0;
             let tcp = || {
                 let flags = packet.payload().get(..20)?[13];
                 let bit = |wanted: Option<bool>, bit: u8| wanted.is_none_or(|invert| (flags & bit != 0) != invert);
                 Some(bit(e.ece, 0x40) && bit(e.cwr, 0x80))
             };
-            ip && (!asked || tcp().unwrap_or(false))
+            ip && (!asked || readable && tcp().unwrap_or(false))
         }
         Match::Iprange(r) => {
             let within = |range: Option<(IpAddr, IpAddr, bool)>, addr: IpAddr| {
