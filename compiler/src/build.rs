@@ -13,8 +13,8 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_MAC, FLAG_NAT, Header, MAGIC,
-    MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_MAC, FLAG_NAT, Header,
+    MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::{Chain as RuleChain, Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};

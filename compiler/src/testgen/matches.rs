@@ -5,8 +5,8 @@ use super::pools::{addr, mark, port};
 use bpftables_ruleset::matches::u32_test::{U32Operator, U32Test};
 use bpftables_ruleset::matches::{
     Addrtype, Comment, Connmark, Conntrack, Cpu, CtStates, CtStatus, Dscp, Ecn, HopComparison, Icmp, Iprange, Length,
-    Limit, Mark, Match, Multiport, MultiportEntry, MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode, Tcp,
-    Time, Tos, Ttl, U32, Udp, time,
+    Limit, Mark, Match, Multiport, MultiportEntry, MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode,
+    Tcp, Time, Tos, Ttl, U32, Udp, time,
 };
 use bpftables_ruleset::{AddrMatch, PortRange};
 use proptest::collection::vec;
