@@ -109,6 +109,10 @@ pub mod op {
     pub const TIME: u8 = 65;
     /// `-m cpu`: b = its number.
     pub const CPU: u8 = 66;
+    /// `-m quota`: b = line of the state (bytes 0 to 7: what is used up), c and d = the low and the high half of the quota.
+    pub const QUOTA: u8 = 80;
+    /// `-m cluster`: a = nodes, b = mask of the local ones, c = seed of the hash over the connection's first source.
+    pub const CLUSTER: u8 = 81;
 }
 
 /// State of a limit rule in the image: written by programs, zero in a new image (programs begin a zero state with a full burst).

@@ -40,6 +40,8 @@ const MATCHES: &[&str] = &[
     "u32",
     "time",
     "cpu",
+    "quota",
+    "cluster",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.

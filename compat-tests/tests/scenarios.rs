@@ -53,6 +53,11 @@ fn fragments_are_tracked_as_by_legacy() {
 }
 
 #[test]
+fn matches_that_remember_do_so_as_in_legacy() {
+    suite::file("stateful.txt");
+}
+
+#[test]
 fn vlan_and_tun_devices_are_filtered_as_by_legacy() {
     suite::file("devices.txt");
 }

@@ -207,7 +207,7 @@ fn header(ruleset: &Ruleset) -> Header {
         flags |= FLAG_NAT;
     }
     // As legacy: a rule asks for conntrack by being there, reached or not. The nat table alone does not, nor does NOTRACK.
-    let asks = |m: &Match| matches!(m, Match::Conntrack(_) | Match::State(_) | Match::Connmark(_));
+    let asks = |m: &Match| matches!(m, Match::Conntrack(_) | Match::State(_) | Match::Connmark(_) | Match::Cluster(_));
     let tracks = |t: &Target| {
         matches!(
             t,

@@ -268,6 +268,7 @@ impl Reader<'_> {
                 }
             }
             Match::Addrtype(_)
+            | Match::Cluster(_)
             | Match::Comment(_)
             | Match::Connmark(_)
             | Match::Cpu(_)

@@ -29,6 +29,31 @@ pub enum StateKind {
     Limit,
     /// Word 0: the count of `--mode nth`, zero at first.
     Nth,
+    /// Bytes 0 to 7: what of a `--quota` is used up, zero at first.
+    Quota,
+}
+
+impl StateKind {
+    /// The number that stands for it where it is stored.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Limit => 0,
+            Self::Nth => 1,
+            Self::Quota => 2,
+        }
+    }
+
+    /// The kind that [`Self::code`] stands for.
+    #[must_use]
+    pub const fn of(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Limit),
+            1 => Some(Self::Nth),
+            2 => Some(Self::Quota),
+            _ => None,
+        }
+    }
 }
 
 /// A line that programs write. The runtime may copy it from one image to the next where slot, ordinal and kind are the same.

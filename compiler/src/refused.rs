@@ -1,8 +1,21 @@
-//! Why a target cannot be run, for those where more is to be said than that nobody has written it yet.
+//! Why a match or target cannot be run, for those where more is to be said than that nobody has written it yet.
 
 use bpftables_ruleset::Target;
+use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
 use std::borrow::Cow;
+
+/// The reason of a rule's refusal, by the name of its match.
+pub(crate) fn matching(m: &Match) -> Box<str> {
+    let why = match m {
+        Match::Set(_) => "can't be run yet, since programs don't see the kernel's sets",
+        Match::Ipvs(_) => "can't be run, since IPVS keeps its connections where programs don't see them",
+        Match::Osf(_) => "can't be run, since the kernel's fingerprints are out of programs' sight",
+        Match::Nfacct(_) => "can't be run, since the kernel's accounting objects are out of programs' sight",
+        _ => "can't be run yet",
+    };
+    format!("-m {} {why}", m.name()).into()
+}
 
 /// The reason of a rule's refusal, by the name of its target.
 pub(crate) fn target(rule: &Target) -> Cow<'static, str> {

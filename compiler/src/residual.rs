@@ -2,12 +2,14 @@
 
 mod clock;
 mod packet;
+mod state;
 mod words;
 
 use crate::error::CompileError;
 use crate::image::{Line, StateKind, StateLine};
 use crate::lines::Lines;
 use crate::recent::Lists;
+use crate::refused;
 use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
@@ -87,12 +89,14 @@ impl<'a> Encoder<'a> {
                 }
             },
             Match::Recent(r) => self.recent(r)?,
+            Match::Quota(q) => state::quota(self, q),
+            Match::Cluster(c) => state::cluster(c),
             Match::U32(u) => words::encode(u, self.lines),
             Match::Time(t) => clock::encode(t, self.lines),
             Match::Cpu(c) => Op { op: op::CPU, flags: inv(c.invert), b: c.cpu, ..ZERO },
             _ => match packet::encode(m, self.lines) {
                 Ok(Some(op)) => op,
-                Ok(None) => return Ok(Err(format!("-m {} can't be run yet", m.name()).into())),
+                Ok(None) => return Ok(Err(refused::matching(m))),
                 Err(reason) => return Ok(Err(reason.into())),
             },
         };

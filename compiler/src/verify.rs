@@ -137,14 +137,17 @@ impl Walk<'_> {
             let mut bytes = [0; 16];
             bytes.copy_from_slice(&line(self.image, r.ops + index / 4)?.0[place..place + 16]);
             let o: Op = zerocopy::transmute!(bytes);
-            let known = matches!(o.op, op::TCP..=op::RECENT | op::MAC..=op::POLICY | op::U32..=op::CPU);
+            let known = matches!(
+                o.op,
+                op::TCP..=op::RECENT | op::MAC..=op::POLICY | op::U32..=op::CPU | op::QUOTA..=op::CLUSTER
+            );
             ensure(known, at, "unknown op")?;
             match o.op {
                 op::MULTIPORT => {
                     line(self.image, o.c)?;
                     ensure(o.a <= 15, at, "too many ports")?;
                 }
-                op::LIMIT | op::NTH => {
+                op::LIMIT | op::NTH | op::QUOTA => {
                     let known = self.image.states.iter().any(|state| state.line == o.b);
                     ensure(known, at, "a state line that is not listed")?;
                 }

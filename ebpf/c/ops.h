@@ -15,6 +15,7 @@
 #include "ops_state.h"
 #include "ops_time.h"
 #include "ops_words.h"
+#include "ops_stateful.h"
 #include "recent.h"
 
 #define OP_HOTDROP (-1)
@@ -68,6 +69,10 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_time(skb, op->b);
 	case OP_CPU:
 		return (bpf_get_smp_processor_id() == op->b) != invert;
+	case OP_QUOTA:
+		return bt_op_quota(skb, how, op->b, op->c, op->d);
+	case OP_CLUSTER:
+		return bt_op_cluster(skb, how, op->b, op->c);
 	case OP_CT_PROTO:
 	case OP_CT_ADDR:
 	case OP_CT_PORT:

@@ -222,7 +222,7 @@ fn lo_ifindex(devices: &[Device]) -> Result<u32> {
     lo.map(|device| device.ifindex).ok_or_else(|| EngineError::Internal("no device lo".to_owned()))
 }
 
-/// Copies what `limit` and `nth` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
+/// Copies what `limit`, `nth` and `quota` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
 /// every rule of a table that it replaces, and only for these.
 fn carry_states(
     ruleset: &Ruleset,

@@ -52,11 +52,8 @@ impl Meta {
     }
 
     pub(crate) fn states(&self) -> impl Iterator<Item = StateLine> {
-        self.states.iter().map(|(slot, ordinal, kind, line)| StateLine {
-            slot: Slot(*slot),
-            ordinal: *ordinal,
-            kind: if *kind == 0 { StateKind::Limit } else { StateKind::Nth },
-            line: *line,
+        self.states.iter().filter_map(|&(slot, ordinal, kind, line)| {
+            Some(StateLine { slot: Slot(slot), ordinal, kind: StateKind::of(kind)?, line })
         })
     }
 }
@@ -119,7 +116,7 @@ pub(crate) fn encode(
     states: &[StateLine],
     recent: &[RecentList],
 ) -> Result<Blob> {
-    let states = states.iter().map(|s| (s.slot.0, s.ordinal, u8::from(s.kind == StateKind::Nth), s.line)).collect();
+    let states = states.iter().map(|s| (s.slot.0, s.ordinal, s.kind.code(), s.line)).collect();
     let recent = recent.iter().map(|list| list.id).collect();
     let (used, retired) = (used.ranges(), retired.ranges());
     let meta = Meta { family, tables: tables.kinds.clone(), used, retired, states, recent };
@@ -213,7 +210,8 @@ mod tests {
         ruleset.table_mut(TableKind::Nat).builtin[0].slot = Slot(9);
         ruleset.table_mut(TableKind::Filter);
         let tables = Tables::encode(&ruleset, |_| None).unwrap();
-        let states = [StateLine { slot: Slot(1), ordinal: 2, kind: StateKind::Nth, line: 3 }];
+        let kinds = [StateKind::Limit, StateKind::Nth, StateKind::Quota];
+        let states = kinds.map(|kind| StateLine { slot: Slot(1), ordinal: 2, kind, line: 3 });
         let used = SlotSet::from_ranges(&[(3, 4)]);
         let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &states, &[]).unwrap();
         assert_eq!(blob.meta.states().collect::<Vec<_>>(), states);

@@ -9,7 +9,7 @@ use bpftables_abi::ops::{
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
 use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
-use bpftables_ruleset::matches::{Addrtype, Ecn, HopComparison, Iprange, Length, Match, Recent, RecentOp, Tos, Ttl};
+use bpftables_ruleset::matches::{Addrtype, Cluster, Ecn, HopComparison, Iprange, Length, Match, Recent, RecentOp, Tos, Ttl};
 use bpftables_ruleset::{Family, Slot};
 use std::net::IpAddr;
 
@@ -145,7 +145,7 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
         at += 1;
         let invert = o.flags & INVERT != 0;
         let key = StateKey { slot: Slot(r.slot), ordinal };
-        ordinal += u8::from(matches!(o.op, op::LIMIT | op::NTH | op::RECENT));
+        ordinal += u8::from(matches!(o.op, op::LIMIT | op::NTH | op::RECENT | op::QUOTA));
         let answer: Answer = match o.op {
             op::TCP => tcp(&o, packet),
             op::UDP => udp(&o, packet),
@@ -185,6 +185,11 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::RECENT => recent(image, &o, packet, env)?,
             op::MAC..=op::POLICY => network(image, &o, packet)?,
             op::U32..=op::CPU => super::packet::check(image, &o, packet, env)?.into(),
+            op::QUOTA => (env.quota(key, u64::from(o.d) << 32 | u64::from(o.c), packet.len() as u64) != invert).into(),
+            op::CLUSTER => {
+                let cluster = Cluster { total: o.a.into(), mask: o.b, seed: o.c, invert };
+                bpftables_ruleset::eval::cluster_holds(&cluster, packet).into()
+            }
             _ => match &packet.ct {
                 Ct::Connection(ct) => (connection(image, &o, ct)? != invert).into(),
                 _ => Answer::No,

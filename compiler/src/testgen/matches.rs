@@ -4,9 +4,9 @@ use super::Profile;
 use super::pools::{addr, mark, port};
 use bpftables_ruleset::matches::u32_test::{U32Operator, U32Test};
 use bpftables_ruleset::matches::{
-    Addrtype, Comment, Connmark, Conntrack, Cpu, CtStates, CtStatus, Dscp, Ecn, HopComparison, Icmp, Iprange, Length,
-    Limit, Mark, Match, Multiport, MultiportEntry, MultiportSide, Recent, RecentOp, State, Statistic, StatisticMode,
-    Tcp, Time, Tos, Ttl, U32, Udp, time,
+    Addrtype, Cluster, Comment, Connmark, Conntrack, Cpu, CtStates, CtStatus, Dscp, Ecn, HopComparison, Icmp, Iprange,
+    Length, Limit, Mark, Match, Multiport, MultiportEntry, MultiportSide, Quota, Recent, RecentOp, State, Statistic,
+    StatisticMode, Tcp, Time, Tos, Ttl, U32, Udp, time,
 };
 use bpftables_ruleset::{AddrMatch, PortRange};
 use proptest::collection::vec;
@@ -264,13 +264,19 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
     ];
     if profile.memory {
         let limit = (1u32..4, 1u32..4).prop_map(|(a, burst)| Match::Limit(Limit { average: a * 10_000, burst }));
-        choices.extend([(1, nth().boxed()), (1, limit.boxed()), (1, recent().boxed())]);
+        let quota = (select(&[0u64, 60, 100, 500, 1 << 32][..]), invert())
+            .prop_map(|(bytes, invert)| Match::Quota(Quota { bytes, invert }));
+        choices.extend([(1, nth().boxed()), (1, limit.boxed()), (1, recent().boxed()), (1, quota.boxed())]);
     }
     if profile.conntrack {
         let state = (1u16..32, invert()).prop_map(|(s, invert)| Match::State(State { states: CtStates(s), invert }));
         let connmark = (mark(), mark(), invert())
             .prop_map(|(v, mask, invert)| Match::Connmark(Connmark { value: v & mask, mask, invert }));
-        choices.extend([(3, state.boxed()), (3, conntrack().boxed()), (1, connmark.boxed())]);
+        let cluster = (1u32..=32, any::<u32>(), any::<u32>(), invert()).prop_map(|(total, mask, seed, invert)| {
+            let mask = mask & (u32::MAX >> (32 - total));
+            Match::Cluster(Cluster { total, mask, seed, invert })
+        });
+        choices.extend([(3, state.boxed()), (3, conntrack().boxed()), (1, connmark.boxed()), (1, cluster.boxed())]);
     }
     proptest::strategy::Union::new_weighted(choices).boxed()
 }

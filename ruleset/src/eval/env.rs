@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct StateKey {
     /// Of its rule.
     pub slot: Slot,
-    /// Which of the rule's limit, recent and nth matches, from 0.
+    /// Which of the rule's limit, recent, nth and quota matches, from 0.
     pub ordinal: u8,
 }
 
@@ -21,6 +21,8 @@ pub trait Environment {
     fn nth(&mut self, key: StateKey, every: u32, packet: u32) -> bool;
     /// `-m limit`, takes the credit if there is enough.
     fn limit(&mut self, key: StateKey, average: u32, burst: u32) -> bool;
+    /// `-m quota` without its `!`: takes the bytes if as many are left, else all that is left.
+    fn quota(&mut self, key: StateKey, quota: u64, bytes: u64) -> bool;
     /// `-m recent` with its `!`, for the packet's address (not masked yet) and TTL. `None`: hotdrop.
     fn recent(&mut self, recent: &Recent, addr: IpAddr, ttl: u8) -> Option<bool>;
     /// The RTN_* type of an address in the local table, of one device's addresses alone if one is named.

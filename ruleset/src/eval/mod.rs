@@ -5,6 +5,7 @@
 
 mod addrtype;
 mod clock;
+mod cluster;
 mod conntrack;
 mod env;
 mod header;
@@ -19,6 +20,7 @@ mod words;
 
 pub use addrtype::holds as addrtype_holds;
 pub use clock::holds as time_holds;
+pub use cluster::holds as cluster_holds;
 pub use env::{Environment, StateKey};
 pub use header::holds as header_holds;
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
@@ -195,7 +197,7 @@ fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer
     let mut ordinal = 0;
     for m in &rule.matches {
         let key = StateKey { slot: rule.slot, ordinal };
-        if matches!(m, Match::Limit(_) | Match::Recent(_))
+        if matches!(m, Match::Limit(_) | Match::Recent(_) | Match::Quota(_))
             || matches!(m, Match::Statistic(s) if matches!(s.mode, StatisticMode::Nth { .. }))
         {
             ordinal += 1;
@@ -227,6 +229,8 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
         Match::U32(u) => words::holds(u, packet).into(),
         Match::Time(t) => clock::holds(t, env.seconds(), env.minutes_west()).into(),
         Match::Cpu(c) => ((env.cpu() == c.cpu) != c.invert).into(),
+        Match::Cluster(c) => cluster::holds(c, packet).into(),
+        Match::Quota(q) => (env.quota(key, q.bytes, packet.len() as u64) != q.invert).into(),
         Match::Limit(l) => env.limit(key, l.average, l.burst).into(),
         Match::Recent(r) => {
             let addr = if r.dest { packet.daddr() } else { packet.saddr() };

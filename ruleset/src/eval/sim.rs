@@ -43,6 +43,8 @@ pub struct Simulated {
     nth: BTreeMap<StateKey, u32>,
     /// Credit and when it was counted.
     limit: BTreeMap<StateKey, (u64, u64)>,
+    /// What is used up.
+    quota: BTreeMap<StateKey, u64>,
     lists: BTreeMap<Box<str>, Vec<Entry>>,
     touches: u64,
 }
@@ -77,6 +79,13 @@ impl Environment for Simulated {
         if enough {
             *credit -= cost;
         }
+        enough
+    }
+
+    fn quota(&mut self, key: StateKey, quota: u64, bytes: u64) -> bool {
+        let used = self.quota.entry(key).or_default();
+        let enough = quota - *used >= bytes;
+        *used = if enough { *used + bytes } else { quota };
         enough
     }
 
