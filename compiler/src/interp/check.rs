@@ -9,7 +9,9 @@ use bpftables_abi::ops::{
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
 use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
-use bpftables_ruleset::matches::{Addrtype, Cluster, Ecn, HopComparison, Iprange, Length, Match, Recent, RecentOp, Tos, Ttl};
+use bpftables_ruleset::matches::{
+    Addrtype, Cluster, Ecn, HopComparison, Iprange, Length, Match, Recent, RecentOp, Tos, Ttl,
+};
 use bpftables_ruleset::{Family, Slot};
 use std::net::IpAddr;
 
