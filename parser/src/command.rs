@@ -209,27 +209,30 @@ impl RuleSpec {
     ///
     /// # Errors
     /// A goto to no chain, or a target that is neither a chain nor an extension.
-    pub fn resolve(&self, family: Family, is_chain: impl Fn(&str) -> bool) -> Result<Resolved, ParseError> {
+    pub fn resolve(self, family: Family, is_chain: impl Fn(&str) -> bool) -> Result<Resolved, ParseError> {
         let mut notice = None;
-        let target = match &self.target {
+        let target = match self.target {
             TargetSpec::None => Target::None,
-            TargetSpec::Target { name, .. } if is_chain(name) => {
+            TargetSpec::Target { name, .. } if is_chain(&name) => {
                 notice = Some(format!("Warning: using chain {name}, not extension"));
                 Target::Jump(name.as_str().into())
             }
-            TargetSpec::Target { target, .. } => target.clone(),
-            TargetSpec::Jump(name) if is_chain(name) => Target::Jump(name.as_str().into()),
-            TargetSpec::Goto(name) if is_chain(name) => Target::Goto(name.as_str().into()),
+            TargetSpec::Target { target, .. } => target,
+            TargetSpec::Jump(name) if is_chain(&name) => Target::Jump(name.as_str().into()),
+            TargetSpec::Goto(name) if is_chain(&name) => Target::Goto(name.as_str().into()),
             TargetSpec::Goto(name) => return Err(ParseError::Parameter(format!("goto '{name}' is not a chain"))),
-            TargetSpec::Jump(name) => return Err(crate::registry::no_extension(ExtensionKind::Target, name, family)),
+            TargetSpec::Jump(name) => return Err(crate::registry::no_extension(ExtensionKind::Target, &name, family)),
         };
-        let mut rules = Vec::with_capacity(self.sources.len() * self.destinations.len());
+        let count = self.sources.len() * self.destinations.len();
+        let mut rules = Vec::with_capacity(count);
+        // Most lines are one rule, which needs no copy.
+        let mut pattern = Some(Rule { offset: self.counters, ..Rule::new(self.ip, self.matches, target) });
         for source in &self.sources {
             for destination in &self.destinations {
-                let ip = IpMatch { src: *source, dst: *destination, ..self.ip.clone() };
-                let mut rule = Rule::new(ip, self.matches.clone(), target.clone());
-                rule.offset = self.counters;
-                rules.push(rule);
+                let rule = if rules.len() + 1 == count { pattern.take() } else { pattern.clone() };
+                rules.extend(
+                    rule.map(|rule| Rule { ip: IpMatch { src: *source, dst: *destination, ..rule.ip }, ..rule }),
+                );
             }
         }
         Ok(Resolved { rules, notice })

@@ -14,7 +14,7 @@ use crate::value;
 use bpftables_ruleset::names::Names;
 use bpftables_ruleset::{Counters, Family, IfacePattern, IpMatch};
 use checks::{check_chain_name, check_target_name, delete_number, rule_number, wait_interval};
-use once::{Once, cmd};
+use once::{Given, Once, cmd};
 use std::borrow::Cow;
 
 /// Where a command line comes from.
@@ -65,24 +65,24 @@ struct Parser<'a> {
     invocation: Invocation<'a>,
     names: &'a dyn Names,
     command: u32,
-    chain: Option<String>,
+    chain: Option<&'a str>,
     position: u32,
-    policy: Option<String>,
-    new_name: Option<String>,
-    table: String,
+    policy: Option<&'a str>,
+    new_name: Option<&'a str>,
+    table: &'a str,
     table_set: bool,
     verbose: u32,
     wait: Option<i32>,
     wait_interval: bool,
-    given: Vec<Once>,
+    given: Given,
     invert: bool,
     protocol: Option<String>,
     protocol_loaded: bool,
     ip: IpMatch,
     proto: (u8, bool),
-    source: Option<(String, bool)>,
-    destination: Option<(String, bool)>,
-    jump: Option<String>,
+    source: Option<(&'a str, bool)>,
+    destination: Option<(&'a str, bool)>,
+    jump: Option<&'a str>,
     goto: bool,
     verdict: Option<bpftables_ruleset::Target>,
     target: Option<Instance<TargetBuilder>>,
@@ -104,12 +104,12 @@ impl<'a> Parser<'a> {
             position: 0,
             policy: None,
             new_name: None,
-            table: "filter".to_owned(),
+            table: "filter",
             table_set: false,
             verbose: 0,
             wait: None,
             wait_interval: false,
-            given: Vec::new(),
+            given: Given::default(),
             invert: false,
             protocol: None,
             protocol_loaded: false,
@@ -122,7 +122,7 @@ impl<'a> Parser<'a> {
             verdict: None,
             target: None,
             matches: Vec::new(),
-            groups: vec!["(target)"],
+            groups: Vec::new(),
             counters: Counters::default(),
             notices: Vec::new(),
         }
@@ -179,12 +179,12 @@ impl<'a> Parser<'a> {
 
     fn command_of(self, verb: Verb) -> Command {
         Command {
-            table: self.table,
+            table: self.table.to_owned(),
             verb,
             verbose: self.verbose,
-            numeric: self.given.contains(&Once::Numeric),
-            exact: self.given.contains(&Once::Exact),
-            line_numbers: self.given.contains(&Once::LineNumbers),
+            numeric: self.given.has(Once::Numeric),
+            exact: self.given.has(Once::Exact),
+            line_numbers: self.given.has(Once::LineNumbers),
             wait: self.wait,
             notices: self.notices,
         }
@@ -207,10 +207,10 @@ impl<'a> Parser<'a> {
     }
 
     fn once(&mut self, option: Once) -> Result<(), ParseError> {
-        if self.given.contains(&option) {
+        if self.given.has(option) {
             return Err(ParseError::Parameter(format!("multiple {} options not allowed", option.name())));
         }
-        self.given.push(option);
+        self.given.add(option);
         if self.invert && !option.invertible() {
             return Err(ParseError::Parameter(format!("cannot have ! before {}", option.name())));
         }
@@ -218,9 +218,9 @@ impl<'a> Parser<'a> {
     }
 
     /// The optional chain of `-L` and others: in the same word or as the next.
-    fn optional_chain(&mut self, arg: Option<&str>) {
+    fn optional_chain(&mut self, arg: Option<&'a str>) {
         if let Some(chain) = arg.or_else(|| self.getopt.take_plain()) {
-            self.chain = Some(chain.to_owned());
+            self.chain = Some(chain);
         }
     }
 
@@ -231,7 +231,7 @@ impl<'a> Parser<'a> {
     }
 
     /// One of the program's own options. A verb is returned when nothing after it counts.
-    fn own(&mut self, letter: char, arg: Option<&str>) -> Result<Option<Verb>, ParseError> {
+    fn own(&mut self, letter: char, arg: Option<&'a str>) -> Result<Option<Verb>, ParseError> {
         match letter {
             'A' | 'C' | 'D' | 'R' | 'I' | 'L' | 'S' | 'F' | 'Z' | 'N' | 'X' | 'E' | 'P' => {
                 self.command_option(letter, arg)?;
@@ -257,7 +257,7 @@ impl<'a> Parser<'a> {
                         self.invocation.program
                     )));
                 }
-                self.table = arg.unwrap_or_default().to_owned();
+                self.table = arg.unwrap_or_default();
                 self.table_set = true;
             }
             'w' | 'W' => self.wait_option(letter, arg)?,
@@ -273,15 +273,15 @@ impl<'a> Parser<'a> {
         Ok(None)
     }
 
-    fn command_option(&mut self, letter: char, arg: Option<&str>) -> Result<(), ParseError> {
+    fn command_option(&mut self, letter: char, arg: Option<&'a str>) -> Result<(), ParseError> {
         match letter {
             'A' | 'C' => {
                 self.add_command(if letter == 'A' { cmd::APPEND } else { cmd::CHECK }, 0)?;
-                self.chain = arg.map(str::to_owned);
+                self.chain = arg;
             }
             'D' => {
                 self.add_command(cmd::DELETE, 0)?;
-                self.chain = arg.map(str::to_owned);
+                self.chain = arg;
                 if let Some(text) = self.getopt.take_plain() {
                     self.position = delete_number(text)?;
                     self.command = cmd::DELETE_NUM;
@@ -289,14 +289,14 @@ impl<'a> Parser<'a> {
             }
             'R' => {
                 self.add_command(cmd::REPLACE, 0)?;
-                self.chain = arg.map(str::to_owned);
+                self.chain = arg;
                 if !self.optional_position()? {
                     return Err(ParseError::parameter("-R requires a rule number"));
                 }
             }
             'I' => {
                 self.add_command(cmd::INSERT, 0)?;
-                self.chain = arg.map(str::to_owned);
+                self.chain = arg;
                 if !self.optional_position()? {
                     self.position = 1;
                 }
@@ -321,24 +321,24 @@ impl<'a> Parser<'a> {
                 let chain = arg.unwrap_or_default();
                 check_chain_name(chain, self.invocation.family)?;
                 self.add_command(cmd::NEW_CHAIN, 0)?;
-                self.chain = Some(chain.to_owned());
+                self.chain = Some(chain);
             }
             'E' => {
                 self.add_command(cmd::RENAME_CHAIN, 0)?;
-                self.chain = arg.map(str::to_owned);
+                self.chain = arg;
                 let Some(name) = self.getopt.take_plain() else {
                     return Err(ParseError::parameter("-E requires old-chain-name and new-chain-name"));
                 };
                 check_chain_name(name, self.invocation.family)?;
-                self.new_name = Some(name.to_owned());
+                self.new_name = Some(name);
             }
             _ => {
                 self.add_command(cmd::SET_POLICY, 0)?;
                 let Some(policy) = self.getopt.take_plain() else {
                     return Err(ParseError::parameter("-P requires a chain and a policy"));
                 };
-                self.chain = arg.map(str::to_owned);
-                self.policy = Some(policy.to_owned());
+                self.chain = arg;
+                self.policy = Some(policy);
             }
         }
         Ok(())
@@ -361,7 +361,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn rule_option(&mut self, letter: char, arg: &str) -> Result<(), ParseError> {
+    fn rule_option(&mut self, letter: char, arg: &'a str) -> Result<(), ParseError> {
         let invert = self.invert;
         match letter {
             'p' => {
@@ -381,11 +381,11 @@ impl<'a> Parser<'a> {
             }
             's' => {
                 self.once(Once::Source)?;
-                self.source = Some((arg.to_owned(), invert));
+                self.source = Some((arg, invert));
             }
             'd' => {
                 self.once(Once::Destination)?;
-                self.destination = Some((arg.to_owned(), invert));
+                self.destination = Some((arg, invert));
             }
             'i' | 'o' => {
                 if arg.is_empty() {
@@ -410,7 +410,7 @@ impl<'a> Parser<'a> {
                 self.once(Once::Jump)?;
                 check_target_name(arg)?;
                 self.goto = true;
-                self.jump = Some(arg.to_owned());
+                self.jump = Some(arg);
             }
             'j' => {
                 self.once(Once::Jump)?;

@@ -340,8 +340,18 @@ fn quoted(line: &[u8]) -> Read<&[u8], (Vec<u8>, bool)> {
 /// A word, and whether it ended with quotes.
 type RuleWord<'l> = (Cow<'l, [u8]>, bool);
 
+/// What follows a word between quotes without a backslash, after one space, and the word.
+fn quoted_as_it_stands(line: &[u8]) -> Option<(&[u8], Option<RuleWord<'_>>)> {
+    let body = line.strip_prefix(b" \"")?;
+    let end = memchr::memchr2(b'"', b'\\', body).filter(|end| body[*end] == b'"')?;
+    Some((&body[end + 1..], Some((Cow::Borrowed(&body[..end]), true))))
+}
+
 /// A word of a rule, if any is left: up to a space, or to the end of the quotes in it.
 fn word(line: &[u8]) -> Read<&[u8], Option<RuleWord<'_>>> {
+    if let Some(found) = quoted_as_it_stands(line) {
+        return Ok(found);
+    }
     let (line, plain) = preceded(take_while(is_space), take_till(|byte| is_space(byte) || byte == b'"')).parse(line)?;
     let (line, body) = opt(preceded(tag("\""), quoted)).parse(line)?;
     let (word, closed) = match body {

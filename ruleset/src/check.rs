@@ -346,6 +346,7 @@ mod tests {
             let rule = Rule::new(IpMatch::default(), vec![], target.clone());
             assert_eq!(editor.append(chain, rule), Ok(()));
         }
+        drop(editor);
         table
     }
 

@@ -2,12 +2,16 @@
 //!
 //! Architecture Invariant: an edit that fails leaves the table as it was.
 
+mod fresh;
+
+use crate::addr::Family;
 use crate::chain::{Chain, ChainName, Policy};
 use crate::counters::{CounterView, Counters};
 use crate::rule::Rule;
 use crate::table::{Hook, Table};
 use crate::targets::Target;
-use rustc_hash::{FxHashMap, FxHashSet};
+use fresh::Fresh;
+use rustc_hash::FxHashMap;
 
 /// Why an edit was refused. The text is legacy's, as it follows `iptables: ` (the full stop is the shim's).
 /// Every one of them is exit code 1.
@@ -74,9 +78,8 @@ impl EditError {
 pub struct Editor<'a> {
     table: &'a mut Table,
     references: Option<FxHashMap<ChainName, u32>>,
-    /// The user's chains, in the hands of an editor that began with none: to look a name up among tens of thousands in order takes
-    /// longer than all else that an append does.
-    names: Option<FxHashSet<ChainName>>,
+    /// The user's chains, in the hands of an editor that began with none, until somebody wants to see the table.
+    fresh: Option<Fresh>,
 }
 
 fn jump_of(rule: &Rule) -> Option<&ChainName> {
@@ -101,21 +104,58 @@ fn is_verdict(name: &str) -> bool {
 impl<'a> Editor<'a> {
     /// Begins to edit.
     pub fn new(table: &'a mut Table) -> Self {
-        let names = table.user.is_empty().then(FxHashSet::default);
-        Self { table, references: None, names }
+        let fresh = table.user.is_empty().then(Fresh::default);
+        Self { table, references: None, fresh }
     }
 
     /// The table as it is now.
     #[must_use]
-    pub fn table(&self) -> &Table {
+    pub fn table(&mut self) -> &Table {
+        self.settle()
+    }
+
+    /// The table's family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.table.family
+    }
+
+    /// A chain by name, built-in or user's.
+    #[must_use]
+    pub fn chain(&self, name: &str) -> Option<&Chain> {
+        match &self.fresh {
+            Some(fresh) => match fresh.get(name) {
+                Some(chain) => Some(chain),
+                None => self.table.chain(name),
+            },
+            None => self.table.chain(name),
+        }
+    }
+
+    fn chain_mut(&mut self, name: &str) -> Option<&mut Chain> {
+        match &mut self.fresh {
+            Some(fresh) => match fresh.get_mut(name) {
+                Some(chain) => Some(chain),
+                None => self.table.chain_mut(name),
+            },
+            None => self.table.chain_mut(name),
+        }
+    }
+
+    /// Puts every chain where it belongs.
+    fn settle(&mut self) -> &mut Table {
+        if let Some(fresh) = self.fresh.take() {
+            // Built from sorted names at once, which is far quicker than one by one.
+            self.table.user.append(&mut fresh.into_chains().collect());
+        }
         self.table
     }
 
     /// Whether `name` is a chain, built-in or user's.
     #[must_use]
     pub fn is_chain(&self, name: &str) -> bool {
-        match &self.names {
-            Some(names) => names.contains(name) || self.is_builtin(name),
+        match &self.fresh {
+            Some(fresh) => fresh.has(name) || self.is_builtin(name),
             None => self.table.chain(name).is_some(),
         }
     }
@@ -134,6 +174,7 @@ impl<'a> Editor<'a> {
 
     /// How many rules jump or go to `chain`.
     pub fn references(&mut self, chain: &str) -> u32 {
+        self.settle();
         let table = &*self.table;
         let references = self.references.get_or_insert_with(|| reference_counts(table));
         references.get(chain).copied().unwrap_or(0)
@@ -153,12 +194,14 @@ impl<'a> Editor<'a> {
     /// [`EditError::NoSuchChain`], [`EditError::JumpToBuiltin`].
     pub fn append(&mut self, chain: &str, rule: Rule) -> Result<(), EditError> {
         let allowed = self.jump_allowed(&rule);
-        // Among tens of thousands of chains a look-up is what an append costs.
-        let Some(chain) = self.table.chain_mut(chain) else { return Err(EditError::NoSuchChain) };
-        allowed?;
-        if let Some(references) = &mut self.references {
-            refer(references, &rule, 1);
+        if self.references.is_some() {
+            self.chain(chain).ok_or(EditError::NoSuchChain)?;
+            allowed.clone()?;
+            self.refer(&rule, 1);
         }
+        // Among tens of thousands of chains a look-up is what an append costs.
+        let Some(chain) = self.chain_mut(chain) else { return Err(EditError::NoSuchChain) };
+        allowed?;
         chain.rules.push(rule);
         Ok(())
     }
@@ -168,14 +211,14 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::InsertPosition`], [`EditError::JumpToBuiltin`].
     pub fn insert(&mut self, chain: &str, position: u32, rule: Rule) -> Result<(), EditError> {
-        let rules = self.table.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
+        let rules = self.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
         let index = (position as usize).saturating_sub(1);
         if index > rules {
             return Err(EditError::InsertPosition);
         }
         self.jump_allowed(&rule)?;
         self.refer(&rule, 1);
-        if let Some(chain) = self.table.chain_mut(chain) {
+        if let Some(chain) = self.chain_mut(chain) {
             chain.rules.insert(index, rule);
         }
         Ok(())
@@ -186,14 +229,14 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::ReplacePosition`], [`EditError::JumpToBuiltin`].
     pub fn replace(&mut self, chain: &str, position: u32, rule: Rule) -> Result<(), EditError> {
-        let rules = self.table.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
+        let rules = self.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
         let index = (position as usize).wrapping_sub(1);
         if index >= rules {
             return Err(EditError::ReplacePosition);
         }
         self.jump_allowed(&rule)?;
         self.refer(&rule, 1);
-        if let Some(chain) = self.table.chain_mut(chain) {
+        if let Some(chain) = self.chain_mut(chain) {
             let old = std::mem::replace(&mut chain.rules[index], rule);
             self.refer(&old, -1);
         }
@@ -201,7 +244,7 @@ impl<'a> Editor<'a> {
     }
 
     fn find(&self, chain: &str, rule: &Rule) -> Result<usize, EditError> {
-        let rules = &self.table.chain(chain).ok_or(EditError::NoSuchRule)?.rules;
+        let rules = &self.chain(chain).ok_or(EditError::NoSuchRule)?.rules;
         self.jump_allowed(rule)?;
         rules.iter().position(|other| other == rule).ok_or(match rule.target {
             Target::None | Target::Accept | Target::Drop | Target::Return | Target::Queue(_) => EditError::NoSuchRule,
@@ -228,7 +271,7 @@ impl<'a> Editor<'a> {
     }
 
     fn remove(&mut self, chain: &str, index: usize) {
-        if let Some(chain) = self.table.chain_mut(chain) {
+        if let Some(chain) = self.chain_mut(chain) {
             let old = chain.rules.remove(index);
             self.refer(&old, -1);
         }
@@ -239,7 +282,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::DeletePosition`].
     pub fn delete_number(&mut self, chain: &str, position: u32) -> Result<(), EditError> {
-        let rules = self.table.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
+        let rules = self.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
         let index = (position as usize).wrapping_sub(1);
         if index >= rules {
             return Err(EditError::DeletePosition);
@@ -261,17 +304,16 @@ impl<'a> Editor<'a> {
     }
 
     fn insert_chain(&mut self, chain: Chain) {
-        if let Some(names) = &mut self.names {
-            names.insert(chain.name.clone());
+        match &mut self.fresh {
+            Some(fresh) => fresh.insert(chain),
+            None => {
+                self.table.user.insert(chain.name.clone(), chain);
+            }
         }
-        self.table.user.insert(chain.name.clone(), chain);
     }
 
     fn remove_chain(&mut self, chain: &str) -> Option<Chain> {
-        if let Some(names) = &mut self.names {
-            names.remove(chain);
-        }
-        self.table.user.remove(chain)
+        self.settle().user.remove(chain)
     }
 
     /// `-X CHAIN`.
@@ -279,7 +321,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::BuiltinChain`], [`EditError::ChainReferenced`], [`EditError::ChainNotEmpty`].
     pub fn delete_chain(&mut self, chain: &str) -> Result<(), EditError> {
-        let found = self.table.chain(chain).ok_or(EditError::NoSuchChain)?;
+        let found = self.chain(chain).ok_or(EditError::NoSuchChain)?;
         let empty = found.rules.is_empty();
         if self.is_builtin(chain) {
             return Err(EditError::BuiltinChain);
@@ -300,7 +342,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// As [`Editor::delete_chain`].
     pub fn delete_all_chains(&mut self) -> Result<(), EditError> {
-        let names: Vec<ChainName> = self.table.user.keys().cloned().collect();
+        let names: Vec<ChainName> = self.settle().user.keys().cloned().collect();
         let mut result = Ok(());
         for name in names {
             if let Err(error) = self.delete_chain(&name.0) {
@@ -324,7 +366,8 @@ impl<'a> Editor<'a> {
         let mut chain = self.remove_chain(from).ok_or(EditError::NoSuchChain)?;
         chain.name = to.into();
         self.insert_chain(chain);
-        let chains = self.table.builtin.iter_mut().chain(self.table.user.values_mut());
+        let table = self.settle();
+        let chains = table.builtin.iter_mut().chain(table.user.values_mut());
         for rule in chains.flat_map(|chain| &mut chain.rules) {
             if let Target::Jump(name) | Target::Goto(name) = &mut rule.target
                 && &*name.0 == from
@@ -345,7 +388,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`].
     pub fn flush(&mut self, chain: &str) -> Result<(), EditError> {
-        let chain = self.table.chain_mut(chain).ok_or(EditError::NoSuchChain)?;
+        let chain = self.chain_mut(chain).ok_or(EditError::NoSuchChain)?;
         for rule in std::mem::take(&mut chain.rules) {
             self.refer(&rule, -1);
         }
@@ -354,7 +397,8 @@ impl<'a> Editor<'a> {
 
     /// `-F` without a chain.
     pub fn flush_all(&mut self) {
-        for chain in self.table.builtin.iter_mut().chain(self.table.user.values_mut()) {
+        let table = self.settle();
+        for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
             chain.rules.clear();
         }
         self.references = None;
@@ -364,7 +408,7 @@ impl<'a> Editor<'a> {
     pub fn reset(&mut self) {
         self.flush_all();
         self.table.user.clear();
-        self.names = Some(FxHashSet::default());
+        self.fresh = Some(Fresh::default());
     }
 
     /// `-Z CHAIN`: the rules' counters and, of a built-in chain, the policy's. What the kernel counted is subtracted, not written.
@@ -372,13 +416,14 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`].
     pub fn zero(&mut self, chain: &str, view: &dyn CounterView) -> Result<(), EditError> {
-        zero_chain(self.table.chain_mut(chain).ok_or(EditError::NoSuchChain)?, view);
+        zero_chain(self.chain_mut(chain).ok_or(EditError::NoSuchChain)?, view);
         Ok(())
     }
 
     /// `-Z` without a chain.
     pub fn zero_all(&mut self, view: &dyn CounterView) {
-        for chain in self.table.builtin.iter_mut().chain(self.table.user.values_mut()) {
+        let table = self.settle();
+        for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
             zero_chain(chain, view);
         }
     }
@@ -388,7 +433,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::ZeroPosition`].
     pub fn zero_number(&mut self, chain: &str, position: u32, view: &dyn CounterView) -> Result<(), EditError> {
-        let chain = self.table.chain_mut(chain).ok_or(EditError::NoSuchChain)?;
+        let chain = self.chain_mut(chain).ok_or(EditError::NoSuchChain)?;
         let rule = (position as usize).checked_sub(1).and_then(|index| chain.rules.get_mut(index));
         let rule = rule.ok_or(EditError::ZeroPosition)?;
         rule.offset = Counters::default().minus(view.get(rule.slot));
@@ -415,11 +460,17 @@ impl<'a> Editor<'a> {
             "DROP" => Policy::Drop,
             _ => return Err(EditError::BadPolicy),
         };
-        if let Some(chain) = self.table.chain_mut(chain) {
+        if let Some(chain) = self.chain_mut(chain) {
             chain.policy = Some(policy);
             chain.offset = counters.unwrap_or_default().minus(view.get(chain.slot));
         }
         Ok(())
+    }
+}
+
+impl Drop for Editor<'_> {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

@@ -29,53 +29,53 @@ pub struct Voice<'a> {
 /// away: part of the command may have been done.
 pub fn execute(
     editor: &mut Editor<'_>,
-    command: &Command,
+    command: Command,
     view: &dyn CounterView,
     voice: &mut Voice<'_>,
 ) -> Result<Effect, Failure> {
     let verbose = command.verbose > 0;
-    let effect = match &command.verb {
+    let effect = match command.verb {
         Verb::Append { chain, rule } => {
-            edit_all(editor, rule, verbose, voice, |editor, rule| editor.append(chain, rule))?
+            edit_all(editor, *rule, verbose, voice, |editor, rule| editor.append(&chain, rule))?
         }
         Verb::Insert { chain, position, rule } => {
-            edit_all(editor, rule, verbose, voice, |editor, rule| editor.insert(chain, *position, rule))?
+            edit_all(editor, *rule, verbose, voice, |editor, rule| editor.insert(&chain, position, rule))?
         }
         Verb::Replace { chain, position, rule } => {
-            edit_all(editor, rule, verbose, voice, |editor, rule| editor.replace(chain, *position, rule))?
+            edit_all(editor, *rule, verbose, voice, |editor, rule| editor.replace(&chain, position, rule))?
         }
         Verb::Delete { chain, rule } => {
-            edit_all(editor, rule, verbose, voice, |editor, rule| editor.delete(chain, &rule))?
+            edit_all(editor, *rule, verbose, voice, |editor, rule| editor.delete(&chain, &rule))?
         }
         Verb::Check { chain, rule } => {
-            edit_all(editor, rule, verbose, voice, |editor, rule| editor.check(chain, &rule))?;
+            edit_all(editor, *rule, verbose, voice, |editor, rule| editor.check(&chain, &rule))?;
             Effect::Unchanged
         }
         Verb::DeleteNumber { chain, position } => {
-            editor.delete_number(chain, *position)?;
+            editor.delete_number(&chain, position)?;
             Effect::Changed
         }
-        Verb::List { chain, position, zero } => {
-            crate::text::list(voice, editor.table(), command, chain.as_deref(), *position, view)?;
-            also_zero(editor, chain.as_deref(), *position, *zero, verbose, view, voice)?
+        Verb::List { ref chain, position, zero } => {
+            crate::text::list(voice, editor.table(), &command, chain.as_deref(), position, view)?;
+            also_zero(editor, chain.as_deref(), position, zero, verbose, view, voice)?
         }
-        Verb::ListRules { chain, position, zero } => {
-            crate::text::list_rules(voice, editor.table(), command, chain.as_deref(), *position, view)?;
-            also_zero(editor, chain.as_deref(), *position, *zero, verbose, view, voice)?
+        Verb::ListRules { ref chain, position, zero } => {
+            crate::text::list_rules(voice, editor.table(), &command, chain.as_deref(), position, view)?;
+            also_zero(editor, chain.as_deref(), position, zero, verbose, view, voice)?
         }
         Verb::Flush { chain } => flush(editor, chain.as_deref(), verbose, voice)?,
         Verb::Zero { chain } => zero_chains(editor, chain.as_deref(), verbose, view, voice)?,
-        Verb::ZeroNumber { chain, position } => zero_number(editor, chain, *position, view)?,
+        Verb::ZeroNumber { chain, position } => zero_number(editor, &chain, position, view)?,
         Verb::NewChain { chain } => {
-            editor.new_chain(chain)?;
+            editor.new_chain(&chain)?;
             Effect::Changed
         }
         Verb::DeleteChain { chain } => delete_chains(editor, chain.as_deref(), verbose, voice)?,
         Verb::Rename { chain, to } => {
-            editor.rename_chain(chain, to)?;
+            editor.rename_chain(&chain, &to)?;
             Effect::Changed
         }
-        Verb::Policy { chain, policy, counters } => set_policy(editor, chain, policy, *counters, view)?,
+        Verb::Policy { chain, policy, counters } => set_policy(editor, &chain, &policy, counters, view)?,
         Verb::Help { .. } | Verb::Version { .. } | Verb::Nothing => Effect::Unchanged,
     };
     Ok(effect)
@@ -89,21 +89,21 @@ pub fn set_policy(
     counters: Option<Counters>,
     view: &dyn CounterView,
 ) -> Result<Effect, EditError> {
-    let state = |table: &Table| table.chain(chain).map(|chain| (chain.policy, chain.counters(view)));
-    let before = state(editor.table());
+    let state = |editor: &Editor<'_>| editor.chain(chain).map(|chain| (chain.policy, chain.counters(view)));
+    let before = state(editor);
     editor.set_policy(chain, policy, Some(counters.unwrap_or_default()), view)?;
-    Ok(if before == state(editor.table()) { Effect::Unchanged } else { Effect::Changed })
+    Ok(if before == state(editor) { Effect::Unchanged } else { Effect::Changed })
 }
 
 /// Does `edit` with every rule that `spec` stands for. Like legacy it goes on after a refusal and reports the last one.
 fn edit_all(
     editor: &mut Editor<'_>,
-    spec: &RuleSpec,
+    spec: RuleSpec,
     verbose: bool,
     voice: &mut Voice<'_>,
     mut edit: impl FnMut(&mut Editor<'_>, Rule) -> Result<(), EditError>,
 ) -> Result<Effect, Failure> {
-    let family = editor.table().family;
+    let family = editor.family();
     let resolved = spec.resolve(family, |name| editor.is_chain(name))?;
     if let Some(notice) = resolved.notice {
         let _ = writeln!(voice.stderr, "{notice}");
@@ -143,7 +143,7 @@ fn flush(
         if verbose {
             writeln!(voice.stdout, "Flushing chain `{name}'")?;
         }
-        if editor.table().chain(&name).is_some_and(|chain| !chain.rules.is_empty()) {
+        if editor.chain(&name).is_some_and(|chain| !chain.rules.is_empty()) {
             effect = Effect::Changed;
         }
         editor.flush(&name)?;
@@ -184,7 +184,7 @@ fn zero_chains(
         if verbose {
             writeln!(voice.stdout, "Zeroing chain `{name}'")?;
         }
-        if editor.table().chain(&name).is_some_and(|chain| has_counted(chain, view)) {
+        if editor.chain(&name).is_some_and(|chain| has_counted(chain, view)) {
             effect = Effect::Changed;
         }
         editor.zero(&name, view)?;

@@ -27,7 +27,7 @@ pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> R
     }
     let _lock = context.lock(Wait::from_seconds(command.wait.unwrap_or(0)))?;
     let kind = TableKind::from_name(&command.table).ok_or_else(|| no_such_table(program, &command.table))?;
-    change(family, kind, &command, context)
+    change(family, kind, command, context)
 }
 
 /// Prints what a command that asks for help or the version gets. False: it asks for neither.
@@ -49,16 +49,18 @@ pub fn no_such_table(program: &str, table: &str) -> Failure {
     ))
 }
 
-fn change(family: Family, kind: TableKind, command: &Command, context: &mut Context<'_>) -> Result<(), Failure> {
+fn change(family: Family, kind: TableKind, command: Command, context: &mut Context<'_>) -> Result<(), Failure> {
     let program = Program::Tables(family).name();
     let Snapshot { mut ruleset, counters } =
         context.backend.read(family).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
     let first_time = ruleset.table(kind).is_none();
     let mut editor = Editor::new(ruleset.table_mut(kind));
     let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
+    let checks = matches!(command.verb, Verb::Check { .. });
     let effect = execute(&mut editor, command, &*counters, &mut voice);
+    drop(editor);
     let changed = matches!(effect, Ok(Effect::Changed));
-    let looked = matches!(effect, Ok(Effect::Unchanged)) || matches!(command.verb, Verb::Check { .. });
+    let looked = matches!(effect, Ok(Effect::Unchanged)) || checks;
     let result = effect.and_then(|effect| match effect {
         Effect::Changed => put(&mut ruleset, kind, context),
         _ => Ok(()),

@@ -244,7 +244,7 @@ impl Restore<'_, '_> {
                     let done = made.and_then(|()| problem.map_or(Ok(()), |problem| Err(problem.into())));
                     done.map_err(|failure: Failure| failure.at(item.line))
                 }
-                Kind::Command(command) => self.command(&mut table, &command, item.line),
+                Kind::Command(command) => self.command(&mut table, *command, item.line),
                 Kind::Commit => break Ok(item.line),
                 Kind::Table(_) => Err(Failure::Line { line: item.line, reason: None }.into()),
             };
@@ -252,6 +252,7 @@ impl Restore<'_, '_> {
                 break Err(failure);
             }
         };
+        drop(table);
         let result = match result {
             Ok(line) => self.commit(Snapshot { ruleset, counters }, kind, first_time, line),
             Err(failure) => Err(failure),
@@ -355,7 +356,7 @@ impl Restore<'_, '_> {
     }
 
     /// A line with a command.
-    fn command(&mut self, table: &mut OpenTable<'_>, command: &Command, number: u32) -> Result<(), Located> {
+    fn command(&mut self, table: &mut OpenTable<'_>, command: Command, number: u32) -> Result<(), Located> {
         for notice in &command.notices {
             self.context.notice(notice);
         }

@@ -284,7 +284,8 @@ impl<Out> Instance<dyn Extension<Out = Out>> {
             if !given {
                 continue;
             }
-            for id in (0..32).filter(|id| *id != u32::from(opt.id)) {
+            let wrong = (opt.requires & !self.seen | opt.excludes & self.seen) & !(1_u32 << opt.id);
+            for id in (0..32).filter(|id| wrong >> id & 1 == 1) {
                 let Some(other) = spec.options.iter().find(|other| u32::from(other.id) == id) else { continue };
                 let bit = 1 << id;
                 if opt.requires & bit != 0 && self.seen & bit == 0 {

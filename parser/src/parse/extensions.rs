@@ -9,10 +9,10 @@ use crate::registry::{self, FoundTarget};
 use crate::value;
 use bpftables_ruleset::names::builtin_protocol_name;
 
-/// The group of options that are the target's; the others are those of matches.
+/// The group of options that are the target's; those of matches come after it.
 const EXTENSION_TARGET: usize = 0;
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     pub(super) fn match_option(&mut self, name: &str) -> Result<(), ParseError> {
         if self.invert {
             return Err(ParseError::parameter("unexpected ! flag before --match"));
@@ -31,12 +31,12 @@ impl Parser<'_> {
         }
         if !self.groups.contains(&spec.name) {
             self.groups.push(spec.name);
-            self.options.add_group(self.groups.len() - 1, spec.options);
+            self.options.add_group(self.groups.len(), spec.options);
         }
         self.matches.push(Instance::new(builder));
     }
 
-    pub(super) fn jump_option(&mut self, name: &str) -> Result<(), ParseError> {
+    pub(super) fn jump_option(&mut self, name: &'a str) -> Result<(), ParseError> {
         check_target_name(name)?;
         let family = self.invocation.family;
         match registry::find_target(name, family) {
@@ -49,7 +49,7 @@ impl Parser<'_> {
             FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, name, family)),
             FoundTarget::Reserved | FoundTarget::Unknown => {}
         }
-        self.jump = Some(name.to_owned());
+        self.jump = Some(name);
         Ok(())
     }
 
@@ -67,7 +67,7 @@ impl Parser<'_> {
                 return target.option(index, arg, self.invert, &mut cx);
             }
         } else {
-            let name = self.groups[group];
+            let name = self.groups[group - 1];
             let open = self.matches.iter_mut().find(|m| !m.completed && m.builder.spec().name == name);
             if let Some(open) = open {
                 return open.option(index, arg, self.invert, &mut cx);
@@ -78,15 +78,15 @@ impl Parser<'_> {
 
     /// Loads the match of `-p PROTO` once, when an option is not known yet. True: read the option again.
     pub(super) fn load_protocol_match(&mut self) -> Result<bool, ParseError> {
-        let Some(protocol) = self.protocol.clone() else { return Ok(false) };
         if self.protocol_loaded {
             return Ok(false);
         }
+        let Some(protocol) = self.protocol.clone() else { return Ok(false) };
         self.protocol_loaded = true;
         let name = match value::number_u8(&protocol) {
             Some(number) => match builtin_protocol_name(number) {
                 Some(name) => name.to_owned(),
-                None if self.given.contains(&Once::Numeric) || number == 0 => return Ok(false),
+                None if self.given.has(Once::Numeric) || number == 0 => return Ok(false),
                 None => match self.names.protocol_name(number) {
                     Some(name) => name,
                     None => return Ok(false),

@@ -9,8 +9,8 @@ use crate::{help, value};
 
 impl Parser<'_> {
     pub(super) fn finish(&mut self) -> Result<Verb, ParseError> {
-        let jump_drop = self.jump.as_deref() == Some("DROP");
-        if self.table == "nat" && (jump_drop || self.policy.as_deref() == Some("DROP")) {
+        let jump_drop = self.jump == Some("DROP");
+        if self.table == "nat" && (jump_drop || self.policy == Some("DROP")) {
             return Err(ParseError::parameter(
                 "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n",
             ));
@@ -42,12 +42,12 @@ impl Parser<'_> {
     fn addresses(&self) -> Result<(Vec<Address>, Vec<Address>), ParseError> {
         let family = self.invocation.family;
         let any = family.unspecified();
-        let list = |option: &Option<(String, bool)>| match option {
-            Some((text, invert)) => Ok((value::address_list(text, family, self.names)?, *invert)),
+        let list = |option: Option<(&str, bool)>| match option {
+            Some((text, invert)) => Ok((value::address_list(text, family, self.names)?, invert)),
             None => Ok((vec![(any, any)], false)),
         };
-        let (sources, source_inverted) = list(&self.source)?;
-        let (destinations, destination_inverted) = list(&self.destination)?;
+        let (sources, source_inverted) = list(self.source)?;
+        let (destinations, destination_inverted) = list(self.destination)?;
         if (sources.len() > 1 || destinations.len() > 1) && (source_inverted || destination_inverted) {
             return Err(ParseError::parameter("! not allowed with multiple source or destination IP addresses"));
         }
@@ -58,11 +58,11 @@ impl Parser<'_> {
     /// Which options go with which commands, and the chain's name.
     fn check_options(&self) -> Result<(), ParseError> {
         for option in Once::ALL {
-            if self.given.contains(&option) && option.commands() & self.command != self.command {
+            if self.given.has(option) && option.commands() & self.command != self.command {
                 return Err(ParseError::Parameter(format!("Illegal option `{}' with this command", option.name())));
             }
         }
-        let Some(chain) = &self.chain else { return Ok(()) };
+        let Some(chain) = self.chain else { return Ok(()) };
         if chain.len() > MAX_NAME {
             return Err(ParseError::Parameter(format!(
                 "chain name `{chain}' too long (must be under {} chars)",
@@ -71,12 +71,12 @@ impl Parser<'_> {
         }
         let rule = cmd::APPEND | cmd::DELETE | cmd::CHECK | cmd::INSERT | cmd::REPLACE;
         if self.command & rule != 0 {
-            let refused = match chain.as_str() {
+            let refused = match chain {
                 "PREROUTING" | "INPUT" => Some(Once::OutInterface),
                 "POSTROUTING" | "OUTPUT" => Some(Once::InInterface),
                 _ => None,
             };
-            if let Some(option) = refused.filter(|option| self.given.contains(option)) {
+            if let Some(option) = refused.filter(|option| self.given.has(*option)) {
                 return Err(ParseError::Parameter(format!("Can't use {} with {chain}", option.name())));
             }
         }
@@ -84,14 +84,17 @@ impl Parser<'_> {
     }
 
     fn rule(&mut self, sources: Vec<Address>, destinations: Vec<Address>) -> Result<Box<RuleSpec>, ParseError> {
-        let matches = self.matches.iter().map(|instance| instance.builder.finish()).collect::<Result<Vec<_>, _>>()?;
+        let mut matches = Vec::with_capacity(self.matches.len());
+        for instance in &self.matches {
+            matches.push(instance.builder.finish()?);
+        }
         let target = match (self.jump.take(), self.goto) {
             (None, _) => TargetSpec::None,
-            (Some(chain), true) => TargetSpec::Goto(chain),
+            (Some(chain), true) => TargetSpec::Goto(chain.to_owned()),
             (Some(name), false) => match (&self.target, self.verdict.take()) {
-                (Some(target), _) => TargetSpec::Target { target: target.builder.finish()?, name },
-                (None, Some(verdict)) => TargetSpec::Target { name, target: verdict },
-                (None, None) => TargetSpec::Jump(name),
+                (Some(target), _) => TargetSpec::Target { target: target.builder.finish()?, name: name.to_owned() },
+                (None, Some(verdict)) => TargetSpec::Target { name: name.to_owned(), target: verdict },
+                (None, None) => TargetSpec::Jump(name.to_owned()),
             },
         };
         Ok(Box::new(RuleSpec {
@@ -106,8 +109,9 @@ impl Parser<'_> {
 
     fn verb(&mut self, sources: Vec<Address>, destinations: Vec<Address>) -> Result<Verb, ParseError> {
         let position = self.position;
-        let optional = self.chain.take();
-        let chain = optional.clone().unwrap_or_default();
+        let named = self.chain;
+        let optional = || named.map(str::to_owned);
+        let chain = optional().unwrap_or_default();
         let zero = match self.command {
             c if c & cmd::ZERO != 0 => AlsoZero::Chains,
             c if c & cmd::ZERO_NUM != 0 => AlsoZero::Rule,
@@ -120,19 +124,19 @@ impl Parser<'_> {
             cmd::DELETE => Verb::Delete { chain, rule: self.rule(sources, destinations)? },
             cmd::CHECK => Verb::Check { chain, rule: self.rule(sources, destinations)? },
             cmd::DELETE_NUM => Verb::DeleteNumber { chain, position },
-            cmd::FLUSH => Verb::Flush { chain: optional },
-            cmd::ZERO => Verb::Zero { chain: optional },
+            cmd::FLUSH => Verb::Flush { chain: optional() },
+            cmd::ZERO => Verb::Zero { chain: optional() },
             cmd::ZERO_NUM => Verb::ZeroNumber { chain, position },
             cmd::NEW_CHAIN => Verb::NewChain { chain },
-            cmd::DELETE_CHAIN => Verb::DeleteChain { chain: optional },
-            cmd::RENAME_CHAIN => Verb::Rename { chain, to: self.new_name.take().unwrap_or_default() },
+            cmd::DELETE_CHAIN => Verb::DeleteChain { chain: optional() },
+            cmd::RENAME_CHAIN => Verb::Rename { chain, to: self.new_name.unwrap_or_default().to_owned() },
             cmd::SET_POLICY => Verb::Policy {
                 chain,
-                policy: self.policy.take().unwrap_or_default(),
-                counters: self.given.contains(&Once::Counters).then_some(self.counters),
+                policy: self.policy.unwrap_or_default().to_owned(),
+                counters: self.given.has(Once::Counters).then_some(self.counters),
             },
-            c if c & cmd::LIST != 0 => Verb::List { chain: optional, position, zero },
-            c if c & cmd::LIST_RULES != 0 => Verb::ListRules { chain: optional, position, zero },
+            c if c & cmd::LIST != 0 => Verb::List { chain: optional(), position, zero },
+            c if c & cmd::LIST_RULES != 0 => Verb::ListRules { chain: optional(), position, zero },
             _ => return Err(ParseError::OnlyHint),
         })
     }

@@ -74,6 +74,20 @@ impl Once {
     }
 }
 
+/// Which of them were given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Given(u16);
+
+impl Given {
+    pub(super) const fn has(self, option: Once) -> bool {
+        self.0 >> option as u16 & 1 == 1
+    }
+
+    pub(super) const fn add(&mut self, option: Once) {
+        self.0 |= 1 << option as u16;
+    }
+}
+
 pub(super) mod cmd {
     pub(in crate::parse) const INSERT: u32 = 1;
     pub(in crate::parse) const DELETE: u32 = 1 << 1;

@@ -21,6 +21,10 @@ pub(crate) fn blanks(text: &str) -> Read<&str, &str> {
 
 /// Digits after the sign: `0x` and hexadecimal ones, octal ones from a zero on, or decimal ones.
 fn magnitude(text: &str) -> Read<&str, u64> {
+    // Most numbers are of this form, and most of what is read is numbers.
+    if matches!(text.as_bytes().first(), Some(b'1'..=b'9')) {
+        return map_opt(digit1, |digits: &str| digits.parse().ok()).parse(text);
+    }
     let (text, radix) = alt((
         value(16, terminated(tag_no_case("0x"), peek(satisfy(|c| c.is_ascii_hexdigit())))),
         value(8, peek(char('0'))),

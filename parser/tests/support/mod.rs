@@ -161,7 +161,7 @@ impl From<EditError> for Refused {
 /// Does what a command says, but for listing.
 fn apply(editor: &mut Editor<'_>, verb: &Verb, echo: bool, answer: &mut Answer) -> Result<(), Refused> {
     let rule = |spec: &RuleSpec, editor: &Editor<'_>, answer: &mut Answer| {
-        let resolved = spec.resolve(editor.table().family, |name| editor.is_chain(name)).map_err(Refused::Parse)?;
+        let resolved = spec.clone().resolve(editor.family(), |name| editor.is_chain(name)).map_err(Refused::Parse)?;
         if let Some(notice) = &resolved.notice {
             writeln!(answer.err, "{notice}").unwrap();
         }
@@ -180,7 +180,7 @@ fn apply(editor: &mut Editor<'_>, verb: &Verb, echo: bool, answer: &mut Answer) 
             }
             for rule in rules {
                 if echo {
-                    list::echo(&rule, editor.table().family, &TestNames, &mut answer.out).unwrap();
+                    list::echo(&rule, editor.family(), &TestNames, &mut answer.out).unwrap();
                 }
                 let done = match verb {
                     Verb::Append { .. } => editor.append(chain, rule),
@@ -374,6 +374,7 @@ fn restore_table(
         };
         match item.kind {
             Kind::Commit => {
+                drop(editor);
                 if check(&table).is_err() {
                     return failed(item.line);
                 }

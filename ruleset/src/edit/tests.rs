@@ -79,7 +79,7 @@ fn references_follow_every_edit() {
     assert_eq!(editor.references("B"), 1);
     assert_eq!(editor.flush("INPUT"), Ok(()));
     assert_eq!(editor.delete_chain("B"), Ok(()));
-    assert!(table.user.is_empty());
+    assert!(editor.table().user.is_empty());
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn deleting_all_chains_goes_on_after_one_that_cannot_go() {
     }
     assert_eq!(editor.append("B", rule(Target::Drop)), Ok(()));
     assert_eq!(editor.delete_all_chains(), Err(EditError::ChainNotEmpty));
-    assert_eq!(table.user.len(), 1);
+    assert_eq!(editor.table().user.len(), 1);
 }
 
 #[test]
@@ -113,5 +113,5 @@ fn a_hundred_thousand_chains_are_made_filled_and_deleted_in_no_time() {
         assert_eq!(editor.flush(&chain), Ok(()));
         assert_eq!(editor.delete_chain(&chain), Ok(()));
     }
-    assert!(table.user.is_empty());
+    assert!(editor.table().user.is_empty());
 }
