@@ -172,6 +172,10 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     if prepared.header.flags & !live.header.flags & FLAG_EVENTS != 0 && !serve::runs(home).unwrap_or(false) {
         warnings.push("LOG writes nothing until bpftablesd runs".to_owned());
     }
+    let first_rules = guarded && live.header.flags & FLAG_GUARD == 0;
+    if first_rules && devices.iter().any(|d| d.coverage == Coverage::BridgePort) && sysctl::bridged(ruleset.family) {
+        warnings.push("bridged packets meet no rules, though br_netfilter is to show them".to_owned());
+    }
     if guarded {
         warnings.extend(guard::arm(installed, ruleset.family)?);
     }

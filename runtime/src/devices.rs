@@ -22,8 +22,10 @@ pub enum Framing {
 pub enum Coverage {
     /// It carries packets of this namespace: the programs are attached.
     Attached(Framing),
-    /// Another device owns its packets (bridge port, bond or team member): no program there.
+    /// Another device owns its packets (bond or team member): no program there.
     Lower,
+    /// A bridge's port: what is for this host passes the bridge, where the programs are; what is bridged passes none.
+    BridgePort,
     /// A VRF: netfilter's hooks meet its packets twice, once at its member and once at itself (`drivers/net/vrf.c`), which the programs
     /// cannot do. No rules are committed beside one, and the guard closes one that comes later.
     Vrf,
@@ -53,6 +55,8 @@ pub(crate) struct Link {
     vrf: bool,
     /// It says itself that it is a VRF's member.
     vrf_member: bool,
+    /// It says itself that it is a bridge's port.
+    bridge_port: bool,
     /// `ARPHRD_*`.
     header: u16,
 }
@@ -79,6 +83,7 @@ impl Link {
             master,
             vrf: infos(message).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf))),
             vrf_member: infos(message).any(|info| matches!(info, LinkInfo::PortKind(InfoPortKind::Vrf))),
+            bridge_port: infos(message).any(|info| matches!(info, LinkInfo::PortKind(InfoPortKind::Bridge))),
             header: u16::from(message.header.link_layer_type),
         })
     }
@@ -139,6 +144,7 @@ fn device(link: &Link, vrfs: &BTreeSet<u32>) -> Device {
     let vrf_member = link.vrf_member || link.master.is_some_and(|master| vrfs.contains(&master));
     let coverage = match link.master {
         _ if link.vrf => Coverage::Vrf,
+        Some(_) if link.bridge_port => Coverage::BridgePort,
         Some(_) if !vrf_member => Coverage::Lower,
         _ => by_header(link.header),
     };

@@ -42,6 +42,12 @@ fn conntrack(name: &str, default: u32) -> u32 {
     number(&format!("netfilter/nf_conntrack_{name}")).unwrap_or(default)
 }
 
+/// Whether br_netfilter shows bridged packets to this family's hooks.
+pub(crate) fn bridged(family: Family) -> bool {
+    let name = if family == Family::V4 { "iptables" } else { "ip6tables" };
+    number(&format!("bridge/bridge-nf-call-{name}")) == Some(1)
+}
+
 /// Connections at most, as netfilter would hold them here.
 pub(crate) fn max_conns() -> u32 {
     conntrack("max", DEFAULT_MAX)

@@ -53,8 +53,8 @@ impl Backend for Kernel {
         let committed = self.engine()?.commit_table(ruleset, kind)?;
         for warning in &committed.warnings {
             tracing::warn!("{warning}");
-            // Nobody but its maker knows of a log that stays empty.
-            if warning.starts_with("LOG ") {
+            // Nobody but their maker knows of a log that stays empty, and of packets that are not asked.
+            if warning.starts_with("LOG ") || warning.starts_with("bridged ") {
                 let _ = writeln!(std::io::stderr(), "bpftables: {warning}");
             }
         }
