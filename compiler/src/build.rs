@@ -206,38 +206,30 @@ fn header(ruleset: &Ruleset) -> Header {
     if ruleset.table(TableKind::Nat).is_some() {
         flags |= FLAG_NAT;
     }
-    // As legacy: a rule asks for conntrack by being there, reached or not. The nat table alone does not, nor does NOTRACK.
-    let asks = |m: &Match| matches!(m, Match::Conntrack(_) | Match::State(_) | Match::Connmark(_) | Match::Cluster(_));
-    let tracks = |t: &Target| {
-        matches!(
-            t,
-            Target::Connmark(_)
-                | Target::Dnat(_)
-                | Target::Snat(_)
-                | Target::Masquerade(_)
-                | Target::Redirect(_)
-                | Target::Netmap(_)
-        )
-    };
-    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-    if rules.any(|rule| tracks(&rule.target) || rule.matches.iter().any(asks)) {
-        flags |= FLAG_CONNTRACK;
-    }
     let mut chains = ruleset.tables.iter().flat_map(|table| table.chains());
     if chains.any(|chain| !chain.rules.is_empty() || chain.policy.is_some_and(|policy| policy != Policy::Accept)) {
         flags |= FLAG_GUARD;
     }
-    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-    if rules.any(|rule| matches!(rule.target, Target::Log(_))) {
-        flags |= FLAG_EVENTS;
-    }
-    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-    if rules.any(|rule| matches!(rule.target, Target::Dnpt(_))) {
-        flags |= FLAG_DNPT;
-    }
-    let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-    if rules.any(|rule| rule.matches.iter().any(|m| matches!(m, Match::Mac(_)))) {
-        flags |= FLAG_MAC;
+    // A rule asks for these by being there, reached or not; as legacy's asks for conntrack. The nat table alone does not, nor does NOTRACK.
+    for rule in ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules) {
+        flags |= match rule.target {
+            Target::Connmark(_)
+            | Target::Dnat(_)
+            | Target::Snat(_)
+            | Target::Masquerade(_)
+            | Target::Redirect(_)
+            | Target::Netmap(_) => FLAG_CONNTRACK,
+            Target::Log(_) => FLAG_EVENTS,
+            Target::Dnpt(_) => FLAG_DNPT,
+            _ => 0,
+        };
+        for m in &rule.matches {
+            flags |= match m {
+                Match::Conntrack(_) | Match::State(_) | Match::Connmark(_) | Match::Cluster(_) => FLAG_CONNTRACK,
+                Match::Mac(_) => FLAG_MAC,
+                _ => 0,
+            };
+        }
     }
     Header {
         magic: MAGIC,
