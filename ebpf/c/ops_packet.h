@@ -7,6 +7,8 @@
 #include "ops_arg.h"
 #include "ops_l4.h"
 
+/* Of an skb's pkt_type, in linux/if_packet.h. */
+#define PKT_HOST 0
 #define PKT_BROADCAST 1
 #define PKT_MULTICAST 2
 #define PKT_LOOPBACK 5

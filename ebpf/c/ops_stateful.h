@@ -4,6 +4,7 @@
 
 #include "bt.h"
 #include "ops_arg.h"
+#include "ops_packet.h"
 
 /* The state is what is used up, 64 bits wide. Once a packet did not fit, the rest is gone too. */
 __noinline int bt_op_quota(struct __sk_buff *skb, __u32 how, __u32 at, __u32 lo, __u32 hi)
@@ -54,20 +55,11 @@ static __always_inline __u32 jhash_addr(const bt_addr *addr, __u32 seed)
 #endif
 }
 
-/* Of an skb's pkt_type, in linux/if_packet.h. */
-#define PKT_HOST 0
-#define PKT_MULTICAST 2
-
 /* The nodes of a cluster share a multicast link address. A packet that came by it to an address of one host is for the host: TCP would
  * not take it otherwise. The match makes it so for each packet that it is asked about, whatever it says. */
 static __always_inline void cluster_take(struct __sk_buff *skb, struct bt_pkt *p)
 {
-#if BT_FAMILY == 6
-	bool group = (bpf_ntohl(p->daddr.w[0]) >> 24) == 0xff;
-#else
-	bool group = (bpf_ntohl(p->daddr) >> 28) == 0xe;
-#endif
-	if (!group && skb->pkt_type == PKT_MULTICAST)
+	if (!addr_is_multicast(p->daddr) && skb->pkt_type == PKT_MULTICAST)
 		bpf_skb_change_type(skb, PKT_HOST);
 }
 
