@@ -54,8 +54,10 @@ macro_rules! layouts {
             pub dport: u16,
             /// Protocol.
             pub proto: u8,
-            /// Zero.
-            pub pad: [u8; 3],
+            /// Of a key: 0, or what else than a direction it is for, see the programs. Of a connection's tuples: zero.
+            pub kind: u8,
+            /// Its zone in this direction, in host byte order; 0 without `CT --zone`.
+            pub zone: u16,
         }
 
         /// A connection.

@@ -65,6 +65,8 @@ pub const FLAG_EVENTS: u32 = 512;
 
 /// Some rule asks for a link address (mac): packets that will be forwarded carry theirs to the device where they leave.
 pub const FLAG_MAC: u32 = 1024;
+/// Some rule puts connections into zones (CT --zone).
+pub const FLAG_ZONES: u32 = 4096;
 
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;

@@ -239,6 +239,8 @@ pub mod target {
     pub const NETMAP: u8 = 13;
     /// CT --notrack and NOTRACK.
     pub const NOTRACK: u8 = 14;
+    /// CT without --notrack: arg = zone | [`super::track`] bits << 16.
+    pub const CT: u8 = 48;
     /// arg = line of [`crate::event::LogParams`].
     pub const LOG: u8 = 15;
     /// TOS and DSCP: arg = value | mask << 8; TOS = (TOS & !mask) ^ value.
@@ -259,6 +261,16 @@ pub mod target {
     pub const SNPT: u8 = 33;
     /// DNPT, IPv6 alone: arg = line of [`super::NptParams`].
     pub const DNPT: u8 = 34;
+}
+
+/// How CT wants a packet tracked.
+pub mod track {
+    /// The zone is the original direction's.
+    pub const ORIGINAL: u32 = 4;
+    /// The zone is the reply direction's.
+    pub const REPLY: u32 = 8;
+    /// The zone is the packet's mark, when it is tracked.
+    pub const MARK: u32 = 16;
 }
 
 /// Parameters of SNPT and DNPT, in a line. Network byte order, but for `bits`.

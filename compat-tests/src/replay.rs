@@ -81,8 +81,8 @@ fn later(rule: &[String]) -> Option<String> {
             {
                 return Some(format!("match {}", pair[1]));
             }
-            "-j" | "--jump" if pair[1] == "CT" && !rule.iter().any(|w| w == "--notrack") => {
-                return Some("target CT with a helper or zone".into());
+            "-j" | "--jump" if pair[1] == "CT" && rule.iter().any(|w| w == "--helper" || w == "--timeout") => {
+                return Some("target CT with a helper or a timeout policy".into());
             }
             "-j" | "--jump" if pair[1] == "TCPMSS" && !rule.iter().any(|w| w == "--set-mss") => {
                 return Some("target TCPMSS with clamping".into());

@@ -25,7 +25,6 @@ const LATER: &[(&str, &str, &str)] = &[
     ("filter", "connlimit", "-A INPUT -p tcp -m connlimit --connlimit-above 1 -j DROP"),
     ("filter", "bpf", "-A INPUT -m bpf --bytecode \"1,6 0 0 1\" -j DROP"),
     ("raw", "CT", "-A PREROUTING -p tcp -j CT --helper ftp"),
-    ("raw", "CT", "-A PREROUTING -j CT --zone 1"),
 ];
 
 #[test]

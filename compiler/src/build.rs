@@ -13,10 +13,11 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_MAC, FLAG_NAT, Header,
-    MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_MAC, FLAG_NAT,
+    FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
+use bpftables_ruleset::targets::ct::Zone;
 use bpftables_ruleset::{Chain as RuleChain, Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
 use rustc_hash::FxHashSet;
 
@@ -221,6 +222,9 @@ fn header(ruleset: &Ruleset) -> Header {
             | Target::Netmap(_) => FLAG_CONNTRACK,
             Target::Log(_) => FLAG_EVENTS,
             Target::Dnpt(_) => FLAG_DNPT,
+            Target::Ct(ref ct) if !ct.notrack => {
+                FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES }
+            }
             _ => 0,
         };
         for m in &rule.matches {

@@ -3,8 +3,9 @@
 use crate::lines::Lines;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, NatParams6, target,
+    NatParams, NatParams6, target, track,
 };
+use bpftables_ruleset::targets::ct::Zone;
 use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith};
 use bpftables_ruleset::{Family, PortRange, Target};
 use std::borrow::Cow;
@@ -71,13 +72,24 @@ pub(crate) fn encode(
             (target::NETMAP, params.store(family, lines)?)
         }
         Target::Notrack => (target::NOTRACK, 0),
-        Target::Ct(ct) if ct.is_notrack() => (target::NOTRACK, 0),
+        Target::Ct(ct) if ct.notrack => (target::NOTRACK, 0),
+        Target::Ct(ct) if ct.helper.is_empty() && ct.timeout.is_empty() => (target::CT, zone(ct.zone)),
         Target::Log(log) => (target::LOG, lines.intern(&[crate::log::params(log)])),
         other => match crate::header::encode(other, family, lines) {
             Some(known) => known,
             None => return Err(crate::refused::target(other)),
         },
     })
+}
+
+/// The argument of CT: the kernel makes a zone of both directions where none or both are named.
+fn zone(zone: Zone) -> u32 {
+    let directions = match (zone.original, zone.reply) {
+        (true, false) => track::ORIGINAL,
+        (false, true) => track::REPLY,
+        _ => track::ORIGINAL | track::REPLY,
+    };
+    u32::from(zone.id) | (directions | if zone.mark { track::MARK } else { 0 }) << 16
 }
 
 /// What a nat target asks for, of either family.

@@ -24,6 +24,10 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         Target::Tcpmss(TcpmssSet::Clamp) => {
             return "-j TCPMSS --clamp-mss-to-pmtu can't be run, for no program is told the MTU of a route".into();
         }
+        Target::Ct(ct) if !ct.helper.is_empty() => {
+            return "-j CT --helper can't be run, for the kernel's helpers read along connections of its own alone"
+                .into();
+        }
         Target::Audit(_) => "the audit system takes records of packets from the kernel alone",
         Target::Clusterip(_) => "it answers ARP for an address of many hosts, and no kernel since 6.3 has it",
         Target::Connsecmark(_) | Target::Secmark(_) => "no program can set the security mark of a packet",

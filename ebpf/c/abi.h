@@ -25,7 +25,7 @@ typedef __u32 bt_addr;
 
 enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
-enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024 };
+enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_ZONES = 4096 };
 enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
 enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
 enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE };
@@ -64,7 +64,9 @@ enum bt_target {
 	TG_DNAT, TG_SNAT, TG_MASQUERADE, TG_REDIRECT, TG_NETMAP, TG_NOTRACK, TG_LOG,
 	TG_TOS = 24, TG_TTL, TG_ECN, TG_TCPMSS, TG_TCPOPTSTRIP, TG_CLASSIFY,
 	TG_CHECKSUM = 32, TG_SNPT, TG_DNPT,
+	TG_CT = 48,
 };
+enum bt_track { TRACK_NOT = 1, TRACK_ORIG = 4, TRACK_REPLY = 8, TRACK_MARK = 16 };
 enum bt_nat_flag {
 	NAT_MAP_IPS = 1, NAT_PROTO_SPECIFIED = 2, NAT_PROTO_RANDOM = 4, NAT_PERSISTENT = 8,
 	NAT_PROTO_RANDOM_FULLY = 16, NAT_PROTO_OFFSET = 32,
@@ -230,7 +232,8 @@ struct bt_survey {
 struct bt_tuple {
 	bt_addr saddr, daddr;
 	__u16 sport, dport;
-	__u8 proto, pad[3];
+	__u8 proto, kind;
+	__u16 zone;
 };
 
 struct bt_tcp_side {

@@ -126,7 +126,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->ct = 0;
 	p->ctinfo = CI_NONE;
 	p->ctdir = DIR_ORIG;
-	p->notrack = 0;
+	p->track = 0;
 	p->ifin = p->ifout = 0;
 	p->class_in = p->class_out = 0;
 	return true;

@@ -126,7 +126,7 @@ struct bt_pkt {
 	__u32 ct;       /* connection number + 1; 0: none */
 	__u8 ctinfo;    /* bt_ctinfo */
 	__u8 ctdir;     /* bt_dir */
-	__u8 notrack;   /* NOTRACK was met */
+	__u8 track;     /* bt_track: what NOTRACK or CT, whichever was met first, wants */
 	__s8 mac_known; /* at FORWARD: 1: mac is its source's link address; 0: it has none; -1: not known */
 
 	__u64 mac;      /* as six bytes in memory */
@@ -134,7 +134,7 @@ struct bt_pkt {
 	/* What a nat target asked for (V_NAT), or a reject. */
 	__u8 nat_target; /* bt_target; TG_NONE: no rule */
 	__u8 reject;     /* arg of TG_REJECT */
-	__u16 pad2;
+	__u16 zone;      /* of CT, if `track` says so */
 	__u32 nat_slot;  /* counter slot of the rule */
 	struct bt_nat_params nat;
 

@@ -520,6 +520,17 @@ static __always_inline void target_connmark(struct bt_pkt *p, void *img, __u32 a
 	}
 }
 
+/* How the packet is to be tracked: what was said first holds, and nothing changes what was tracked already (as on its way through lo).
+ * Until it is tracked, one that waits for it passes as NEW. */
+static __always_inline void target_track(struct bt_pkt *p, __u32 arg, __u32 info)
+{
+	if (p->ctinfo != CI_NONE)
+		return;
+	p->ctinfo = info;
+	p->track = arg >> 16;
+	p->zone = arg;
+}
+
 static __always_inline int finish(struct bt_pkt *p, __u32 verdict)
 {
 	p->m_verdict = verdict;
@@ -621,7 +632,10 @@ static long bt_step(__u64 i, struct bt_step *s)
 		target_connmark(p, img, r->arg);
 		return 0;
 	case TG_NOTRACK:
-		p->notrack = 1;
+		target_track(p, TRACK_NOT << 16, CI_UNTRACKED);
+		return 0;
+	case TG_CT:
+		target_track(p, r->arg, CI_NEW);
 		return 0;
 	case TG_LOG:
 		bt_log(s->skb, r->arg);

@@ -2,7 +2,7 @@
 /* Connection tracking: what a packet belongs to, as netfilter's nf_conntrack_in, confirm, and ICMP errors.
  *
  * Differs from legacy: SCTP is tracked by ports: no states after the first packet, no check of its CRC; connection helpers (ftp, sip, ...)
- * and zones do not exist. DCCP is generic, as from Linux 6.16 on. */
+ * do not exist; a tuple is one connection's in a zone, in whichever direction it is in that zone. DCCP is generic, as from Linux 6.16 on. */
 #pragma once
 
 #include "ct_check.h"
@@ -15,7 +15,34 @@ static __always_inline void tuple_addrs(struct bt_ctx *x, const struct bt_pkt *p
 	x->t.saddr = p->saddr;
 	x->t.daddr = p->daddr;
 	x->t.proto = p->proto;
-	x->t.pad[0] = x->t.pad[1] = x->t.pad[2] = 0;
+	x->t.kind = 0;
+	x->t.zone = 0;
+}
+
+/* The zones of the packet's directions, as CT asked for them. */
+static __always_inline void tuple_zones(struct bt_ctx *x, const struct bt_pkt *p)
+{
+	__u16 id = p->track & TRACK_MARK ? p->mark : p->zone;
+
+	x->zone[0] = p->track & TRACK_ORIG ? id : 0;
+	x->zone[1] = p->track & TRACK_REPLY ? id : 0;
+}
+
+/* Looks scratch `t` up in the packet's zones, as bt_ct_lookup: an original tuple in one, a reply's in the other. */
+static __always_inline __u32 ct_lookup_zones(struct bt_ctx *x)
+{
+	__u32 hit;
+
+	x->t.zone = x->zone[0];
+	hit = bt_ct_lookup(0);
+	if (x->zone[0] == x->zone[1] || (hit && !(hit & 1)))
+		return hit;
+	x->t.zone = x->zone[1];
+	hit = bt_ct_lookup(0);
+	if (hit & 1)
+		return hit;
+	x->t.zone = x->zone[0];
+	return 0;
 }
 
 static __always_inline bool icmp_is_error(__u32 type)
@@ -42,7 +69,8 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 	if (((__u32)ip[6] << 8 | ip[7]) & 0x1fff)
 		return -1;
 	x->t.proto = ip[9];
-	x->t.pad[0] = x->t.pad[1] = x->t.pad[2] = 0;
+	x->t.kind = 0;
+	x->t.zone = 0;
 	__builtin_memcpy(&x->t.saddr, ip + 12, 4);
 	__builtin_memcpy(&x->t.daddr, ip + 16, 4);
 	x->t.sport = x->t.dport = 0;
@@ -73,6 +101,14 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 
 __noinline int bt_ct_search(__u32 unused);
 
+/* Whether an ICMP error of this host is about a packet that it had taken in: the kernel takes the connection off such packets. */
+static __always_inline bool about_delivered(const struct bt_ctx *x)
+{
+	if (BT_FAMILY == 6)
+		return (x->icmp_type == 1 && x->icmp_code == 4) || (x->icmp_type == 4 && x->icmp_code == 1);
+	return x->icmp_type == 3 && (x->icmp_code == 2 || x->icmp_code == 3);
+}
+
 /* An ICMP error: RELATED to the connection that the inner packet belongs to, if the error goes where that packet came from. */
 static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *p, struct bt_ctx *x)
 {
@@ -81,9 +117,9 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 
 	if (bt_ct_inner(skb))
 		return;
-	if (p->hook == H_OUT && !(BT_FAMILY == 6 && x->icmp_type == BT_ICMP_REDIRECT)) {
+	if (p->hook == H_OUT && !about_delivered(x) && !(BT_FAMILY == 6 && x->icmp_type == BT_ICMP_REDIRECT)) {
 		/* This host made it about a packet that it holds: one that may be translated already, of a connection that may not be
-		 * confirmed yet. Netfilter hands the connection over from that packet. */
+		 * confirmed yet. Netfilter hands the connection over from that packet, whatever zone the error is in. */
 		hit = bt_ct_search(0);
 		if (!hit)
 			return;
@@ -94,7 +130,7 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 	}
 	x->cur = x->t;
 	tuple_invert(&x->t, &x->cur);
-	hit = bt_ct_lookup(0);
+	hit = ct_lookup_zones(x);
 	if (!hit)
 		return;
 	c = bt_conn_at((hit >> 1) - 1);
@@ -147,6 +183,7 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	__builtin_memset(c, 0, sizeof(*c));
 	c->orig = x->t;
 	tuple_invert(&c->reply, &x->t);
+	c->reply.zone = x->zone[1];
 	c->born = x->now;
 	c->expires = x->now + CT_UNCONFIRMED;
 	c->stream_ts = x->now + 2 * SEC_NS;
@@ -173,6 +210,10 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	old = __sync_fetch_and_or(&c->status, ST_KEY_ORIG);
 	if (!(old & ST_LIVE) || (old & ST_REAPED))
 		bpf_map_delete_elem(&bt_tuples, &c->orig);
+	if (ct_zoned(c)) {
+		key_zoned(&c->orig, val);
+		key_zoned(&c->reply, val | 1);
+	}
 	stat_add(STAT_CONN_NEW);
 	return n;
 }
@@ -202,7 +243,7 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 
 	if (!p || !x || !ctl)
 		return 0;
-	hit = bt_ct_lookup(0);
+	hit = ct_lookup_zones(x);
 	if (hit > 0) {
 		i = ((__u32)hit >> 1) - 1;
 		dir = hit & 1;
@@ -264,10 +305,11 @@ __noinline int bt_ct_in(struct __sk_buff *skb)
 		return 0;
 	p->ct = 0;
 	p->ctdir = DIR_ORIG;
-	if (p->notrack) {
+	if (p->track & TRACK_NOT) {
 		p->ctinfo = CI_UNTRACKED;
 		return 0;
 	}
+	tuple_zones(x, p);
 	if (x->frag_real) {
 		p->ct = x->f_ct;
 		p->ctinfo = x->f_info == CI_NONE ? CI_INVALID : x->f_info;

@@ -46,7 +46,8 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 	if (w.bad || ext_is(w.next) || w.frag & ~7u)
 		return -1;
 	x->t.proto = w.next;
-	x->t.pad[0] = x->t.pad[1] = x->t.pad[2] = 0;
+	x->t.kind = 0;
+	x->t.zone = 0;
 	x->t.saddr = ip.saddr;
 	x->t.daddr = ip.daddr;
 	x->t.sport = x->t.dport = 0;

@@ -84,15 +84,18 @@ static __always_inline bool on_the_way_elsewhere(const struct bt_conn *c, __u32 
 	       (end_eq(t->saddr, t->sport, a->saddr, a->sport) || end_eq(t->saddr, t->sport, b->daddr, b->dport));
 }
 
-/* Finds the connection of scratch `t` without a hint: by the tuple before, after, or between translations. As bt_ct_lookup. */
+/* Finds the connection of scratch `t` without a hint: by the tuple before, after, or between translations, in no zone, then in
+ * any. As bt_ct_lookup. */
 __noinline int bt_ct_search(__u32 unused)
 {
+	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
 	__u32 hit;
 
 	ARG_USED(unused);
-	if (!x)
+	if (!p || !x)
 		return 0;
+	bool any = p->img_flags & IMG_ZONES;
 	x->cur = x->t;
 	hit = bt_ct_lookup(0);
 	if (hit)
@@ -109,7 +112,14 @@ __noinline int bt_ct_search(__u32 unused)
 		if (hit)
 			hit |= 1;
 	}
+	if (!hit && any) {
+		hit = bt_ct_lookup(KEY_ZONED);
+		if (hit)
+			hit ^= 1;
+	}
 	x->t = x->cur;
+	if (!hit && any)
+		hit = bt_ct_lookup(KEY_ZONED);
 	return hit;
 }
 

@@ -34,7 +34,7 @@ static __always_inline __u32 bt_ct_state_bits(const struct bt_pkt *p)
 	__u32 bits;
 
 	if (!c)
-		return p->ctinfo == CI_UNTRACKED ? CTS_UNTRACKED : CTS_INVALID;
+		return p->ctinfo == CI_UNTRACKED ? CTS_UNTRACKED : p->ctinfo == CI_NEW ? CTS_NEW : CTS_INVALID;
 	bits = p->ctinfo == CI_NEW ? CTS_NEW : p->ctinfo == CI_ESTABLISHED ? CTS_ESTABLISHED
 	     : p->ctinfo == CI_RELATED ? CTS_RELATED : CTS_INVALID;
 	if (c->status & ST_SRC_NAT)

@@ -3,7 +3,8 @@
  *
  * Keys are directed: a connection has one for its original and one for its reply direction, as netfilter hashes them, and one for
  * the tuple between both translations when source and destination are translated (kind 1, only for finding a connection without a
- * hint). A key's value is number << 1 | direction. The original key is claimed when the connection is made, the reply key when
+ * hint). Both have the zone of their direction (CT --zone, 0 without it); those without a hint are found in any zone, the newest of
+ * them, by keys of kind 2, which only connections in zones have. A key's value is number << 1 | direction. The original key is claimed when the connection is made, the reply key when
  * a translation is decided or, without nat, at confirmation.
  *
  * There are no timers. A connection past its time is ended by whoever meets it: a lookup, or the scan of a few slots that each
@@ -37,6 +38,7 @@
 #define CT_NUMBERS (1u << 26)
 
 #define KEY_MID 1
+#define KEY_ZONED 2
 #define IPPROTO_GRE 47
 #define GRE_SECS 30
 #define GRE_STREAM_SECS 180
@@ -94,6 +96,8 @@ struct bt_ctx {
 	__u32 o_sack, o_at, o_len;
 	__u8 opt[64];
 	/* Port search. */
+	__u16 zone[2];   /* of the packet's directions: of the original, of the reply */
+	__u16 n_zone, n_pad;
 	__u32 n_conn, n_min, n_range, n_off, n_tries, n_span, n_end, n_found, n_manip, n_src;
 	struct bt_nat_params r;
 	bt_addr to; /* what bt_nat_inner and bt_nat_outer write */
@@ -124,7 +128,7 @@ static __always_inline struct bt_ct_global *ct_global(void)
 static __always_inline bool tuple_eq(const struct bt_tuple *a, const struct bt_tuple *b)
 {
 	return addr_eq(a->saddr, b->saddr) && addr_eq(a->daddr, b->daddr) && a->sport == b->sport && a->dport == b->dport &&
-	       a->proto == b->proto;
+	       a->proto == b->proto && a->zone == b->zone;
 }
 
 /* The ICMP type that answers or asked for `type`; 255: it has no partner. */
@@ -156,13 +160,14 @@ static __always_inline bool icmp_opens(__u32 type)
 	return BT_FAMILY == 6 ? type == 128 || type == 139 : type == 8 || type == 13 || type == 15 || type == 17;
 }
 
-/* The tuple of the other direction, into another place. */
+/* The tuple of the other direction, in the same zone, into another place. */
 static __always_inline void tuple_invert(struct bt_tuple *to, const struct bt_tuple *from)
 {
 	to->saddr = from->daddr;
 	to->daddr = from->saddr;
 	to->proto = from->proto;
-	to->pad[0] = to->pad[1] = to->pad[2] = 0;
+	to->kind = 0;
+	to->zone = from->zone;
 	if (from->proto == BT_ICMP) {
 		to->sport = from->sport;
 		to->dport = icmp_partner(from->dport >> 8) << 8 | (from->dport & 255);
@@ -181,10 +186,30 @@ static __always_inline void key_delete(const struct bt_tuple *t, __u32 val, __u8
 	if (!x)
 		return;
 	x->k = *t;
-	x->k.pad[0] = kind;
+	x->k.kind = kind;
+	if (kind)
+		x->k.zone = 0;
 	v = bpf_map_lookup_elem(&bt_tuples, &x->k);
 	if (v && *v == val)
 		bpf_map_delete_elem(&bt_tuples, &x->k);
+}
+
+static __always_inline bool ct_zoned(const struct bt_conn *c)
+{
+	return c->orig.zone | c->reply.zone;
+}
+
+/* The key by which a tuple of a connection is found whatever its zone; the newest connection has it. */
+static __always_inline void key_zoned(const struct bt_tuple *t, __u32 val)
+{
+	struct bt_ctx *x = ctx_();
+
+	if (!x)
+		return;
+	x->k = *t;
+	x->k.kind = KEY_ZONED;
+	x->k.zone = 0;
+	bpf_map_update_elem(&bt_tuples, &x->k, &val, BPF_ANY);
 }
 
 static __always_inline void mid_tuple(struct bt_tuple *to, const struct bt_conn *c)
@@ -198,7 +223,8 @@ static __always_inline void mid_tuple(struct bt_tuple *to, const struct bt_conn 
 		to->dport = c->orig.dport;
 	}
 	to->proto = c->orig.proto;
-	to->pad[0] = to->pad[1] = to->pad[2] = 0;
+	to->kind = 0;
+	to->zone = 0;
 }
 
 static __always_inline bool ct_dead(const struct bt_conn *c, __u64 now)
@@ -221,7 +247,7 @@ __noinline int bt_ct_reap(__u32 i)
 	old = __sync_fetch_and_or(&c->status, ST_DYING | ST_REAPED);
 	if (!(old & ST_LIVE) || (old & ST_REAPED))
 		return 0;
-	/* Keys that it has are its own; the pads of its tuples are zero. */
+	/* Keys that it has are its own; the kind of its tuples is zero. */
 	if (old & ST_KEY_ORIG)
 		bpf_map_delete_elem(&bt_tuples, &c->orig);
 	if (old & ST_KEY_REPLY)
@@ -229,6 +255,10 @@ __noinline int bt_ct_reap(__u32 i)
 	if (old & ST_KEY_MID) {
 		mid_tuple(&x->k, c);
 		key_delete(&x->k, i << 1, KEY_MID);
+	}
+	if (ct_zoned(c)) {
+		key_delete(&c->orig, i << 1, KEY_ZONED);
+		key_delete(&c->reply, i << 1 | 1, KEY_ZONED);
 	}
 	c->expires = bpf_ktime_get_ns() + CT_GRACE;
 	__sync_lock_test_and_set(&c->status, old & ST_KEPT);
@@ -246,9 +276,9 @@ __noinline int bt_ct_lookup(__u32 kind)
 
 	if (!x)
 		return 0;
-	x->t.pad[0] = kind;
+	x->t.kind = kind;
 	v = bpf_map_lookup_elem(&bt_tuples, &x->t);
-	x->t.pad[0] = 0;
+	x->t.kind = 0;
 	if (!v)
 		return 0;
 	val = *v;
@@ -401,7 +431,7 @@ static __always_inline int key_claim_reply(struct bt_conn *c, const struct bt_tu
 {
 	__u32 val = i << 1 | 1, old, *v;
 
-	/* Its pads are zero. */
+	/* Its kind is zero. */
 	if (bpf_map_update_elem(&bt_tuples, reply, &val, BPF_NOEXIST)) {
 		v = bpf_map_lookup_elem(&bt_tuples, reply);
 		if (v && *v >> 1 == i)

@@ -130,6 +130,7 @@ struct bt_nat_src_key {
 	bt_addr saddr;
 	__u16 sport;
 	__u8 proto, pad;
+	__u16 zone, pad2;
 };
 
 struct {
@@ -142,7 +143,7 @@ struct {
 /* Takes the mapping that this source has in another connection into `u`. */
 static __always_inline bool nat_known_src(struct bt_ctx *x, const struct bt_tuple *cur)
 {
-	struct bt_nat_src_key k = { .saddr = cur->saddr, .sport = cur->sport, .proto = cur->proto };
+	struct bt_nat_src_key k = { .saddr = cur->saddr, .sport = cur->sport, .proto = cur->proto, .zone = x->n_zone };
 	struct bt_conn *o;
 	__u32 *v;
 
@@ -151,7 +152,7 @@ static __always_inline bool nat_known_src(struct bt_ctx *x, const struct bt_tupl
 		return false;
 	o = bt_conn_at(*v);
 	if (!o || !(o->status & ST_LIVE) || ct_dead(o, x->now) || !(o->status & ST_SRC_NAT) || !addr_eq(o->orig.saddr, k.saddr) ||
-	    o->orig.sport != k.sport || o->orig.proto != k.proto)
+	    o->orig.sport != k.sport || o->orig.proto != k.proto || o->orig.zone != k.zone)
 		return false;
 	x->u.saddr = o->reply.daddr;
 	x->u.sport = k.proto == BT_ICMP ? o->reply.sport : o->reply.dport;
@@ -304,6 +305,7 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	x->now = bpf_ktime_get_ns();
 	x->n_conn = i;
 	x->n_manip = manip;
+	x->n_zone = c->orig.zone;
 	tuple_invert(&x->cur, &c->reply);
 	x->u = x->cur;
 	if (!nat_range(skb, p, x, manip) || !bt_nat_unique(manip)) {
@@ -320,6 +322,10 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 		} else if (c->status & ST_DST_NAT) {
 			key_delete(&x->cur, i << 1 | 1, 0);
 		}
+		if (ct_zoned(c)) {
+			key_delete(&x->cur, i << 1 | 1, KEY_ZONED);
+			key_zoned(&c->reply, i << 1 | 1);
+		}
 	}
 	if (p->nat_target == TG_MASQUERADE)
 		c->masq_ifindex = p->ifout;
@@ -328,7 +334,7 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	if (manip == MANIP_SRC && (set & ST_SRC_NAT)) {
 		if (c->status & ST_DST_NAT) {
 			mid_tuple(&x->k, c);
-			x->k.pad[0] = KEY_MID;
+			x->k.kind = KEY_MID;
 			val = i << 1;
 			if (!bpf_map_update_elem(&bt_tuples, &x->k, &val, BPF_NOEXIST))
 				set |= ST_KEY_MID;
@@ -336,6 +342,7 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 		sk.saddr = c->orig.saddr;
 		sk.sport = c->orig.sport;
 		sk.proto = c->orig.proto;
+		sk.zone = c->orig.zone;
 		bpf_map_update_elem(&bt_nat_srcs, &sk, &i, BPF_ANY);
 	}
 	old = __sync_fetch_and_or(&c->status, set);

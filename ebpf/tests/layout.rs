@@ -28,7 +28,7 @@ fn expected_of(object: &Object) -> Vec<(&'static str, Layout)> {
             "bt_recent_params" = ops::RecentParams { seconds, hitcount, mask, op, dest, ttl, reap }
             "bt_nat_params" = ops::NatParams { flags, min, max, port_lo, port_hi, base, pad }
             "bt_addr_key" = maps::AddrKey { len, addr }
-            "bt_tuple" = conn::Tuple { saddr, daddr, sport, dport, proto, pad }
+            "bt_tuple" = conn::Tuple { saddr, daddr, sport, dport, proto, kind, zone }
             "bt_conn" = conn::Conn {
                 orig, reply, status, mark, expires, side, tcp_state, last_dir, retrans, last_index, last_seq, last_ack,
                 last_end, last_win, last_flags, last_wscale, masq_ifindex, dnat_slot, lock, stream_ts, born, reserved,
@@ -39,7 +39,7 @@ fn expected_of(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_recent_params" = ops::RecentParams6 { seconds, hitcount, mask, op, dest, ttl, reap }
         "bt_nat_params" = ops::NatParams6 { flags, min, max, port_lo, port_hi, base, pad }
         "bt_addr_key" = maps::AddrKey6 { len, addr }
-        "bt_tuple" = conn::Tuple6 { saddr, daddr, sport, dport, proto, pad }
+        "bt_tuple" = conn::Tuple6 { saddr, daddr, sport, dport, proto, kind, zone }
         "bt_conn" = conn::Conn6 {
             orig, reply, status, mark, expires, side, tcp_state, last_dir, retrans, last_index, last_seq, last_ack,
             last_end, last_win, last_flags, last_wscale, masq_ifindex, dnat_slot, lock, stream_ts, born, reserved,

@@ -44,6 +44,8 @@ pub struct Connection {
     pub status: u32,
     /// Its mark.
     pub mark: u32,
+    /// Its zones: of the original direction, of the reply direction.
+    pub zones: [u16; 2],
     /// TCP: `enum tcp_conntrack`.
     pub tcp_state: u8,
     /// When it began, CLOCK_MONOTONIC in nanoseconds: tells it from others that had or get its number.
@@ -115,6 +117,7 @@ macro_rules! describe {
                 reply: conn.reply.flow($icmp),
                 status: conn.status,
                 mark: conn.mark,
+                zones: [conn.orig.zone, conn.reply.zone],
                 tcp_state: conn.tcp_state,
                 born: conn.born,
                 remaining: conn.expires - now,

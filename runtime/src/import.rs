@@ -31,6 +31,7 @@ const PROTOINFO: u16 = 4;
 const TIMEOUT: u16 = 7;
 const MARK: u16 = 8;
 const ZONE: u16 = 18;
+const TUPLE_ZONE: u16 = 3;
 const TCP_INFO: u16 = 1;
 /// nf_tables and what asks it for its tables.
 const NFTABLES: u8 = 10;
@@ -51,6 +52,8 @@ struct Theirs {
     status: u32,
     seconds: u32,
     mark: u32,
+    /// Of the original direction, of the reply direction.
+    zones: [u16; 2],
     tcp_state: u8,
     /// Window scale and flags, original first.
     sides: [(u8, u8); 2],
@@ -132,15 +135,16 @@ where
 macro_rules! translate {
     ($name:ident, $tuple:ident, $conn:ident, $icmp:expr, $address:expr) => {
         fn $name(theirs: &Theirs, now: u64) -> Entry<$conn, $tuple> {
-            let tuple = |flow: &Flow| $tuple {
+            let tuple = |flow: &Flow, zone: u16| $tuple {
                 saddr: $address(flow.source),
                 daddr: $address(flow.destination),
                 sport: flow.sport.to_be(),
                 dport: if flow.protocol == $icmp { flow.dport } else { flow.dport.to_be() },
                 proto: flow.protocol,
+                zone,
                 ..$tuple::default()
             };
-            let (orig, reply) = (tuple(&theirs.original), tuple(&theirs.reply));
+            let (orig, reply) = (tuple(&theirs.original, theirs.zones[0]), tuple(&theirs.reply, theirs.zones[1]));
             let own = orig == reply;
             let both = theirs.status & NAT == NAT;
             let middle = both.then(|| {
@@ -149,7 +153,8 @@ macro_rules! translate {
                     daddr: reply.saddr,
                     sport: if icmp { reply.sport } else { orig.sport },
                     dport: if icmp { orig.dport } else { reply.sport },
-                    pad: [1, 0, 0],
+                    kind: 1,
+                    zone: 0,
                     ..orig
                 }
             });
@@ -201,7 +206,7 @@ const fn number(family: Family) -> u8 {
     }
 }
 
-/// All connections of a family outside zones.
+/// All connections of a family.
 fn theirs(family: Family) -> io::Result<Vec<Theirs>> {
     let messages = match nfnetlink::dump(CTNETLINK, GET, number(family)) {
         // A kernel without ctnetlink.
@@ -222,15 +227,20 @@ fn parse(all: Attributes<'_>) -> Option<Theirs> {
     let reply = flow(Attributes(all.get(TUPLE_REPLY)?))?;
     let status = all.get(STATUS).and_then(be32)?;
     let seconds = all.get(TIMEOUT).and_then(be32).filter(|seconds| *seconds > 0)?;
-    if all.get(ZONE).is_some_and(|zone| zone.iter().any(|byte| *byte != 0)) || status & status::DYING != 0 {
+    if status & status::DYING != 0 {
         return None;
     }
+    // A zone of both directions is told once, one of a single direction in its tuple.
+    let zone = |attributes: Attributes<'_>, kind: u16| Some(u16::from_be_bytes(attributes.get(kind)?.try_into().ok()?));
+    let both = zone(all, ZONE);
+    let of = |kind: u16| both.or_else(|| zone(Attributes(all.get(kind)?), TUPLE_ZONE)).unwrap_or(0);
+    let zones = [of(TUPLE_ORIG), of(TUPLE_REPLY)];
     let tcp = all.get(PROTOINFO).and_then(|info| Attributes(info).get(TCP_INFO)).map(Attributes);
     let byte = |kind: u16| tcp.and_then(|tcp| tcp.get(kind)?.first().copied()).unwrap_or(0);
     // State; window scales; flags, each with its mask.
     let (tcp_state, sides) = (byte(1), [(byte(2), byte(4)), (byte(3), byte(5))]);
     let mark = all.get(MARK).and_then(be32).unwrap_or(0);
-    Some(Theirs { original, reply, status, seconds, mark, tcp_state, sides })
+    Some(Theirs { original, reply, status, seconds, mark, zones, tcp_state, sides })
 }
 
 fn flow(tuple: Attributes<'_>) -> Option<Flow> {
@@ -316,14 +326,23 @@ mod tests {
         assert_eq!((original.dport, reply.map(|r| r.sport)), (80_u16.to_be(), Some(8080_u16.to_be())));
         let middle = middle.expect("both translations");
         assert_eq!((middle.saddr, middle.sport), (original.saddr, original.sport));
-        assert_eq!((middle.daddr, middle.dport, middle.pad), (conn.reply.saddr, conn.reply.sport, [1, 0, 0]));
+        assert_eq!((middle.daddr, middle.dport, middle.kind), (conn.reply.saddr, conn.reply.sport, 1));
     }
 
     #[test]
-    fn what_ends_or_is_in_a_zone_is_not_taken() {
+    fn what_ends_is_not_taken_and_zones_are_those_of_their_directions() {
         let good = message(status::CONFIRMED);
-        assert!(parse(Attributes(&good)).is_some());
+        assert_eq!(parse(Attributes(&good)).unwrap().zones, [0, 0]);
         assert!(parse(Attributes(&message(status::CONFIRMED | status::DYING))).is_none());
-        assert!(parse(Attributes(&[good, attribute(ZONE, &[0, 3])].concat())).is_none());
+        let both = parse(Attributes(&[good.clone(), attribute(ZONE, &[1, 3])].concat())).unwrap();
+        assert_eq!(both.zones, [259, 259]);
+        let mut reply = tuple(TUPLE_REPLY, [10, 1, 0, 5], [10, 2, 0, 9], 8080, 4001);
+        let zone = attribute(TUPLE_ZONE, &[0, 3]);
+        let length = (reply.len() + zone.len()) as u16;
+        reply[..2].copy_from_slice(&length.to_ne_bytes());
+        let start = tuple(TUPLE_ORIG, [10, 0, 0, 1], [10, 96, 0, 1], 4000, 80).len();
+        let changed = [&good[..start], &reply, &zone, &good[start + reply.len()..]].concat();
+        let (conn, original, reply, _) = conn4(&parse(Attributes(&changed)).unwrap(), 0);
+        assert_eq!((original.zone, reply.map(|r| r.zone), conn.reply.zone), (0, Some(3), 3));
     }
 }

@@ -47,6 +47,14 @@ pub struct Connection {
     source_nat: bool,
     destination_nat: bool,
     mark: u32,
+    /// Of both directions; one of a single direction stands there.
+    #[serde(skip_serializing_if = "is_zero")]
+    zone: u16,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(zone: &u16) -> bool {
+    *zone == 0
 }
 
 #[derive(Debug, Serialize)]
@@ -55,6 +63,8 @@ struct Direction {
     destination: IpAddr,
     #[serde(flatten)]
     upper: Option<Upper>,
+    #[serde(skip_serializing_if = "is_zero")]
+    zone: u16,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,7 +75,7 @@ enum Upper {
 }
 
 impl Direction {
-    fn new(flow: &Flow) -> Self {
+    fn new(flow: &Flow, zone: u16) -> Self {
         let upper = match flow.protocol {
             TCP | 17 | 33 | 132 | 136 => Some(Upper::Ports { source_port: flow.sport, destination_port: flow.dport }),
             ICMP | ICMPV6 => {
@@ -74,10 +84,10 @@ impl Direction {
             }
             _ => None,
         };
-        Self { source: flow.source, destination: flow.destination, upper }
+        Self { source: flow.source, destination: flow.destination, upper, zone }
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, name: &str, out: &mut String) {
         // Writing to a string cannot fail.
         let _ = write!(out, "src={} dst={} ", self.source, self.destination);
         let _ = match self.upper {
@@ -89,6 +99,9 @@ impl Direction {
             }
             None => Ok(()),
         };
+        if self.zone != 0 {
+            let _ = write!(out, "zone-{name}={} ", self.zone);
+        }
     }
 }
 
@@ -109,6 +122,8 @@ impl Connection {
             _ => "unknown",
         };
         let has = |bit| conn.status & bit != 0;
+        let [original, reply] = conn.zones;
+        let zone = if original == reply { original } else { 0 };
         Self {
             family: match conn.family {
                 Family::V4 => "ipv4",
@@ -118,13 +133,14 @@ impl Connection {
             protocol_number: number,
             timeout: conn.remaining / 1_000_000_000,
             state: state(conn),
-            original: Direction::new(&conn.original),
-            reply: Direction::new(&conn.reply),
+            original: Direction::new(&conn.original, original - zone),
+            reply: Direction::new(&conn.reply, reply - zone),
             replied: has(status::SEEN_REPLY),
             assured: has(status::ASSURED),
             source_nat: has(status::SRC_NAT),
             destination_nat: has(status::DST_NAT),
             mark: conn.mark,
+            zone,
         }
     }
 
@@ -133,7 +149,11 @@ impl Connection {
     pub fn line(&self) -> String {
         let mut out = self.body(true);
         // Writing to a string cannot fail.
-        let _ = write!(out, "mark={} use=1", self.mark);
+        let _ = write!(out, "mark={} ", self.mark);
+        if self.zone != 0 {
+            let _ = write!(out, "zone={} ", self.zone);
+        }
+        out.push_str("use=1");
         out
     }
 
@@ -148,7 +168,10 @@ impl Connection {
         let mut out = format!("{name:>9} {}", self.body(change != Change::Destroyed));
         if self.mark != 0 {
             // Writing to a string cannot fail.
-            let _ = write!(out, "mark={}", self.mark);
+            let _ = write!(out, "mark={} ", self.mark);
+        }
+        if self.zone != 0 {
+            let _ = write!(out, "zone={}", self.zone);
         }
         out.truncate(out.trim_end().len());
         out
@@ -165,11 +188,11 @@ impl Connection {
         if let Some(state) = self.state {
             let _ = write!(out, "{state} ");
         }
-        self.original.write(&mut out);
+        self.original.write("orig", &mut out);
         if !self.replied {
             out.push_str("[UNREPLIED] ");
         }
-        self.reply.write(&mut out);
+        self.reply.write("reply", &mut out);
         if self.assured {
             out.push_str("[ASSURED] ");
         }
@@ -208,7 +231,18 @@ mod tests {
 
     fn found(original: Flow, reply: Flow, status: u32) -> Found {
         let family = if original.source.is_ipv4() { Family::V4 } else { Family::V6 };
-        Found { family, number: 0, original, reply, status, mark: 0, tcp_state: 3, born: 0, remaining: 29_500_000_000 }
+        Found {
+            family,
+            number: 0,
+            original,
+            reply,
+            status,
+            mark: 0,
+            zones: [0, 0],
+            tcp_state: 3,
+            born: 0,
+            remaining: 29_500_000_000,
+        }
     }
 
     #[test]
@@ -272,6 +306,25 @@ mod tests {
             " [UPDATE] tcp      6 29 ESTABLISHED src=127.0.0.1 dst=127.0.0.1 sport=1 dport=2 src=127.0.0.1 dst=127.0.0.1 sport=2 \
              dport=1 [ASSURED]"
         );
+    }
+
+    /// Lines of conntrack 1.4.7.
+    #[test]
+    fn zones_stand_where_conntrack_prints_them() {
+        let (there, back) = (flow("127.0.0.1", "127.0.0.1", 888, 1, 17), flow("127.0.0.1", "127.0.0.1", 1, 888, 17));
+        let line = |zones: [u16; 2]| {
+            let connection = Connection::new(&Found { zones, ..found(there, back, 0) });
+            (connection.line(), connection.event(Change::New))
+        };
+        let start = "udp      17 29 src=127.0.0.1 dst=127.0.0.1 sport=888 dport=1";
+        let reply = "[UNREPLIED] src=127.0.0.1 dst=127.0.0.1 sport=1 dport=888";
+        let (listed, told) = line([9, 9]);
+        assert_eq!(listed, format!("{start} {reply} mark=0 zone=9 use=1"));
+        assert_eq!(told, format!("    [NEW] {start} {reply} zone=9"));
+        let (listed, told) = line([6, 0]);
+        assert_eq!(listed, format!("{start} zone-orig=6 {reply} mark=0 use=1"));
+        assert_eq!(told, format!("    [NEW] {start} zone-orig=6 {reply}"));
+        assert_eq!(line([0, 7]).0, format!("{start} {reply} zone-reply=7 mark=0 use=1"));
     }
 
     #[test]

@@ -127,6 +127,15 @@ pub struct Filter {
     /// Connection mark: VALUE or VALUE/MASK.
     #[arg(short = 'm', long)]
     mark: Option<Mark>,
+    /// Zone of both directions.
+    #[arg(short = 'w', long)]
+    zone: Option<u16>,
+    /// Zone of the original direction alone.
+    #[arg(long)]
+    orig_zone: Option<u16>,
+    /// Zone of the reply direction alone.
+    #[arg(long)]
+    reply_zone: Option<u16>,
     /// State of a TCP connection, as the list shows it.
     #[arg(long)]
     state: Option<String>,
@@ -151,6 +160,8 @@ impl Filter {
         // ICMP keeps identifier and type where others have ports.
         let port =
             |wanted: Option<u16>, port: u16| wanted.is_none_or(|wanted| proto != 1 && proto != 58 && wanted == port);
+        // A zone of both directions, or of one where the other is 0.
+        let zones = |wanted: Option<u16>, is: fn(u16) -> [u16; 2]| wanted.is_none_or(|zone| conn.zones == is(zone));
         let has = |wanted: bool, bit: u32| !wanted || conn.status & bit != 0;
         self.family.is_none_or(|wanted| wanted == family)
             && self.protocol.is_none_or(|wanted| wanted.0 == proto)
@@ -163,6 +174,9 @@ impl Filter {
             && port(self.reply_port_src, conn.reply.sport)
             && port(self.reply_port_dst, conn.reply.dport)
             && self.mark.is_none_or(|mark| conn.mark & mark.mask == mark.value)
+            && zones(self.zone, |zone| [zone, zone])
+            && zones(self.orig_zone, |zone| [zone, 0])
+            && zones(self.reply_zone, |zone| [0, zone])
             && self.state.as_ref().is_none_or(|state| crate::conntrack::state(conn) == Some(state.as_str()))
             && has(self.source_nat, status::SRC_NAT)
             && has(self.destination_nat, status::DST_NAT)
@@ -200,6 +214,7 @@ mod tests {
             reply: flow("10.244.1.5", "10.0.0.1", 8080, 40000),
             status: status::DST_NAT,
             mark: 0x4005,
+            zones: [0, 4],
             tcp_state: 3,
             born: 0,
             remaining: 0,
@@ -222,6 +237,7 @@ mod tests {
             "--mark 0x4000/0x4000",
             "-m 16389",
             "--state ESTABLISHED",
+            "--reply-zone 4",
             "-g",
         ];
         let no = [
@@ -234,6 +250,8 @@ mod tests {
             "-r 10.244.1.6",
             "--mark 5",
             "--state CLOSE",
+            "-w 4",
+            "--orig-zone 4",
             "-n",
             "-p tcp --dport 81",
         ];

@@ -6,8 +6,9 @@ use crate::image::Image;
 use bpftables_abi::image::Rule as Record;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, NatParams6, NptParams, target,
+    NatParams, NatParams6, NptParams, target, track,
 };
+use bpftables_ruleset::targets::ct::{CtSet, Zone};
 use bpftables_ruleset::targets::npt::Prefixes;
 use bpftables_ruleset::targets::{
     Checksum, Classify, ConnmarkSet, Dnpt, EcnSet, HlSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect,
@@ -42,6 +43,16 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
             })
         }
         target::NOTRACK => Target::Notrack,
+        target::CT => {
+            let on = |bit: u32| r.arg >> 16 & bit != 0;
+            let zone = Zone {
+                id: r.arg as u16,
+                mark: on(track::MARK),
+                original: on(track::ORIGINAL),
+                reply: on(track::REPLY),
+            };
+            Target::Ct(Box::new(CtSet { zone, ..CtSet::default() }))
+        }
         target::LOG => {
             Target::Log(crate::log::decode(line(image, r.arg)?).ok_or(Fault::UnknownCode("parameters of LOG", r.arg))?)
         }

@@ -79,11 +79,8 @@ pub fn traverse(
                 }
                 Target::Mark(set) => packet.mark = packet.mark & !set.mask ^ set.value,
                 Target::Connmark(set) => connmark(&set, packet),
-                Target::Notrack => {
-                    if packet.ct == Ct::None {
-                        packet.ct = Ct::Untracked;
-                    }
-                }
+                Target::Notrack => packet.track(Ct::Untracked),
+                Target::Ct(_) => packet.track(Ct::Template),
                 target => match rewrite(&target, packet) {
                     Rewritten::Continue => {}
                     Rewritten::Drop => break 'chain Verdict::Hotdrop,

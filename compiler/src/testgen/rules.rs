@@ -4,6 +4,7 @@ use super::Profile;
 use super::matches::{addr_match, any_match, invert};
 use super::pools::{DEVICES, addr, mark, port};
 use bpftables_ruleset::matches::{Match, Tcp, Udp};
+use bpftables_ruleset::targets::ct::Zone;
 use bpftables_ruleset::targets::{
     Checksum, ConnmarkSet, CtSet, DscpSet, EcnSet, HopChange, Log, MarkSet, Masquerade, NatRange, Netmap, Redirect,
     RejectWith, Tcpoptstrip, TosSet, TtlSet,
@@ -77,6 +78,10 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
         choices.push((1, set.boxed()));
     }
     match profile.table {
+        // A zone makes packets tracked.
+        TableKind::Raw if profile.conntrack => {
+            choices.push((1, select(vec![Target::Notrack, notrack(), zone()]).boxed()));
+        }
         TableKind::Raw => choices.push((1, select(vec![Target::Notrack, notrack()]).boxed())),
         TableKind::Nat => choices.push((2, nat().boxed())),
         TableKind::Filter => choices.push((1, Just(Target::Reject(RejectWith::PortUnreachable)).boxed())),
@@ -240,6 +245,12 @@ pub fn many_rules(profile: Profile, count: usize) -> impl Strategy<Value = Rules
         }
         assemble(profile.table, vec![chain], vec![], false)
     })
+}
+
+/// `-j CT --zone-orig 7`.
+fn zone() -> Target {
+    let zone = Zone { id: 7, original: true, ..Zone::default() };
+    Target::Ct(Box::new(CtSet { zone, ..CtSet::default() }))
 }
 
 /// `-j CT --notrack`.

@@ -77,7 +77,7 @@ impl From<bool> for Answer {
     }
 }
 
-/// Runs `packet` through the table at the hook. Marks, and an untracked state, are changed in the packet.
+/// Runs `packet` through the table at the hook. Marks, and how it is to be tracked, are changed in the packet.
 pub fn traverse(
     ruleset: &Ruleset,
     kind: TableKind,
@@ -160,11 +160,12 @@ fn run<'a>(
                 connmark(set, packet);
                 next
             }
-            Target::Ct(ct) if !ct.is_notrack() => return Verdict::Unknown("CT"),
+            Target::Ct(ct) if !ct.notrack => {
+                packet.track(Ct::Template);
+                next
+            }
             Target::Ct(_) | Target::Notrack => {
-                if packet.ct == Ct::None {
-                    packet.ct = Ct::Untracked;
-                }
+                packet.track(Ct::Untracked);
                 next
             }
             other => match rewrite(other, packet) {

@@ -65,6 +65,8 @@ pub enum Ct {
     None,
     /// `CT --notrack`.
     Untracked,
+    /// `CT` said how it is to be tracked, which is still to be done.
+    Template,
     /// It has one.
     Connection(Box<Connection>),
 }
@@ -177,12 +179,20 @@ impl Packet {
         self.byte(at).wrapping_add(u8::from(forwarded))
     }
 
+    /// Says how the packet is to be tracked, if nothing did so yet.
+    pub fn track(&mut self, how: Ct) {
+        if self.ct == Ct::None {
+            self.ct = how;
+        }
+    }
+
     /// The packet's state, one bit of [`CtStates`].
     #[must_use]
     pub fn state_bit(&self) -> u16 {
         match &self.ct {
             Ct::None => CtStates::INVALID,
             Ct::Untracked => CtStates::UNTRACKED,
+            Ct::Template => CtStates::NEW,
             Ct::Connection(ct) => match ct.state {
                 ConnectionState::New => CtStates::NEW,
                 ConnectionState::Established => CtStates::ESTABLISHED,

@@ -66,12 +66,6 @@ impl CtSet {
     /// The longest name of a policy, in bytes; what is longer is cut.
     pub const MAX_TIMEOUT: usize = 31;
 
-    /// `--notrack` and nothing else.
-    #[must_use]
-    pub fn is_notrack(&self) -> bool {
-        *self == Self { notrack: true, ..Self::default() }
-    }
-
     fn write(&self, before: &str, out: &mut dyn fmt::Write) -> fmt::Result {
         if self.notrack {
             write!(out, " {before}notrack")?;
