@@ -1,7 +1,8 @@
 //! Why a match or target cannot be run, for those where more is to be said than that nobody has written it yet.
 
 use bpftables_ruleset::Target;
-use bpftables_ruleset::matches::Match;
+use bpftables_ruleset::matches::bpf::BpfProgram;
+use bpftables_ruleset::matches::{Bpf, Match};
 use bpftables_ruleset::targets::TcpmssSet;
 use std::borrow::Cow;
 
@@ -10,6 +11,9 @@ pub(crate) fn matching(m: &Match) -> Box<str> {
     let why = match m {
         Match::Set(_) => "can't be run yet, since programs don't see the kernel's sets",
         Match::Ipvs(_) => "can't be run, since IPVS keeps its connections where programs don't see them",
+        Match::Bpf(Bpf { program: BpfProgram::Pinned(_) }) => {
+            "--object-pinned can't be run, for no program can call another that was loaded apart"
+        }
         Match::Osf(_) => "can't be run, since the kernel's fingerprints are out of programs' sight",
         Match::Nfacct(_) => "can't be run, since the kernel's accounting objects are out of programs' sight",
         _ => "can't be run yet",
@@ -34,6 +38,7 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         Target::Idletimer(_) => "its timers are files that the kernel shows and notifies of",
         Target::Led(_) => "no program can switch a LED",
         Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
+        Target::Set(_) => return "-j SET can't be run yet, since programs don't see the kernel's sets".into(),
         Target::Synproxy(_) => "handshakes of connections that are not ours can't be made by a program",
         Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",
         other => return format!("-j {} can't be run yet", other.name()).into(),

@@ -1,7 +1,7 @@
 //! What a command line asks for.
 
 use crate::error::{ExtensionKind, ParseError};
-use bpftables_ruleset::{AddrMatch, Counters, Family, IpMatch, Match, Rule, Target};
+use bpftables_ruleset::{AddrMatch, Counters, IpMatch, Match, Rule, Target};
 
 /// One command line, or one rule line of a restore file.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,7 +209,7 @@ impl RuleSpec {
     ///
     /// # Errors
     /// A goto to no chain, or a target that is neither a chain nor an extension.
-    pub fn resolve(self, family: Family, is_chain: impl Fn(&str) -> bool) -> Result<Resolved, ParseError> {
+    pub fn resolve(self, is_chain: impl Fn(&str) -> bool) -> Result<Resolved, ParseError> {
         let mut notice = None;
         let target = match self.target {
             TargetSpec::None => Target::None,
@@ -221,7 +221,7 @@ impl RuleSpec {
             TargetSpec::Jump(name) if is_chain(&name) => Target::Jump(name.as_str().into()),
             TargetSpec::Goto(name) if is_chain(&name) => Target::Goto(name.as_str().into()),
             TargetSpec::Goto(name) => return Err(ParseError::Parameter(format!("goto '{name}' is not a chain"))),
-            TargetSpec::Jump(name) => return Err(crate::registry::no_extension(ExtensionKind::Target, &name, family)),
+            TargetSpec::Jump(name) => return Err(crate::registry::no_extension(ExtensionKind::Target, &name)),
         };
         let count = self.sources.len() * self.destinations.len();
         let mut rules = Vec::with_capacity(count);

@@ -50,14 +50,6 @@ pub enum ParseError {
         /// As written.
         name: String,
     },
-    /// A match or target that legacy has and that is not supported here yet.
-    #[error("{kind} `{name}' is known to iptables but not supported by this version of bpftables\n")]
-    UnsupportedExtension {
-        /// Match or target.
-        kind: ExtensionKind,
-        /// As written.
-        name: String,
-    },
     /// An option or value of a supported extension that is not supported here yet.
     #[error("{extension}: {what} is known to iptables but not supported by this version of bpftables\n")]
     UnsupportedOption {

@@ -4,10 +4,8 @@
 //! Architecture Invariant: one match or target is one file under `ext`, registered in `registry`.
 //!
 //! What legacy 1.8.11 answers is kept in `tests/fixtures`. Where this crate deliberately differs from it, it refuses by name
-//! ([`ParseError::UnsupportedExtension`], [`ParseError::UnsupportedOption`], [`ParseError::NotUtf8`]):
-//! - matches and targets that are not supported yet, and the target QUEUE, also as the name of a chain in `-j`;
-//! - `CT` with anything but `--notrack`, `CONNMARK` with a shift, shifted port ranges of SNAT and MASQUERADE (legacy takes these last
-//!   and shifts from port 0);
+//! ([`ParseError::UnsupportedOption`], [`ParseError::NotUtf8`]):
+//! - shifted port ranges of SNAT and MASQUERADE (legacy takes them and shifts from port 0);
 //! - bytes that are not UTF-8; a comment longer than 255 bytes is cut before the character that does not fit.
 //!
 //! An argument in the word of an extension's flag (`--set=1`) is refused as legacy does, which then shows the option's internal number as a

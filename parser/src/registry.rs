@@ -1,4 +1,4 @@
-//! Which extensions there are: supported here, and known to legacy only.
+//! Which extensions there are.
 
 use crate::error::{ExtensionKind, ParseError};
 use crate::ext::{self, MatchBuilder, TargetBuilder};
@@ -40,7 +40,7 @@ pub(crate) const MATCHES: &[Entry<MatchBuilder>] = &[
     entry("addrtype", Families::Any, |_| Box::new(ext::addrtype::AddrtypeBuilder::default())),
     entry("ah", Families::V4, |_| Box::new(matches::Ah::default())),
     entry("ah", Families::V6, |_| Box::new(matches::Ah6::default())),
-    entry("bpf", Families::Any, |_| Box::new(matches::Bpf::default())),
+    entry("bpf", Families::Any, |_| Box::new(ext::bpf::BpfBuilder::default())),
     entry("cgroup", Families::Any, |_| Box::new(matches::Cgroup::default())),
     entry("cluster", Families::Any, |_| Box::new(matches::Cluster::default())),
     entry("comment", Families::Any, |_| Box::new(ext::comment::CommentBuilder::default())),
@@ -132,6 +132,7 @@ pub(crate) const TARGETS: &[Entry<TargetBuilder>] = &[
     entry("REJECT", Families::V4, |_| Box::new(ext::reject::RejectBuilder::v4())),
     entry("REJECT", Families::V6, |_| Box::new(ext::reject::RejectBuilder::v6())),
     entry("SECMARK", Families::Any, |_| Box::new(ext::secmark::SecmarkBuilder::default())),
+    entry("SET", Families::Any, |_| Box::new(ext::set_target::SetBuilder::default())),
     entry("SNAT", Families::Any, |_| Box::new(ext::nat_targets::NatBuilder::snat())),
     entry("SNPT", Families::V6, |_| Box::new(ext::npt_targets::NptBuilder::snpt())),
     entry("SYNPROXY", Families::Any, |_| Box::new(ext::synproxy::SynproxyBuilder::default())),
@@ -144,9 +145,6 @@ pub(crate) const TARGETS: &[Entry<TargetBuilder>] = &[
     entry("TTL", Families::V4, |_| Box::new(ext::hop_targets::HopBuilder::ttl())),
     entry("ULOG", Families::V4, |_| Box::new(ext::ulog::UlogBuilder::default())),
 ];
-
-/// Targets of legacy that are not supported here.
-const LEGACY_TARGETS: &[(&str, Families)] = &[("SET", Families::Any)];
 
 /// The extensions of a family: all matches, then all targets, each sorted by name.
 pub fn extensions(family: Family) -> impl Iterator<Item = (ExtensionKind, &'static str)> {
@@ -165,19 +163,12 @@ fn find<B: ?Sized>(table: &[Entry<B>], name: &str, family: Family) -> Option<Box
     same.find(|entry| entry.families.has(family)).map(|entry| (entry.new)(family))
 }
 
-/// Whether legacy has an extension that is not supported here.
-fn is_legacy(table: &[(&str, Families)], name: &str, family: Family) -> bool {
-    table.iter().any(|(known, families)| *known == name && families.has(family))
-}
-
 /// What a name of a target turns out to be.
 pub(crate) enum FoundTarget {
     /// A verdict.
     Verdict(Target),
     /// An extension.
     Extension(Box<TargetBuilder>),
-    /// Legacy's, not ours.
-    Unsupported,
     /// A name that legacy keeps for its own use; no chain can have it, and no rule can jump to it.
     Reserved,
     /// Nothing that legacy has: perhaps a chain.
@@ -206,35 +197,24 @@ pub(crate) fn find_target(name: &str, family: Family) -> FoundTarget {
         "" | "standard" => FoundTarget::Reserved,
         _ => match find(TARGETS, name, family) {
             Some(builder) => FoundTarget::Extension(builder),
-            None if is_legacy(LEGACY_TARGETS, name, family) => FoundTarget::Unsupported,
             None => FoundTarget::Unknown,
         },
     }
 }
 
-/// The error for a name that is no extension here: missing altogether, or legacy's only.
-pub(crate) fn no_extension(kind: ExtensionKind, name: &str, family: Family) -> ParseError {
-    let (name, known) = match kind {
-        ExtensionKind::Match => (match_name(name), false),
-        ExtensionKind::Target => (name, is_legacy(LEGACY_TARGETS, name, family)),
+/// The error for a name that is no extension.
+pub(crate) fn no_extension(kind: ExtensionKind, name: &str) -> ParseError {
+    let name = match kind {
+        ExtensionKind::Match => match_name(name),
+        ExtensionKind::Target => name,
     };
-    let name = name.to_owned();
-    if known { ParseError::UnsupportedExtension { kind, name } } else { ParseError::MissingExtension { kind, name } }
+    ParseError::MissingExtension { kind, name: name.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ext::Extension;
-
-    #[test]
-    fn what_is_only_legacys_is_refused_by_its_name() {
-        assert!(matches!(find_target("SET", Family::V4), FoundTarget::Unsupported));
-        assert_eq!(
-            no_extension(ExtensionKind::Target, "SET", Family::V4).to_string(),
-            "target `SET' is known to iptables but not supported by this version of bpftables\n"
-        );
-    }
 
     #[test]
     fn every_extension_is_found_in_its_families_alone_and_says_its_name() {

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::failure::Failure;
 use crate::lock::{Wait, XtablesLock};
-use crate::names::SystemNames;
+use bpftables_ruleset::Names;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub struct Context<'a> {
     /// The datapath.
     pub backend: &'a mut dyn Backend,
     /// Names of protocols, services, hosts and networks.
-    pub names: &'a SystemNames,
+    pub names: &'a dyn Names,
     /// Standard input.
     pub stdin: &'a mut dyn Read,
     /// Standard output, buffered; whoever made it flushes it.

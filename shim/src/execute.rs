@@ -104,7 +104,7 @@ fn edit_all(
     mut edit: impl FnMut(&mut Editor<'_>, Rule) -> Result<(), EditError>,
 ) -> Result<Effect, Failure> {
     let family = editor.family();
-    let resolved = spec.resolve(family, |name| editor.is_chain(name))?;
+    let resolved = spec.resolve(|name| editor.is_chain(name))?;
     if let Some(notice) = resolved.notice {
         let _ = writeln!(voice.stderr, "{notice}");
     }

@@ -3,13 +3,17 @@
 //!
 //! `BPFTABLES_UPDATE=1 cargo test -p bpftables --test coverage` writes it anew.
 
+#[path = "common/names.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod names;
+
 use bpftables::context::Context;
 use bpftables::dry::Dry;
 use bpftables::multicall::Program;
-use bpftables::names::SystemNames;
 use bpftables_compiler::CompileError;
 use bpftables_parser::{ExtensionKind, extensions};
 use bpftables_ruleset::Family;
+use names::WithSets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -88,7 +92,7 @@ fn compile(family: Family, table: &str, chain: &str, rule: &str) -> Option<Dry> 
         &[],
         &mut Context {
             backend: &mut dry,
-            names: &SystemNames::default(),
+            names: &WithSets::default(),
             stdin: &mut text.as_bytes(),
             stdout: &mut Vec::new(),
             stderr: &mut Vec::new(),

@@ -1,11 +1,11 @@
-//! `-m bpf`. Pinned objects are not taken: they would have to be opened here.
+//! `-m bpf`.
 
-use super::{Cx, Extension, Opt, Spec};
+use super::{Cx, Extension, Opt, Spec, cut};
 use crate::error::ParseError;
 use crate::value::c_unsigned;
 use bpftables_ruleset::Match;
 use bpftables_ruleset::matches::Bpf;
-use bpftables_ruleset::matches::bpf::{BpfInstruction, MAX_INSTRUCTIONS};
+use bpftables_ruleset::matches::bpf::{BpfInstruction, BpfProgram, MAX_INSTRUCTIONS, MAX_PATH};
 
 const BYTECODE: u8 = 0;
 
@@ -17,12 +17,16 @@ static SPEC: Spec = Spec {
 bpf match options:
 --bytecode <program>\t        : a classic BPF program, as made by
                                  $(nfbpf_compile RAW '<filter>')
---object-pinned <bpf object>\t: the path of a pinned BPF object (not taken here)
+--object-pinned <bpf object>\t: the path of a pinned program of BPF
 ",
 };
 
 fn error(text: &str) -> ParseError {
     ParseError::Parameter(format!("bpf: {text}"))
+}
+
+fn none_or_both() -> ParseError {
+    error("one of --bytecode or --pinned is required")
 }
 
 /// A number, and the rest, if there is one.
@@ -68,7 +72,13 @@ fn program(text: &str) -> Result<Vec<BpfInstruction>, ParseError> {
     Ok(program)
 }
 
-impl Extension for Bpf {
+/// Reads `-m bpf`.
+#[derive(Debug, Default)]
+pub(crate) struct BpfBuilder {
+    program: Option<BpfProgram>,
+}
+
+impl Extension for BpfBuilder {
     type Out = Match;
 
     fn spec(&self) -> &'static Spec {
@@ -76,24 +86,19 @@ impl Extension for Bpf {
     }
 
     fn option(&mut self, id: u8, arg: &str, _: bool, _: u32, cx: &mut Cx<'_, '_>) -> Result<(), ParseError> {
-        if id != BYTECODE {
-            if !cx.names.has_pinned_object(arg) {
-                return Err(error("failed to get bpf object"));
-            }
-            return Err(ParseError::UnsupportedOption { extension: "bpf", what: "--object-pinned".to_owned() });
-        }
-        self.program = program(arg)?;
+        self.program = Some(match id {
+            BYTECODE => BpfProgram::Classic(program(arg)?),
+            _ if cx.names.has_pinned_object(arg) => BpfProgram::Pinned(cut(arg, MAX_PATH)),
+            _ => return Err(error("failed to get bpf object")),
+        });
         Ok(())
     }
 
     fn check(&self, seen: u32) -> Result<(), ParseError> {
-        if seen == 0 {
-            return Err(error("one of --bytecode or --pinned is required"));
-        }
-        Ok(())
+        if seen.count_ones() == 1 { Ok(()) } else { Err(none_or_both()) }
     }
 
     fn finish(&self) -> Result<Match, ParseError> {
-        Ok(Match::Bpf(self.clone()))
+        self.program.clone().map(|program| Match::Bpf(Bpf { program })).ok_or_else(none_or_both)
     }
 }

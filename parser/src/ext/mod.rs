@@ -70,6 +70,7 @@ pub(crate) mod rt;
 pub(crate) mod sctp;
 pub(crate) mod secmark;
 pub(crate) mod set;
+pub(crate) mod set_target;
 pub(crate) mod socket;
 pub(crate) mod srh;
 pub(crate) mod statistic;

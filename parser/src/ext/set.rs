@@ -51,8 +51,16 @@ set match options:
 ",
 };
 
+/// The kernel has room for so many bytes of a name.
+pub(super) fn name_fits(name: &str) -> Result<(), ParseError> {
+    if name.len() > MAX_NAME {
+        return Err(ParseError::Parameter(format!("setname `{name}' too long, max {MAX_NAME} characters.")));
+    }
+    Ok(())
+}
+
 /// The set has to be there, and of this family.
-fn find(name: &str, cx: &Cx<'_, '_>) -> Result<(), ParseError> {
+pub(super) fn find(name: &str, cx: &Cx<'_, '_>) -> Result<(), ParseError> {
     let other = |text: String| Err(ParseError::Other(text));
     match cx.names.find_set(name) {
         SetLookup::Found(None) => Ok(()),
@@ -71,7 +79,7 @@ fn find(name: &str, cx: &Cx<'_, '_>) -> Result<(), ParseError> {
 }
 
 /// `src` and `dst`, whatever follows them.
-fn sides(text: &str) -> Result<Vec<bool>, ParseError> {
+pub(super) fn sides(text: &str) -> Result<Vec<bool>, ParseError> {
     let mut sides = Vec::new();
     for word in text.split(',') {
         if sides.len() == MAX_DIMENSIONS {
@@ -131,9 +139,7 @@ impl Extension for Set {
                 self.invert = invert;
                 let list = cx.getopt.take_plain();
                 let list = list.ok_or_else(|| ParseError::parameter("--match-set requires two args."))?;
-                if arg.len() > MAX_NAME {
-                    return Err(ParseError::Parameter(format!("setname `{arg}' too long, max {MAX_NAME} characters.")));
-                }
+                name_fits(arg)?;
                 find(arg, cx)?;
                 self.name = arg.into();
                 self.sources = sides(list)?;

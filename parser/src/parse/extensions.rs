@@ -18,8 +18,8 @@ impl<'a> Parser<'a> {
             return Err(ParseError::parameter("unexpected ! flag before --match"));
         }
         let family = self.invocation.family;
-        let builder = registry::find_match(name, family)?
-            .ok_or_else(|| registry::no_extension(ExtensionKind::Match, name, family))?;
+        let builder =
+            registry::find_match(name, family)?.ok_or_else(|| registry::no_extension(ExtensionKind::Match, name))?;
         self.push_match(builder);
         Ok(())
     }
@@ -46,7 +46,6 @@ impl<'a> Parser<'a> {
                 self.options.add_group(EXTENSION_TARGET, builder.spec().options);
                 self.target = Some(Instance::new(builder));
             }
-            FoundTarget::Unsupported => return Err(registry::no_extension(ExtensionKind::Target, name, family)),
             FoundTarget::Reserved | FoundTarget::Unknown => {}
         }
         self.jump = Some(name);

@@ -91,12 +91,15 @@ impl Names for TestNames {
     }
     fn find_set(&self, name: &str) -> SetLookup {
         match name {
-            "web" | "pair" => SetLookup::Found(Some(Family::V4)),
+            "web" | "pair" | "bulk" => SetLookup::Found(Some(Family::V4)),
             "six" => SetLookup::Found(Some(Family::V6)),
             "nope" => SetLookup::Missing,
             // Whatever sets real rulesets name.
             _ => SetLookup::Found(None),
         }
+    }
+    fn has_pinned_object(&self, path: &str) -> bool {
+        path.ends_with("/bpf/bpftables-says-yes")
     }
     fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {
         let names: &[(u32, &str)] = match which {
@@ -161,7 +164,7 @@ impl From<EditError> for Refused {
 /// Does what a command says, but for listing.
 fn apply(editor: &mut Editor<'_>, verb: &Verb, echo: bool, answer: &mut Answer) -> Result<(), Refused> {
     let rule = |spec: &RuleSpec, editor: &Editor<'_>, answer: &mut Answer| {
-        let resolved = spec.clone().resolve(editor.family(), |name| editor.is_chain(name)).map_err(Refused::Parse)?;
+        let resolved = spec.clone().resolve(|name| editor.is_chain(name)).map_err(Refused::Parse)?;
         if let Some(notice) = &resolved.notice {
             writeln!(answer.err, "{notice}").unwrap();
         }
@@ -410,7 +413,7 @@ fn restore_table(
                     }
                 }
             }
-            Kind::Comment(_) | Kind::Table(_) => {}
+            Kind::Comment(_) | Kind::Table(_) | Kind::OtherTable => {}
         }
     }
     None

@@ -1,4 +1,4 @@
-//! `-m bpf`: a classic BPF program that says yes or no (xt_bpf.c, rev 1).
+//! `-m bpf`: a program of BPF that says yes or no (xt_bpf.c, rev 1).
 
 use crate::check::{Place, Problem, need};
 use crate::matches::MatchKind;
@@ -6,11 +6,20 @@ use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// `-m bpf`: a classic BPF program that says yes or no (xt_bpf.c, rev 1).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// `-m bpf`: a program of BPF that says yes or no (xt_bpf.c, rev 1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Bpf {
-    /// `--bytecode`, 1 to 64 instructions.
-    pub program: Vec<BpfInstruction>,
+    /// What is run.
+    pub program: BpfProgram,
+}
+
+/// Where the program is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BpfProgram {
+    /// `--bytecode`: classic BPF, 1 to 64 instructions.
+    Classic(Vec<BpfInstruction>),
+    /// `--object-pinned`: a path of at most [`MAX_PATH`] bytes; the kernel opens it at every commit of the table.
+    Pinned(Box<str>),
 }
 
 /// An instruction (`struct sock_filter`).
@@ -29,18 +38,24 @@ pub struct BpfInstruction {
 /// The most instructions.
 pub const MAX_INSTRUCTIONS: usize = 64;
 
-impl Bpf {
-    fn write(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        for (index, BpfInstruction { code, jt, jf, k }) in self.program.iter().enumerate() {
-            write!(out, "{}{code} {jt} {jf} {k}", if index == 0 { "" } else { "," })?;
-        }
-        Ok(())
-    }
+/// The longest path, in bytes.
+pub const MAX_PATH: usize = 511;
 
+fn write(program: &[BpfInstruction], out: &mut dyn fmt::Write) -> fmt::Result {
+    for (index, BpfInstruction { code, jt, jf, k }) in program.iter().enumerate() {
+        write!(out, "{}{code} {jt} {jf} {k}", if index == 0 { "" } else { "," })?;
+    }
+    Ok(())
+}
+
+/// Instructions as the kernel looks at them.
+struct Classic<'p>(&'p [BpfInstruction]);
+
+impl Classic<'_> {
     /// Whether the kernel takes the instruction at `at`.
     fn allows(&self, at: usize, i: BpfInstruction) -> bool {
         const ANCILLARY: u32 = 0xffff_f000;
-        let left = self.program.len() - at - 1;
+        let left = self.0.len() - at - 1;
         let fits = |step: u8| usize::from(step) < left;
         match i.code {
             // Loads from the packet; far up there are things about the packet, in steps of four.
@@ -62,9 +77,9 @@ impl Bpf {
 
     /// Whether each word of memory is written before it is read, whatever way is taken.
     fn memory_is_written(&self) -> bool {
-        let mut written = vec![u16::MAX; self.program.len() + 1];
+        let mut written = vec![u16::MAX; self.0.len() + 1];
         let mut now = 0;
-        for (at, i) in self.program.iter().enumerate() {
+        for (at, i) in self.0.iter().enumerate() {
             now &= written[at];
             let mut reach = |step: usize, now: u16| {
                 if let Some(there) = written.get_mut(at + 1 + step) {
@@ -88,27 +103,43 @@ impl Bpf {
         }
         true
     }
+
+    fn is_valid(&self) -> bool {
+        let returns = self.0.last().is_some_and(|last| matches!(last.code, 0x06 | 0x16));
+        returns && self.0.iter().enumerate().all(|(at, i)| self.allows(at, *i)) && self.memory_is_written()
+    }
 }
 
 impl Text for Bpf {
     fn save(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, " --bytecode \"{},", self.program.len())?;
-        self.write(out)?;
-        out.write_char('"')
+        match &self.program {
+            BpfProgram::Classic(program) => {
+                write!(out, " --bytecode \"{},", program.len())?;
+                write(program, out)?;
+                out.write_char('"')
+            }
+            BpfProgram::Pinned(path) => write!(out, " --object-pinned {path}"),
+        }
     }
 
     fn list(&self, _cx: &ListContext<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
-        // Legacy ends the program with a zero byte here.
         out.write_str("match bpf ")?;
-        self.write(out)?;
-        out.write_char('\0')
+        match &self.program {
+            BpfProgram::Classic(program) => {
+                write(program, out)?;
+                // Legacy ends it with a zero byte here.
+                out.write_char('\0')
+            }
+            BpfProgram::Pinned(path) => write!(out, "pinned {path}"),
+        }
     }
 }
 
 impl MatchKind for Bpf {
     fn check(&self, _: Place) -> Result<(), Problem> {
-        let returns = self.program.last().is_some_and(|last| matches!(last.code, 0x06 | 0x16));
-        let allowed = || self.program.iter().enumerate().all(|(at, i)| self.allows(at, *i));
-        need(returns && allowed() && self.memory_is_written(), "no valid program")
+        match &self.program {
+            BpfProgram::Classic(program) => need(Classic(program).is_valid(), "no valid program"),
+            BpfProgram::Pinned(_) => Ok(()),
+        }
     }
 }

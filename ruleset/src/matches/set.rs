@@ -39,12 +39,18 @@ pub enum SetComparison {
     Greater,
 }
 
+/// ` src,dst`: the side of each dimension.
+pub(crate) fn write_sides(sources: &[bool], out: &mut dyn fmt::Write) -> fmt::Result {
+    for (index, source) in sources.iter().enumerate() {
+        write!(out, "{}{}", if index == 0 { ' ' } else { ',' }, if *source { "src" } else { "dst" })?;
+    }
+    Ok(())
+}
+
 impl Set {
     fn write(&self, prefix: &str, out: &mut dyn fmt::Write) -> fmt::Result {
         write!(out, "{} {prefix}match-set {}", not(self.invert), self.name)?;
-        for (index, source) in self.sources.iter().enumerate() {
-            write!(out, "{}{}", if index == 0 { ' ' } else { ',' }, if *source { "src" } else { "dst" })?;
-        }
+        write_sides(&self.sources, out)?;
         if self.return_nomatch {
             write!(out, " {prefix}return-nomatch")?;
         }

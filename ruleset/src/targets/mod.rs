@@ -26,6 +26,7 @@ pub mod rateest;
 pub mod redirect;
 pub mod reject;
 pub mod secmark;
+pub mod set;
 pub mod synproxy;
 pub mod tcpmss;
 pub mod tcpoptstrip;
@@ -62,6 +63,7 @@ pub use rateest::Rateest;
 pub use redirect::Redirect;
 pub use reject::RejectWith;
 pub use secmark::Secmark;
+pub use set::SetChange;
 pub use synproxy::Synproxy;
 pub use tcpmss::TcpmssSet;
 pub use tcpoptstrip::Tcpoptstrip;
@@ -183,6 +185,7 @@ Nfqueue(Nfqueue) = "NFQUEUE",
 Queue(Queue) = "QUEUE",
 Rateest(Rateest) = "RATEEST",
 Secmark(Secmark) = "SECMARK",
+Set(Box<SetChange>) = "SET",
 Snpt(Box<Snpt>) = "SNPT",
 Synproxy(Synproxy) = "SYNPROXY",
 Tcpmss(TcpmssSet) = "TCPMSS",

@@ -1,11 +1,13 @@
 //! A datapath in memory, and commands run against it in this process.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod names;
+
 use bpftables::backend::{Backend, BackendError, Snapshot};
 use bpftables::context::Context;
 use bpftables::multicall::Program;
-use bpftables::names::SystemNames;
 use bpftables_ruleset::{CounterView, Counters, Family, Ruleset, Slot, TableKind};
+use names::WithSets;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -108,8 +110,10 @@ pub(crate) struct Outcome {
 /// A host with a datapath in memory and a lock file of its own.
 pub(crate) struct Host {
     pub(crate) memory: Memory,
-    names: SystemNames,
+    names: WithSets,
     pub(crate) lock_path: PathBuf,
+    /// Its commands take the lock.
+    pub(crate) locks: bool,
 }
 
 impl Default for Host {
@@ -117,7 +121,7 @@ impl Default for Host {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let lock_path = std::env::temp_dir().join(format!("bpftables-test-{}-{number}.lock", std::process::id()));
-        Self { memory: Memory::default(), names: SystemNames::default(), lock_path }
+        Self { memory: Memory::default(), names: WithSets::default(), lock_path, locks: true }
     }
 }
 
@@ -139,7 +143,7 @@ impl Host {
             stdin: &mut stdin,
             stdout: &mut stdout,
             stderr: &mut stderr,
-            lock_path: Some(self.lock_path.clone()),
+            lock_path: self.locks.then(|| self.lock_path.clone()),
             now: || "Sat Nov 21 23:27:09 2026".to_owned(),
             argv0: words[0].clone(),
         };

@@ -1,16 +1,53 @@
 //! Legacy itself, in network namespaces of its own.
 
+use super::common::names::{PINNED, SETS};
 use super::session::{Answer, Session};
+use bpftables_runtime::sys::bpf::{nf, pin};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The programs of legacy 1.8.11.
 pub(crate) struct Legacy {
     /// With links by all names, and what a session leaves.
     folder: PathBuf,
+    _pinned: Pinned,
+}
+
+/// The program that sessions find pinned, while one of these lives.
+struct Pinned;
+
+/// How many there are.
+static PINS: Mutex<usize> = Mutex::new(0);
+
+impl Pinned {
+    fn new() -> Self {
+        let mut pins = PINS.lock().expect("the count");
+        if *pins == 0 {
+            let _ = fs::remove_file(PINNED);
+            // A filter of sockets that takes every packet: r0 = 1, exit.
+            let instructions = [0x0000_0001_0000_00b7, 0x95];
+            let filter = nf::Load { name: "yes", prog_type: 1, attach_type: 0, btf_id: 0, instructions: &instructions };
+            let program = nf::load(&filter).expect("a program of BPF needs root");
+            pin(program.as_fd(), Path::new(PINNED)).expect("bpffs");
+        }
+        *pins += 1;
+        Self
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let mut pins = PINS.lock().expect("the count");
+        *pins -= 1;
+        if *pins == 0 {
+            let _ = fs::remove_file(PINNED);
+        }
+    }
 }
 
 const NAMES: &[&str] = &[
@@ -39,12 +76,19 @@ impl Legacy {
         for name in NAMES {
             std::os::unix::fs::symlink(&binary, folder.join("bin").join(name)).expect("a link");
         }
-        Some(Self { folder })
+        Some(Self { folder, _pinned: Pinned::new() })
     }
 
     /// Its answers to the calls of a session.
     pub(crate) fn answers(&self, session: &Session) -> Vec<Answer> {
         let mut script = format!("export XTABLES_LOCKFILE={0}/lock PATH={0}/bin:$PATH\n", self.folder.display());
+        let words = |call: &super::session::Call| call.argv.iter().any(|word| word == "set" || word == "SET");
+        let restores = |call: &super::session::Call| call.stdin.contains("set") || call.stdin.contains("SET");
+        if session.calls.iter().any(|call| words(call) || restores(call)) {
+            for set in SETS {
+                writeln!(script, "ipset create {set} || exit").expect("a string");
+            }
+        }
         let file = |kind: &str, index: usize| self.folder.join(format!("{kind}{index}"));
         for (index, call) in session.calls.iter().enumerate() {
             fs::write(file("in", index), &call.stdin).expect("a file");

@@ -26,7 +26,9 @@ fn recordings() -> Vec<PathBuf> {
 
 /// Ours.
 fn answers(session: &Session) -> Vec<Answer> {
+    // A child of another test that has not come to its exec(2) yet would hold our lock for a moment longer.
     let mut host = Host::default();
+    host.locks = false;
     let calls = session.calls.iter();
     calls.map(|call| Answer::of(host.run_with(&call.words(), call.stdin.as_bytes()))).collect()
 }
