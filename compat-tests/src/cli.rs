@@ -18,6 +18,8 @@ use crate::netns::Netns;
 use crate::world::{Kind, Tools};
 use crate::{Result, diff};
 use std::collections::BTreeMap;
+use std::io::PipeWriter;
+use std::process::{Child, Stdio};
 
 /// One command of a session.
 #[derive(Debug, Clone, Default)]
@@ -110,12 +112,17 @@ pub struct Place {
 impl Place {
     /// Makes it.
     pub fn new(kind: Kind) -> Result<Self> {
-        let net = Netns::new(usize::from(kind == Kind::Ours))?;
+        Self::with(Tools::new(kind)?)
+    }
+
+    /// Makes it for these tools.
+    pub fn with(tools: Tools) -> Result<Self> {
+        let net = Netns::new(usize::from(tools.kind == Kind::Ours))?;
         net.ip_batch(
             "link set lo up\nlink add eth0 type veth peer name eth0p\nlink add eth1 type veth peer name eth1p\n\
              addr add 10.1.0.1/24 dev eth0\naddr add 10.2.0.1/24 dev eth1\nlink set eth0 up\nlink set eth1 up\n",
         )?;
-        Ok(Self { net, tools: Tools::new(kind)? })
+        Ok(Self { net, tools })
     }
 
     /// The tools used here.
@@ -138,9 +145,28 @@ impl Place {
 
     /// Runs one command.
     pub fn call(&self, call: &Call) -> Result<Answer> {
+        self.call_with(call, &[])
+    }
+
+    /// Starts a command whose input and output are the caller's.
+    pub fn start(&self, name: &str, arguments: &[&str]) -> Result<Child> {
+        let mut command = self.tools.command(name);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        self.net.start(command)
+    }
+
+    /// Starts a command without input, all of whose output goes into one pipe.
+    pub fn start_into(&self, name: &str, arguments: &[&str], pipe: &PipeWriter) -> Result<Child> {
+        let mut command = self.tools.command(name);
+        command.args(arguments).stdin(Stdio::null()).stdout(pipe.try_clone()?).stderr(pipe.try_clone()?);
+        self.net.start(command)
+    }
+
+    /// Runs one command with more in its environment.
+    pub fn call_with(&self, call: &Call, environment: &[(&str, &str)]) -> Result<Answer> {
         let (name, args) = call.argv.split_first().ok_or("an empty command")?;
         let mut c = self.tools.command(name);
-        c.args(args);
+        c.args(args).envs(environment.iter().copied());
         let out = self.net.command(c, call.stdin.as_bytes())?;
         Ok(Answer {
             code: out.status.code(),

@@ -6,7 +6,7 @@ use crate::{Result, sys};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -72,6 +72,12 @@ impl Netns {
             out
         })
         .map_err(|e| format!("cannot run {what}: {e}").into())
+    }
+
+    /// Starts a program in the namespace.
+    pub fn start(&self, mut cmd: Command) -> Result<Child> {
+        let what = format!("{cmd:?}");
+        self.run(move || cmd.spawn()).map_err(|e| format!("cannot run {what}: {e}").into())
     }
 
     /// Runs `ip -batch` with the given lines; any failing line is an error.

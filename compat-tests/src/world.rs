@@ -130,11 +130,20 @@ pub struct Tools {
 impl Tools {
     /// Links the tools into a fresh directory.
     pub fn new(kind: Kind) -> Result<Self> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let binary = match kind {
             Kind::Legacy => PathBuf::from("/usr/sbin/xtables-legacy-multi"),
             Kind::Ours => our_binary()?,
         };
+        Self::of(kind, &binary)
+    }
+
+    /// Those of legacy 1.8.11, whose multi-call binary `BPFTABLES_LEGACY` names; none if it names nothing.
+    pub fn newest_legacy() -> Result<Option<Self>> {
+        std::env::var_os("BPFTABLES_LEGACY").map(|binary| Self::of(Kind::Legacy, Path::new(&binary))).transpose()
+    }
+
+    fn of(kind: Kind, binary: &Path) -> Result<Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
         if !binary.exists() {
             return Err(format!("{} is missing: install the package iptables", binary.display()).into());
         }
@@ -144,10 +153,10 @@ impl Tools {
         for name in
             ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"]
         {
-            std::os::unix::fs::symlink(&binary, dir.join(name))?;
+            std::os::unix::fs::symlink(binary, dir.join(name))?;
         }
         if kind == Kind::Ours {
-            std::os::unix::fs::symlink(&binary, dir.join("bpftables"))?;
+            std::os::unix::fs::symlink(binary, dir.join("bpftables"))?;
         }
         Ok(Self { kind, dir })
     }

@@ -43,20 +43,22 @@ pub struct Options<'a> {
 
 /// A line that means something.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item<'a> {
+pub struct Item {
     /// From 1.
     pub line: u32,
     /// What it says.
-    pub kind: Kind<'a>,
+    pub kind: Kind,
 }
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind<'a> {
+pub enum Kind {
     /// `# ...` with its line end, to be printed with `-v`.
-    Comment(&'a [u8]),
+    Comment(Box<[u8]>),
     /// `*NAME`.
     Table(String),
+    /// `*NAME` of a table that is not asked for.
+    OtherTable,
     /// `:NAME POLICY [packets:bytes]`.
     Chain {
         /// The chain.
@@ -112,47 +114,60 @@ impl Error {
     }
 }
 
-/// Reads items from bytes, one line after the other. After an error nothing more should be asked, as legacy stops there.
-pub struct Reader<'a> {
-    rest: &'a [u8],
+/// Where lines come from, one after the other: nothing behind a line is asked for before that line was dealt with.
+pub trait Lines {
+    /// The next line as [`take_line`] cuts it.
+    fn next_line(&mut self) -> Option<&[u8]>;
+}
+
+impl Lines for &[u8] {
+    fn next_line(&mut self) -> Option<&[u8]> {
+        take_line(self)
+    }
+}
+
+/// Reads items, one line after the other. After an error nothing more should be asked, as legacy stops there.
+pub struct Reader<'a, L = &'a [u8]> {
+    lines: L,
+    state: State<'a>,
+    done: bool,
+}
+
+/// What is known from the lines before.
+struct State<'a> {
     line: u32,
     options: Options<'a>,
     names: &'a dyn Names,
     table: Option<String>,
     skipping: bool,
-    done: bool,
 }
 
-impl std::fmt::Debug for Reader<'_> {
+impl<L> std::fmt::Debug for Reader<'_, L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("line", &self.line).field("table", &self.table).finish_non_exhaustive()
+        let State { line, table, .. } = &self.state;
+        f.debug_struct("Reader").field("line", line).field("table", table).finish_non_exhaustive()
     }
 }
 
-impl<'a> Reader<'a> {
-    /// Begins with the first line of `input`.
-    #[must_use]
-    pub const fn new(input: &'a [u8], options: Options<'a>, names: &'a dyn Names) -> Self {
-        Self { rest: input, line: 0, options, names, table: None, skipping: false, done: false }
+impl<'a, L: Lines> Reader<'a, L> {
+    /// Begins with the first line of `lines`.
+    pub const fn new(lines: L, options: Options<'a>, names: &'a dyn Names) -> Self {
+        Self { lines, state: State { line: 0, options, names, table: None, skipping: false }, done: false }
     }
+}
 
-    fn next_line(&mut self) -> Option<&'a [u8]> {
-        let line = take_line(&mut self.rest)?;
-        self.line += 1;
-        Some(line)
-    }
-
-    fn item(&mut self, line: &'a [u8]) -> Result<Option<Kind<'a>>, Error> {
+impl State<'_> {
+    fn item(&mut self, line: &[u8]) -> Result<Option<Kind>, Error> {
         let number = self.line;
         let parse = |error| Error::Parse { line: number, error, notices: Vec::new() };
         match line {
             [b'\n', ..] => Ok(None),
-            [b'#', ..] => Ok(Some(Kind::Comment(line))),
+            [b'#', ..] => Ok(Some(Kind::Comment(line.into()))),
             b"COMMIT\n" if self.table.is_some() => {
                 self.table = None;
                 Ok(Some(Kind::Commit))
             }
-            [b'*', rest @ ..] if self.table.is_none() => self.table_line(rest).map_err(parse),
+            [b'*', rest @ ..] if self.table.is_none() => self.table_line(rest).map(Some).map_err(parse),
             [b':', rest @ ..] if self.table.is_some() => self.chain_line(rest).map(Some).map_err(parse),
             _ => match &self.table {
                 Some(table) => {
@@ -166,7 +181,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn table_line(&mut self, rest: &[u8]) -> Result<Option<Kind<'a>>, ParseError> {
+    fn table_line(&mut self, rest: &[u8]) -> Result<Kind, ParseError> {
         let Some(name) = words(rest).next() else {
             return Err(ParseError::Parameter(format!(
                 "{}: line {} table name invalid",
@@ -176,13 +191,13 @@ impl<'a> Reader<'a> {
         let name = text(name)?;
         self.skipping = self.options.table.is_some_and(|table| table != name);
         if self.skipping {
-            return Ok(None);
+            return Ok(Kind::OtherTable);
         }
         self.table = Some(name.clone());
-        Ok(Some(Kind::Table(name)))
+        Ok(Kind::Table(name))
     }
 
-    fn chain_line(&self, rest: &[u8]) -> Result<Kind<'a>, ParseError> {
+    fn chain_line(&self, rest: &[u8]) -> Result<Kind, ParseError> {
         let Options { program, counters: with_counters, .. } = self.options;
         let mut words = words(rest);
         let invalid = |what: &str| ParseError::Parameter(format!("{program}: line {} {what} invalid", self.line));
@@ -209,7 +224,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The command of a line, or the notices before its error and the error.
-    fn rule_line(&self, table: &str, line: &'a [u8]) -> Result<Noticed, ParseError> {
+    fn rule_line(&self, table: &str, line: &[u8]) -> Result<Noticed, ParseError> {
         let mut args = Vec::with_capacity(24);
         args.push(Cow::Borrowed("-t"));
         args.push(Cow::Borrowed(table));
@@ -239,15 +254,27 @@ pub fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     if rest.is_empty() {
         return None;
     }
-    let window = &rest[..rest.len().min(MAX_LINE)];
-    let end = memchr::memchr(b'\n', window).map_or(window.len(), |index| index + 1);
+    let (end, _) = line_end(rest, 0);
     let (line, after) = rest.split_at(end);
     *rest = after;
-    // What follows a zero byte is not seen.
-    Some(match memchr::memchr(0, line) {
-        Some(zero) => &line[..zero],
-        None => line,
-    })
+    Some(seen(line))
+}
+
+/// How much of `bytes` belongs to a line of which `before` bytes were taken already, and whether the line ends there.
+#[must_use]
+pub fn line_end(bytes: &[u8], before: usize) -> (usize, bool) {
+    let room = MAX_LINE - before.min(MAX_LINE);
+    let window = &bytes[..bytes.len().min(room)];
+    match memchr::memchr(b'\n', window) {
+        Some(index) => (index + 1, true),
+        None => (window.len(), window.len() == room),
+    }
+}
+
+/// What legacy sees of a line: what follows a zero byte is not seen.
+#[must_use]
+pub fn seen(line: &[u8]) -> &[u8] {
+    memchr::memchr(0, line).map_or(line, |zero| &line[..zero])
 }
 
 /// Packets and bytes before a rule, as they stand.
@@ -279,17 +306,18 @@ fn strtok(line: &[u8], from: usize, separator: u8) -> Option<Range<usize>> {
 /// Notices before an error, and the command or the error.
 type Noticed = (Vec<String>, Result<Command, ParseError>);
 
-impl<'a> Iterator for Reader<'a> {
-    type Item = Result<Item<'a>, Error>;
+impl<L: Lines> Iterator for Reader<'_, L> {
+    type Item = Result<Item, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
         }
-        while let Some(line) = self.next_line() {
-            match self.item(line) {
+        while let Some(line) = self.lines.next_line() {
+            self.state.line += 1;
+            match self.state.item(line) {
                 Ok(None) => {}
-                Ok(Some(kind)) => return Some(Ok(Item { line: self.line, kind })),
+                Ok(Some(kind)) => return Some(Ok(Item { line: self.state.line, kind })),
                 Err(error) => {
                     self.done = true;
                     return Some(Err(error));
@@ -297,7 +325,7 @@ impl<'a> Iterator for Reader<'a> {
             }
         }
         self.done = true;
-        self.table.take().map(|_| Err(Error::CommitExpected { line: self.line + 1 }))
+        self.state.table.take().map(|_| Err(Error::CommitExpected { line: self.state.line + 1 }))
     }
 }
 

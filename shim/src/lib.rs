@@ -22,6 +22,7 @@ pub mod execute;
 pub mod failure;
 pub mod getopt;
 pub mod iptables;
+mod lines;
 pub mod lock;
 pub mod multicall;
 pub mod names;
@@ -46,13 +47,17 @@ pub fn run(program: Program, arguments: &[String], context: &mut Context<'_>) ->
             Err(Failure::plain(2, format!("{} is no iptables command", program.name())).into())
         }
     };
-    let flushed = context.stdout.flush().map_err(|error| Located::from(Failure::from(error)));
-    match result.and(flushed) {
-        Ok(()) => 0,
-        Err(Located { failure, line }) => {
-            let text = failure.render(program.name(), line);
-            let _ = context.stderr.write_all(text.as_bytes());
-            failure.code()
-        }
+    let mut say = |Located { failure, line }: Located| {
+        let text = failure.render(program.name(), line);
+        let _ = context.stderr.write_all(text.as_bytes());
+        failure.code()
+    };
+    // As with C's streams: who reads both by one pipe finds the error first, and what was printed before it behind.
+    let code = result.err().map(&mut say);
+    let flushed = context.stdout.flush().err().map(|error| Located::from(Failure::from(error)));
+    match (code, flushed) {
+        (Some(code), _) => code,
+        (None, Some(broken)) => say(broken),
+        (None, None) => 0,
     }
 }

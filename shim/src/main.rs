@@ -9,7 +9,7 @@ use bpftables::{admin, apply, clock, daemon};
 use bpftables_parser::ParseError;
 use bpftables_ruleset::Family;
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, LineWriter, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -45,13 +45,19 @@ fn main() -> ExitCode {
         Program::Apply(family) => return ExitCode::from(apply::run(family, arguments)),
         _ => {}
     }
+    // As C's streams: lines for a terminal, blocks for others.
+    let out = io::stdout().lock();
+    let mut stdout: Box<dyn Write> = match out.is_terminal() {
+        true => Box::new(LineWriter::with_capacity(1 << 12, out)),
+        false => Box::new(BufWriter::with_capacity(1 << 16, out)),
+    };
     // The process ends below, with what the engine keeps: to free it piece by piece takes longer.
     let mut kernel = std::mem::ManuallyDrop::new(Kernel::default());
     let mut context = Context {
         backend: &mut *kernel,
         names: &SystemNames::default(),
         stdin: &mut io::stdin().lock(),
-        stdout: &mut BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+        stdout: &mut *stdout,
         stderr: &mut io::stderr(),
         lock_path: Some(admin::lock_path()),
         now: clock::ctime,

@@ -6,13 +6,14 @@ use crate::execute::{Voice, execute, set_policy};
 use crate::failure::{Failure, Located, PROGRAM_VERSION};
 use crate::getopt::{Arg, Getopt, Spec};
 use crate::iptables::answered;
-use crate::lock::{Wait, strerror};
+use crate::lines::Input;
+use crate::lock::{Wait, XtablesLock, strerror};
 use crate::multicall::Program;
 use bpftables_parser::Command;
-use bpftables_parser::restore::{self, Kind, Reader};
+use bpftables_parser::restore::{self, Kind, Lines, Reader};
 use bpftables_ruleset::{CheckError, CounterView, Counters, EditError, Editor, Family, TableKind, check};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 
 const SPEC: Spec = Spec {
     short: &[
@@ -77,20 +78,21 @@ pub fn run(family: Family, arguments: &[String], context: &mut Context<'_>) -> R
         Call::Restore(options) => options,
         Call::Done => return Ok(()),
     };
-    let mut input = Vec::new();
-    match &options.file {
+    let mut file = match &options.file {
         Some(path) => {
             let cannot = |error| Failure::plain(1, format!("Can't open {path}: {}", strerror(&error)));
-            let mut file = File::open(path).map_err(cannot)?;
-            // A directory can be opened; legacy then reads nothing from it.
-            let _ = file.read_to_end(&mut input);
+            Some(File::open(path).map_err(cannot)?)
         }
-        None => {
-            let _ = context.stdin.read_to_end(&mut input);
-        }
-    }
+        None => None,
+    };
+    // Legacy deals with each line as it comes, and others wait for its answer before they write the next.
+    let stdin = std::mem::replace(&mut context.stdin, Box::leak(Box::new(std::io::empty())));
+    let input: &mut dyn Read = match &mut file {
+        Some(file) => file,
+        None => stdin,
+    };
     let program = Program::Restore(family).name();
-    Restore { program, family, options: &options, context, loaded: None }.run(&input)
+    Restore { program, family, options: &options, context, loaded: None }.run(Input::new(input))
 }
 
 fn options(family: Family, arguments: &[String], context: &mut Context<'_>) -> Result<Call, Failure> {
@@ -193,7 +195,7 @@ struct OpenTable<'r> {
 }
 
 impl Restore<'_, '_> {
-    fn run(mut self, input: &[u8]) -> Result<(), Located> {
+    fn run(mut self, input: Input<'_>) -> Result<(), Located> {
         let names = self.context.names;
         let options = restore::Options {
             family: self.family,
@@ -207,8 +209,10 @@ impl Restore<'_, '_> {
         while let Some(item) = reader.next() {
             let item = item.map_err(|error| self.refused(error))?;
             match item.kind {
-                Kind::Comment(text) => self.comment(text)?,
+                Kind::Comment(text) => self.comment(&text)?,
                 Kind::Table(name) => self.table(&name, item.line, &mut reader)?,
+                // Legacy has the lock before it sees whose table it is.
+                Kind::OtherTable => drop(self.lock()?),
                 // The reader gives these within a table only.
                 Kind::Chain { .. } | Kind::Command(_) | Kind::Commit => {
                     return Err(Failure::Line { line: item.line, reason: None }.into());
@@ -222,8 +226,8 @@ impl Restore<'_, '_> {
     }
 
     /// From `*NAME` to `COMMIT`, under the lock.
-    fn table(&mut self, name: &str, line: u32, reader: &mut Reader<'_>) -> Result<(), Located> {
-        let _lock = self.context.lock(Wait::from_seconds(self.options.wait))?;
+    fn table(&mut self, name: &str, line: u32, reader: &mut Reader<'_, impl Lines>) -> Result<(), Located> {
+        let _lock = self.lock()?;
         let kind = TableKind::from_name(name).ok_or_else(|| self.no_table(name, "").at(line))?;
         let Snapshot { mut ruleset, counters } = self.load(name, line)?;
         let first_time = ruleset.table(kind).is_none();
@@ -237,7 +241,7 @@ impl Restore<'_, '_> {
                 None => break Ok(line),
             };
             let done = match item.kind {
-                Kind::Comment(text) => self.comment(text).map_err(Located::from),
+                Kind::Comment(text) => self.comment(&text).map_err(Located::from),
                 Kind::Chain { name, policy, counters, problem } => {
                     let chain = ChainLine { name: &name, policy: policy.as_deref(), counters };
                     let made = self.chain(&mut table, &chain, item.line);
@@ -246,7 +250,7 @@ impl Restore<'_, '_> {
                 }
                 Kind::Command(command) => self.command(&mut table, *command, item.line),
                 Kind::Commit => break Ok(item.line),
-                Kind::Table(_) => Err(Failure::Line { line: item.line, reason: None }.into()),
+                Kind::Table(_) | Kind::OtherTable => Err(Failure::Line { line: item.line, reason: None }.into()),
             };
             if let Err(failure) = done {
                 break Err(failure);
@@ -263,6 +267,10 @@ impl Restore<'_, '_> {
         result
     }
 
+    fn lock(&self) -> Result<Option<XtablesLock>, Failure> {
+        self.context.lock(Wait::from_seconds(self.options.wait))
+    }
+
     /// Legacy's kernel has a table from when it was first named, whatever became of its lines.
     fn touch(&mut self, kind: TableKind, first_time: bool) {
         if !first_time {
@@ -277,6 +285,7 @@ impl Restore<'_, '_> {
     fn comment(&mut self, text: &[u8]) -> Result<(), Failure> {
         if self.options.verbose > 0 {
             self.context.stdout.write_all(text)?;
+            self.context.stdout.flush()?;
         }
         Ok(())
     }
