@@ -81,7 +81,7 @@ pub const FIRST_FREE_LINE: u32 = 3;
 ///
 /// *Odd* packets are scanned in every kind of chain, rule by rule, since netfilter drops them inside a match ("hotdrop"), at a place that
 /// depends on the order of matches: fragment offset 1; or fragment offset 0 and fewer bytes behind the IP header (by its total
-/// length) than TCP 20, UDP, UDP-Lite and ICMP 8, SCTP and DCCP 4.
+/// length) than TCP 20, UDP, UDP-Lite and ICMP 8, SCTP and DCCP 12.
 pub mod chain_kind {
     /// Every rule in turn.
     pub const LIST: u8 = 0;

@@ -103,6 +103,36 @@ pub mod op {
     pub const IPRANGE: u8 = 39;
     /// `-m policy --pol none`: b = 0 `--dir in`, 1 `--dir out`.
     pub const POLICY: u8 = 40;
+    /// `-m sctp`: a = 0 no chunks are asked, 1 any, 2 all, 3 only; b, c as TCP; d = line of eight words of chunk types, bit by bit, the number
+    /// of flags (up to 4), and for each flags type | set << 8 | mask << 16. [`super::INVERT`] is of the chunks.
+    pub const SCTP: u8 = 41;
+    /// `-m dccp`: a = types, bit by bit; b, c as TCP; d = option | 1 << 8 types are asked | 1 << 9 an option is asked. [`super::INVERT`] is
+    /// of the types, [`super::INVERT_TCP_OPTION`] of the option.
+    pub const DCCP: u8 = 42;
+    /// `-m esp`, IPv4's `-m ah`, `-m ipcomp`: a = 0, 1, 2; b, c = lowest and highest identifier.
+    pub const SPI: u8 = 43;
+    /// `-m tcpmss`: b = lo | hi << 16.
+    pub const TCPMSS: u8 = 44;
+    /// IPv6's `-m ah`: b, c = lowest and highest SPI, d = length (0: any) | 1 << 16 not that length | 1 << 17 `--ahres`. [`super::INVERT`] is of the SPI.
+    pub const AH6: u8 = 45;
+    /// `-m ipv6header`: a = 1 `--soft`, b = headers as bits, as netfilter numbers them.
+    pub const IPV6HEADER: u8 = 46;
+    /// `-m frag`: a = 1 `--fragres`, 2 `--fragfirst`, 4 `--fragmore`, 8 `--fraglast`; b, c = lowest and highest identifier.
+    pub const FRAG: u8 = 47;
+    /// `-m rt`: b = line of flags (1 the type is asked, 2 not that type, 4 not these segments, 8 the length is asked, 16 not that length, 32
+    /// nothing reserved may be set, 64 addresses are asked, 128 among others), type, lowest and highest segments left, length, and
+    /// the number of addresses, which stand four by four in the lines behind it.
+    pub const RT: u8 = 48;
+    /// `-m hbh`, `-m dst`: a = the header's number, b = line of options, each type << 8 | length (255: any); c = length of the header,
+    /// d = number of options | 1 << 8 options are asked | 1 << 9 the length is asked. [`super::INVERT`] is of the length.
+    pub const OPTS: u8 = 49;
+    /// `-m mh`: b = lo | hi << 16.
+    pub const MH: u8 = 50;
+    /// `-m srh`: b = line of what is asked and what is inverted (bits as netfilter's `IP6T_SRH_*`), next header | length << 8 |
+    /// segments left << 16 | last entry << 24, and the tag; in the lines behind it the previous, the next and the last segment, each with its mask.
+    pub const SRH: u8 = 51;
+    /// `-m eui64`.
+    pub const EUI64: u8 = 52;
     /// `-m u32`: a = number of steps, b = line of the first; steps stand as ops do, with codes of [`super::u32_step`].
     pub const U32: u8 = 64;
     /// `-m time`: b = line of [`super::TimeParams`].

@@ -42,6 +42,20 @@ const MATCHES: &[&str] = &[
     "cpu",
     "quota",
     "cluster",
+    "sctp",
+    "dccp",
+    "esp",
+    "ah",
+    "ipcomp",
+    "tcpmss",
+    "ipv6header",
+    "frag",
+    "rt",
+    "hbh",
+    "dst",
+    "mh",
+    "srh",
+    "eui64",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.
@@ -66,8 +80,7 @@ const LATER_TARGETS: &[&str] = &[
 ];
 
 /// How `-L` shows rules of later issues.
-const LATER_LISTED: &[&str] =
-    &["CT helper", "TCPMSS clamp to PMTU", " mode srcip", " mode dstip", " HL match HL ", " rt type:"];
+const LATER_LISTED: &[&str] = &["CT helper", "TCPMSS clamp to PMTU", " mode srcip", " mode dstip", " HL match HL "];
 
 /// What a rule needs that a later issue brings, by name.
 fn later(rule: &[String]) -> Option<String> {
@@ -75,12 +88,6 @@ fn later(rule: &[String]) -> Option<String> {
         match pair[0].as_str() {
             "-m" | "--match" if !MATCHES.contains(&pair[1].as_str()) => return Some(format!("match {}", pair[1])),
             "-j" | "--jump" if LATER_TARGETS.contains(&pair[1].as_str()) => return Some(format!("target {}", pair[1])),
-            "-p" | "--protocol"
-                if matches!(pair[1].as_str(), "sctp" | "dccp" | "esp" | "ah" | "132" | "33" | "50" | "51")
-                    && rule.iter().any(|w| w.starts_with("--") && (w.ends_with("port") || w.ends_with("spi"))) =>
-            {
-                return Some(format!("match {}", pair[1]));
-            }
             "-j" | "--jump" if pair[1] == "CT" && rule.iter().any(|w| w == "--helper" || w == "--timeout") => {
                 return Some("target CT with a helper or a timeout policy".into());
             }

@@ -15,3 +15,17 @@ fn ipv6_targets_that_write_into_headers_do_as_those_of_legacy() {
     let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn ipv6_matches_of_transport_protocols_hold_as_in_legacy() {
+    let text = include_str!("../scenarios/transport6.txt");
+    let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn ipv6_matches_of_extension_headers_hold_as_in_legacy() {
+    let text = include_str!("../scenarios/extensions6.txt");
+    let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

@@ -53,6 +53,11 @@ fn fragments_are_tracked_as_by_legacy() {
 }
 
 #[test]
+fn matches_of_transport_protocols_hold_as_in_legacy() {
+    suite::file("transport.txt");
+}
+
+#[test]
 fn matches_that_remember_do_so_as_in_legacy() {
     suite::file("stateful.txt");
 }

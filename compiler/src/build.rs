@@ -93,7 +93,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
                 &chain.chain.rules[first..last],
                 &records[first..last],
                 options,
-                strategy::Scope { table: chain.table, family: ruleset.family, iface_classes: ifaces.count() },
+                strategy::Scope { family: ruleset.family, iface_classes: ifaces.count() },
                 &mut lines,
                 &mut descriptor,
             )?;
@@ -230,7 +230,7 @@ fn header(ruleset: &Ruleset) -> Header {
         for m in &rule.matches {
             flags |= match m {
                 Match::Conntrack(_) | Match::State(_) | Match::Connmark(_) | Match::Cluster(_) => FLAG_CONNTRACK,
-                Match::Mac(_) => FLAG_MAC,
+                Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
                 _ => 0,
             };
         }

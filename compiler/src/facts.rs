@@ -200,6 +200,12 @@ impl Reader<'_> {
         }
     }
 
+    fn asked_port(&mut self, what: u8, port: Option<(PortRange, bool)>) {
+        if let Some((range, invert)) = port {
+            self.port(what, range, invert);
+        }
+    }
+
     /// Of several checks of states, flags or ICMP types the first feeds its field; all are checked in the record.
     fn first(&mut self, what: u8, id: RangesId) {
         self.ids[place(what)].get_or_insert(id);
@@ -248,6 +254,17 @@ impl Reader<'_> {
                 let id = self.table.intern(ranges);
                 self.first(field::ICMP, id);
             }
+            // Each of these may drop a packet by itself: nothing after it counts.
+            Match::Sctp(s) => {
+                self.asked_port(field::SPORT, s.sport);
+                self.asked_port(field::DPORT, s.dport);
+                return false;
+            }
+            Match::Dccp(d) => {
+                self.asked_port(field::SPORT, d.sport);
+                self.asked_port(field::DPORT, d.dport);
+                return false;
+            }
             Match::Multiport(mp) => {
                 let what = match mp.side {
                     MultiportSide::Source => field::SPORT,
@@ -285,7 +302,7 @@ impl Reader<'_> {
             | Match::Tos(_)
             | Match::Ttl(_)
             | Match::U32(_) => {}
-            // Whether it has a side effect is not known here.
+            // Whether it has a side effect, or drops a packet, is not known here.
             _ => return false,
         }
         true

@@ -1,8 +1,10 @@
 //! Matches that do not fit the record: ops.
 
 mod clock;
+mod extension;
 mod packet;
 mod state;
+mod transport;
 mod words;
 
 use crate::error::CompileError;
@@ -96,7 +98,10 @@ impl<'a> Encoder<'a> {
             Match::Cpu(c) => Op { op: op::CPU, flags: inv(c.invert), b: c.cpu, ..ZERO },
             _ => match packet::encode(m, self.lines) {
                 Ok(Some(op)) => op,
-                Ok(None) => return Ok(Err(refused::matching(m))),
+                Ok(None) => match transport::encode(m, self.lines).or_else(|| extension::encode(m, self.lines)) {
+                    Some(op) => op,
+                    None => return Ok(Err(refused::matching(m))),
+                },
                 Err(reason) => return Ok(Err(reason.into())),
             },
         };

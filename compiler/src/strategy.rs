@@ -9,7 +9,7 @@ use crate::image::Line;
 use crate::lines::Lines;
 use crate::sets;
 use bpftables_abi::image::{Chain, Field, Rule as Record, chain_kind, dispatch_key, field, vecref};
-use bpftables_ruleset::{Family, Rule, TableKind};
+use bpftables_ruleset::{Family, Rule, Target};
 use rustc_hash::FxHashMap;
 
 /// Most fields of a chain.
@@ -20,7 +20,6 @@ const WEAK: usize = 8;
 /// What a chain's strategy depends on besides its rules.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
-    pub(crate) table: TableKind,
     pub(crate) family: Family,
     /// Number of interface classes of the image.
     pub(crate) iface_classes: u16,
@@ -45,7 +44,20 @@ pub(crate) fn choose(
     if options.hash && scope.family == Family::V4 && dispatch(&facts, &table, lines, chain)? {
         return Ok(());
     }
-    vectors(&facts, &table, scope, lines, chain)
+    vectors(&facts, changed(rules), &table, scope, lines, chain)
+}
+
+/// The fields that targets of these rules change: candidates are found when a chain is entered, and stay what they are behind that. (After
+/// a jump they are found again.)
+fn changed(rules: &[Rule]) -> &'static [u8] {
+    let has = |is: fn(&Target) -> bool| rules.iter().any(|rule| is(&rule.target));
+    if has(|target| matches!(target, Target::Notrack | Target::Ct(_))) {
+        return &[field::CTSTATE];
+    }
+    if has(|target| matches!(target, Target::Snpt(_) | Target::Dnpt(_))) {
+        return &[field::SADDR, field::DADDR];
+    }
+    if has(|target| matches!(target, Target::Ecn(_))) { &[field::TCP_FLAGS] } else { &[] }
 }
 
 /// Exact dispatch, if all rules but a few name one address, protocol and port.
@@ -94,6 +106,7 @@ fn dispatch(facts: &[Facts], table: &RangeTable, lines: &mut Lines, chain: &mut 
 /// Bit vectors, if some field tells the rules apart.
 fn vectors(
     facts: &[Facts],
+    changed: &[u8],
     table: &RangeTable,
     scope: Scope,
     lines: &mut Lines,
@@ -104,8 +117,7 @@ fn vectors(
         if tables.len() == MAX_FIELDS || (!tables.is_empty() && asking * WEAK < facts.len()) {
             continue;
         }
-        // Candidates are found when a chain is entered; NOTRACK, a target of raw, changes the state behind that.
-        if what == field::CTSTATE && scope.table == TableKind::Raw {
+        if changed.contains(&what) {
             continue;
         }
         tables.extend(fields::build(what, facts, table, scope, lines)?);

@@ -139,7 +139,7 @@ impl Walk<'_> {
             let o: Op = zerocopy::transmute!(bytes);
             let known = matches!(
                 o.op,
-                op::TCP..=op::RECENT | op::MAC..=op::POLICY | op::U32..=op::CPU | op::QUOTA..=op::CLUSTER
+                op::TCP..=op::RECENT | op::MAC..=op::EUI64 | op::U32..=op::CPU | op::QUOTA..=op::CLUSTER
             );
             ensure(known, at, "unknown op")?;
             match o.op {
@@ -150,6 +150,24 @@ impl Walk<'_> {
                 op::LIMIT | op::NTH | op::QUOTA => {
                     let known = self.image.states.iter().any(|state| state.line == o.b);
                     ensure(known, at, "a state line that is not listed")?;
+                }
+                op::SCTP => {
+                    ensure(o.a <= 3 && (o.a == 0 || o.d >= FIRST_FREE_LINE), at, "a check's parameters")?;
+                    ensure(o.a == 0 || line(self.image, o.d)?.word(8) <= 4, at, "flags of an sctp match")?;
+                }
+                op::RT => {
+                    ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
+                    let count = line(self.image, o.b)?.word(5);
+                    ensure(count <= 16, at, "addresses of an rt match")?;
+                    line(self.image, o.b + count.div_ceil(4))?;
+                }
+                op::SRH => {
+                    ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
+                    line(self.image, o.b + 2)?;
+                }
+                op::OPTS => {
+                    line(self.image, o.b)?;
+                    ensure(o.b >= FIRST_FREE_LINE && o.d & 0xff <= 16, at, "a check's parameters")?;
                 }
                 op::OWNER | op::IPRANGE => {
                     line(self.image, o.b)?;

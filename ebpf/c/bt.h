@@ -71,6 +71,7 @@ enum bt_pkt_flag {
 	P_LOCAL = 16,  /* made by this host */
 	P_BAD_EXT = 32,  /* IPv6: its extension headers lead to no transport protocol */
 	P_FRAG_HDR = 64, /* IPv6: it has a fragment header */
+	P_WHOLE = 128,   /* IPv6: of which rules see nothing, nor would they behind netfilter's reassembly */
 };
 
 /* Connection state of the packet, as netfilter's ctinfo. */

@@ -465,7 +465,7 @@ static __always_inline int rule_match(struct bt_pkt *p, void *img, struct bt_rul
 {
 	__u32 f = r->flags;
 
-	if (!addrs_match(p, img, r))
+	if (f & RF_NEVER || !addrs_match(p, img, r))
 		return 0;
 	if (f & RF_IIF && !between(p->class_in, r->iif_lo, r->iif_hi) != !!(f & RF_INV_IIF))
 		return 0;
@@ -475,8 +475,8 @@ static __always_inline int rule_match(struct bt_pkt *p, void *img, struct bt_rul
 		return -1;
 	if (f & RF_PROTO && (p->proto != r->proto) != !!(f & RF_INV_PROTO))
 		return 0;
-	if (f & (RF_FRAG | RF_NOT_FRAG | RF_NEVER)) {
-		if (f & RF_NEVER || (f & RF_FRAG && !p->frag_off) || (f & RF_NOT_FRAG && p->frag_off))
+	if (f & (RF_FRAG | RF_NOT_FRAG)) {
+		if ((f & RF_FRAG && !p->frag_off) || (f & RF_NOT_FRAG && p->frag_off))
 			return 0;
 	}
 	if (!r->l4)
@@ -594,6 +594,15 @@ static long bt_step(__u64 i, struct bt_step *s)
 		return finish(p, V_DROP);
 	}
 	count(p, r->slot);
+	if (hit == OP_DOOMED) {
+		/* What its target does to a packet that ends here, nobody sees; but for these. */
+		if (r->target == TG_LOG)
+			bt_log(s->skb, r->arg);
+		if (r->target == TG_CONNMARK)
+			target_connmark(p, img, r->arg);
+		stat_add(STAT_DROP_HOTDROP);
+		return finish(p, V_DROP);
+	}
 	switch (r->target) {
 	case TG_NONE:
 		return 0;

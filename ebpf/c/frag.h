@@ -74,8 +74,10 @@ __noinline int bt_frag(struct __sk_buff *skb)
 	x->frag_real = p->frag_off;
 	x->f_ct = 0;
 	x->f_info = CI_NONE;
-	if (BT_FAMILY == 6 && p->flags & P_FRAG_HDR)
+	if (BT_FAMILY == 6 && p->flags & P_FRAG_HDR) {
 		p->nbytes -= 8; /* the whole packet has no such header */
+		p->flags |= P_WHOLE;
+	}
 	if (!p->frag_off && !(p->flags & P_MORE))
 		return 0;
 	frag_key(&k, p);

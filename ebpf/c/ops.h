@@ -2,7 +2,8 @@
 /* The checks of a rule that its record does not hold (abi::ops), with netfilter's semantics. Include ct.h first: it gives
  * bt_conn_of() and bt_ct_state_bits().
  *
- * A check answers 1 (holds), 0 (does not) or -1 (netfilter's hotdrop: the packet is dropped at once). Families that carry code or
+ * A check answers 1 (holds), 0 (does not), -1 (netfilter's hotdrop: the packet is dropped at once) or OP_DOOMED (it holds, and the packet
+ * is dropped once the rule is done). Families that carry code or
  * state are global functions, verified once each; their op travels in scalars: `how` = flags | a << 16, then b, c, d. */
 #pragma once
 
@@ -15,6 +16,10 @@
 #include "ops_state.h"
 #include "ops_time.h"
 #include "ops_words.h"
+#include "ops_transport.h"
+#if BT_FAMILY == 6
+#include "ops_ext6.h"
+#endif
 #include "ops_stateful.h"
 #include "recent.h"
 
@@ -63,6 +68,32 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 	case OP_IPRANGE:
 	case OP_POLICY:
 		return bt_op_packet(skb, op->op, how, op->b, op->c);
+	case OP_SCTP:
+		return bt_op_sctp(skb, how, op->b, op->c, op->d);
+	case OP_DCCP:
+		return bt_op_dccp(skb, how, op->b, op->c, op->d);
+	case OP_SPI:
+		return bt_op_spi(skb, how, op->b, op->c);
+	case OP_TCPMSS:
+		return bt_op_tcpmss(skb, how, op->b);
+#if BT_FAMILY == 6
+	case OP_AH6:
+		return bt_op_ah6(skb, how, op->b, op->c, op->d);
+	case OP_IPV6HEADER:
+		return bt_op_ipv6header(skb, how, op->b);
+	case OP_FRAG:
+		return bt_op_frag(skb, how, op->b, op->c);
+	case OP_RT:
+		return bt_op_rt(skb, op->b);
+	case OP_OPTS:
+		return bt_op_opts(skb, how, op->b, op->c, op->d);
+	case OP_MH:
+		return bt_op_mh(skb, how, op->b);
+	case OP_SRH:
+		return bt_op_srh(skb, op->b);
+	case OP_EUI64:
+		return bt_op_eui64(skb);
+#endif
 	case OP_U32:
 		return bt_op_u32(skb, how, op->b);
 	case OP_TIME:
@@ -90,6 +121,7 @@ struct ops_walk {
 	void *img;
 	__u32 at;
 	int result;
+	bool doomed;
 };
 
 static long ops_step(__u32 n, struct ops_walk *w)
@@ -121,11 +153,15 @@ static long ops_step(__u32 n, struct ops_walk *w)
 		}
 	} else {
 		w->result = op_holds(w->skb, p, op);
+		if (w->result == OP_DOOMED) {
+			w->doomed = true;
+			w->result = 1;
+		}
 	}
 	return w->result != 1;
 }
 
-/* 1: every op from p->op_line on holds; 0: one does not; -1: hotdrop. In order, and no further than the first that fails. */
+/* 1: every op from p->op_line on holds; 0: one does not; -1: hotdrop; OP_DOOMED. In order, and no further than the first that fails. */
 __noinline int bt_ops(struct __sk_buff *skb)
 {
 	keep_arg(skb);
@@ -136,5 +172,7 @@ __noinline int bt_ops(struct __sk_buff *skb)
 	if (!w.img)
 		return OP_HOTDROP;
 	bpf_loop(BT_MAX_OPS, ops_step, &w, 0);
+	if (w.doomed)
+		return w.result == 1 ? OP_DOOMED : OP_HOTDROP;
 	return w.result;
 }

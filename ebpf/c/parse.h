@@ -41,10 +41,11 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 		break;
 	case IPPROTO_SCTP:
 	case IPPROTO_DCCP:
-		if (have >= 4 && !bpf_skb_load_bytes(skb, off, &h, 4))
-			break;
-		p->flags |= P_TRUNC;
-		return;
+		if (have < 12)
+			p->flags |= P_TRUNC;
+		if (have < 4 || bpf_skb_load_bytes(skb, off, &h, 4))
+			return;
+		break;
 	case BT_ICMP:
 		if (have >= 8 && !bpf_skb_load_bytes(skb, off, &h, 8)) {
 			p->icmp_type = (__u8)h.sport;

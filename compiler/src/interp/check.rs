@@ -8,7 +8,7 @@ use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
-use bpftables_ruleset::eval::{Connection, Ct, Environment, Packet, StateKey};
+use bpftables_ruleset::eval::{self, Connection, Ct, Environment, Packet, StateKey};
 use bpftables_ruleset::matches::{
     Addrtype, Cluster, Ecn, HopComparison, Iprange, Length, Match, Recent, RecentOp, Tos, Ttl,
 };
@@ -21,6 +21,19 @@ pub(super) enum Answer {
     Yes,
     No,
     Hotdrop,
+    /// It holds, and the packet is dropped once the rule is done.
+    Doomed,
+}
+
+impl From<eval::Answer> for Answer {
+    fn from(answer: eval::Answer) -> Self {
+        match answer {
+            eval::Answer::Yes => Self::Yes,
+            eval::Answer::No | eval::Answer::Unknown(_) => Self::No,
+            eval::Answer::Hotdrop => Self::Hotdrop,
+            eval::Answer::Doomed => Self::Doomed,
+        }
+    }
 }
 
 impl From<bool> for Answer {
@@ -75,7 +88,8 @@ fn base(image: &Image, r: &Record, packet: &Packet) -> Result<Answer, Fault> {
     let class = |lo: u16, hi: u16, name: &Option<Box<str>>| (lo..=hi).contains(&iface_class(image, name.as_deref()));
     let fragment = packet.fragment_offset() != 0;
     let [saddr, smask, daddr, dmask] = addrs(image, r)?;
-    let before = holds(f::SADDR, f::INV_SADDR, same(packet.saddr(), &smask, &saddr))
+    let before = !on(f::NEVER)
+        && holds(f::SADDR, f::INV_SADDR, same(packet.saddr(), &smask, &saddr))
         && holds(f::DADDR, f::INV_DADDR, same(packet.daddr(), &dmask, &daddr))
         && (!on(f::IIF) || class(r.iif_lo, r.iif_hi, &packet.iif) != on(f::INV_IIF))
         && (!on(f::OIF) || class(r.oif_lo, r.oif_hi, &packet.oif) != on(f::INV_OIF));
@@ -85,8 +99,7 @@ fn base(image: &Image, r: &Record, packet: &Packet) -> Result<Answer, Fault> {
     if on(f::WALK) && packet.proto().is_none() {
         return Ok(Answer::Hotdrop);
     }
-    let after = !on(f::NEVER)
-        && holds(f::PROTO, f::INV_PROTO, packet.proto() == Some(r.proto))
+    let after = holds(f::PROTO, f::INV_PROTO, packet.proto() == Some(r.proto))
         && (!on(f::FRAG) || fragment)
         && (!on(f::NOT_FRAG) || !fragment);
     Ok(after.into())
@@ -139,6 +152,7 @@ fn folded(r: &Record, packet: &Packet) -> Answer {
 fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
     let mut at = 0;
     let mut ordinal = 0;
+    let mut doomed = false;
     while at < u32::from(r.nops) {
         let place = (at as usize % 4) * 16;
         let mut bytes = [0; 16];
@@ -169,16 +183,12 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::STATE => ((packet.state_bit() & o.a != 0) != invert).into(),
             op::CT => {
                 let asked = o.b == 1;
-                if asked && (packet.state_bits() & o.a != 0) == invert {
-                    return Ok(Answer::No);
-                }
-                if !matches!(packet.ct, Ct::Connection(_)) {
-                    if !asked {
-                        return Ok(Answer::No);
-                    }
+                let known = matches!(packet.ct, Ct::Connection(_));
+                if !known && asked {
                     at += o.c;
                 }
-                Answer::Yes
+                let state = !asked || (packet.state_bits() & o.a != 0) != invert;
+                (state && (known || asked)).into()
             }
             op::ADDRTYPE => addrtype(&o, packet, env),
             op::RANDOM => ((env.random(key.slot) & 0x7fff_ffff < o.b) != invert).into(),
@@ -186,6 +196,8 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::LIMIT => env.limit(key, o.c, o.d).into(),
             op::RECENT => recent(image, &o, packet, env)?,
             op::MAC..=op::POLICY => network(image, &o, packet)?,
+            op::SCTP..=op::TCPMSS => super::transport::check(image, &o, packet)?,
+            op::AH6..=op::SRH => super::extension::check(image, &o, packet)?,
             op::U32..=op::CPU => super::packet::check(image, &o, packet, env)?.into(),
             op::QUOTA => (env.quota(key, u64::from(o.d) << 32 | u64::from(o.c), packet.len() as u64) != invert).into(),
             op::CLUSTER => {
@@ -197,11 +209,14 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
                 _ => Answer::No,
             },
         };
-        if answer != Answer::Yes {
-            return Ok(answer);
+        match answer {
+            Answer::Yes => {}
+            Answer::Doomed => doomed = true,
+            _ if doomed => return Ok(Answer::Hotdrop),
+            other => return Ok(other),
         }
     }
-    Ok(Answer::Yes)
+    Ok(if doomed { Answer::Doomed } else { Answer::Yes })
 }
 
 fn in_word(v: u16, range: u32) -> bool {

@@ -2,9 +2,11 @@
 
 mod check;
 mod decode;
+mod extension;
 mod packet;
 mod run;
 pub(crate) mod search;
+mod transport;
 
 pub use run::{Fault, traverse};
 pub use search::{Pick, candidates};

@@ -55,6 +55,10 @@ pub fn traverse(
                 Answer::Hotdrop => break 'chain Verdict::Hotdrop,
                 Answer::No => continue,
                 Answer::Yes => counted.push(Slot(record.slot)),
+                Answer::Doomed => {
+                    counted.push(Slot(record.slot));
+                    break 'chain Verdict::Hotdrop;
+                }
             }
             match target_of(image, &record)? {
                 Target::None | Target::Log(_) => {}

@@ -45,7 +45,7 @@ fn odd(packet: &Packet) -> bool {
         Some(17 | 136) => 8,
         Some(1) if packet.family() == Family::V4 => 8,
         Some(58) if packet.family() == Family::V6 => 8,
-        Some(132 | 33) => 4,
+        Some(132 | 33) => 12,
         // Extension headers that lead to no protocol.
         None => return true,
         _ => 0,

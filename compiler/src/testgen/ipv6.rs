@@ -2,11 +2,12 @@
 //! options and fragments are become extension headers.
 
 use bpftables_ruleset::eval::{Ct, CtTuple, Packet};
-use bpftables_ruleset::matches::{Hl, Icmp6, Match};
+use bpftables_ruleset::matches::{Hl, Icmp6, Match, Mh};
 use bpftables_ruleset::targets::npt::Prefixes;
 use bpftables_ruleset::targets::{Dnpt, EcnSet, HlSet, NatRange, Netmap, RejectWith, Snpt};
 use bpftables_ruleset::{AddrMatch, Family, Ruleset, Table, Target};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The address of IPv6 that stands for one of IPv4: its halves lie far apart, so that prefixes are short and long ones.
@@ -66,6 +67,16 @@ fn one_match(m: Match) -> Match {
             (a.src, a.dst) = (types(a.src), types(a.dst));
             Match::Addrtype(a)
         }
+        // By the same throws stand those that IPv6 alone has.
+        Match::U32(u) if !u.invert => {
+            let mut hasher = rustc_hash::FxHasher::default();
+            u.hash(&mut hasher);
+            super::extension::any_match(hasher.finish())
+        }
+        Match::Ah(a) => {
+            let [min, max] = [a.spi.min, a.spi.max].map(|spi| spi.min(255) as u8);
+            Match::Mh(Mh { min, max, invert: a.spi.invert })
+        }
         Match::Ttl(t) => Match::Hl(Hl { comparison: t.comparison, value: t.value }),
         Match::Iprange(mut r) => {
             for (lo, hi, _) in [&mut r.source, &mut r.destination].into_iter().flatten() {
@@ -100,7 +111,12 @@ fn prefixes(by: &EcnSet) -> Target {
 }
 
 const fn proto(of: u8) -> u8 {
-    if of == 1 { 58 } else { of }
+    match of {
+        1 => 58,
+        // To IPv6 this is an extension header. Mobility headers stand for it.
+        51 => 135,
+        _ => of,
+    }
 }
 
 /// The IPv6 ruleset that says of [`packet`] what `from` says of IPv4's.
@@ -122,8 +138,8 @@ pub fn ruleset(from: &Ruleset) -> Ruleset {
     to
 }
 
-/// The IPv6 packet that `from` stands for: 4 bytes of options become a hop-by-hop header, more of them destination options and an
-/// authentication header; a fragment offset becomes a fragment header, before which those stand.
+/// The IPv6 packet that `from` stands for: 4 bytes of options become a hop-by-hop header, more of them other extension headers; a fragment
+/// offset becomes a fragment header, before which those stand.
 #[must_use]
 pub fn packet(from: &Packet) -> Packet {
     let data = &from.data;
@@ -133,8 +149,9 @@ pub fn packet(from: &Packet) -> Packet {
     let mut kinds: Vec<u8> = match header - 20 {
         0 => vec![],
         4 => vec![0],
-        _ => vec![60, 51],
+        _ => [&[60, 51][..], &[43], &[0, 43, 60], &[60, 43, 51]][usize::from(data[8] & 3)].to_vec(),
     };
+    let seed = u64::from(data[8]) << 32 | u64::from(data[15]) << 8 | u64::from(data[19]);
     if offset != 0 {
         kinds.push(44);
     }
@@ -146,16 +163,22 @@ pub fn packet(from: &Packet) -> Packet {
                 let [hi, lo] = (offset << 3).to_be_bytes();
                 extensions.extend([next, 0, hi, lo, 0, 0, 0, 7]);
             }
-            51 => extensions.extend([next, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            // One option of padding.
-            _ => extensions.extend([next, 0, 1, 4, 0, 0, 0, 0]),
+            kind => {
+                let header = super::extension::header(*kind, seed);
+                extensions.push(next);
+                extensions.extend(&header[1..]);
+            }
         }
     }
     let octets = |at: usize| match addr(Ipv4Addr::new(data[at], data[at + 1], data[at + 2], data[at + 3]).into()) {
         IpAddr::V6(addr) => addr.octets(),
         IpAddr::V4(_) => [0; 16],
     };
-    let rest = &data[header..];
+    let mut rest = data[header..].to_vec();
+    // Nothing follows a mobility header.
+    if let (135, Some(first)) = (last, rest.first_mut()) {
+        *first = if *first == 17 && data[8] & 16 == 0 { 59 } else { *first };
+    }
     let mut to = vec![0x60, 0, 0, 0];
     to.extend(((extensions.len() + rest.len()) as u16).to_be_bytes());
     to.extend([kinds.first().copied().unwrap_or(last), data[8]]);

@@ -2,12 +2,14 @@
 //!
 //! Values come from small pools, so that packets meet rules.
 
+mod extension;
 pub mod ipv6;
 mod kube;
 mod matches;
 mod packets;
 mod pools;
 mod rules;
+mod transport;
 
 pub use kube::{five_tuples, kube_proxy};
 pub use packets::{Header, packet, packet_bytes};

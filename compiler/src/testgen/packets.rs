@@ -59,6 +59,25 @@ pub fn packet_bytes(h: &Header) -> Vec<u8> {
             payload.extend(h.dport.to_be_bytes());
             payload.extend([0, 16, 0, 0]);
         }
+        132 => {
+            payload.extend(h.sport.to_be_bytes());
+            payload.extend(h.dport.to_be_bytes());
+            payload.extend([0; 8]);
+            payload.extend([h.flags & 3, h.flags >> 4, 0, 6, 0, 0, 0, 0]);
+            payload.extend([h.flags >> 6, h.flags & 1, 0, h.ttl & 12]);
+        }
+        33 => {
+            payload.extend(h.sport.to_be_bytes());
+            payload.extend(h.dport.to_be_bytes());
+            payload.extend([(h.ttl & 7) + 2, 0, 0, 0, h.flags & 31, 0, 0, 0]);
+            payload.extend(&h.options);
+        }
+        51 => {
+            payload.extend([17, h.flags & 3, 0, h.flags >> 7]);
+            payload.extend(h.sport.to_be_bytes());
+            payload.extend(h.dport.to_be_bytes());
+            payload.extend([0; 4]);
+        }
         _ => {
             payload.extend(h.sport.to_be_bytes());
             payload.extend(h.dport.to_be_bytes());
@@ -87,7 +106,8 @@ pub fn packet_bytes(h: &Header) -> Vec<u8> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    let proto = prop_oneof![6 => Just(6u8), 4 => Just(17), 2 => Just(1), 1 => select(&[132u8, 47, 136][..])];
+    let proto =
+        prop_oneof![6 => Just(6u8), 4 => Just(17), 2 => Just(1), 2 => select(&[132u8, 47, 136, 33, 50, 51, 108][..])];
     let flags = prop_oneof![2 => Just(0x02u8), 2 => Just(0x10), 1 => any::<u8>()];
     let options = select(vec![vec![], vec![2, 4, 5, 180], vec![1, 1, 1, 0], vec![8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 4, 2]]);
     let fragment = prop_oneof![12 => Just(0u16), 1 => Just(1), 1 => Just(2), 1 => Just(100)];

@@ -32,7 +32,7 @@ fn ip() -> impl Strategy<Value = IpMatch> {
         option::weighted(0.4, addr_match()),
         option::weighted(0.15, iface()),
         option::weighted(0.15, iface()),
-        option::weighted(0.3, (select(&[1u8, 6, 17, 47, 132][..]), invert())),
+        option::weighted(0.3, (select(&[1u8, 6, 17, 47, 132, 33, 50, 51, 108][..]), invert())),
         option::weighted(0.05, any::<bool>()),
     )
         .prop_map(|(src, dst, iif, oif, proto, fragment)| IpMatch { src, dst, iif, oif, proto, fragment })
@@ -44,7 +44,13 @@ fn protocols(m: &Match) -> &'static [u8] {
         Match::Tcp(_) => &[6],
         Match::Udp(_) => &[17],
         Match::Icmp(_) => &[1],
-        Match::Multiport(_) => &[6, 17, 132],
+        Match::Multiport(_) => &[6, 17, 33, 132, 136],
+        Match::Sctp(_) => &[132],
+        Match::Dccp(_) => &[33],
+        Match::Esp(_) => &[50],
+        Match::Ah(_) => &[51],
+        Match::Ipcomp(_) => &[108],
+        Match::Tcpmss(_) => &[6],
         _ => &[],
     }
 }

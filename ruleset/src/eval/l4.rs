@@ -41,7 +41,8 @@ pub(super) fn tcp(m: &Tcp, packet: &Packet) -> Answer {
     (has_option(options, m.option) != m.invert_option).into()
 }
 
-fn has_option(options: &[u8], want: u8) -> bool {
+/// Whether an option of a TCP or DCCP header is there.
+pub(super) fn has_option(options: &[u8], want: u8) -> bool {
     let mut at = 0;
     while at < options.len() {
         if options[at] == want {

@@ -8,6 +8,7 @@ mod clock;
 mod cluster;
 mod conntrack;
 mod env;
+mod extension;
 mod header;
 mod ip;
 mod ipv6;
@@ -16,16 +17,19 @@ mod npt;
 mod packet;
 mod rewrite;
 mod sim;
+mod transport;
 mod words;
 
 pub use addrtype::holds as addrtype_holds;
 pub use clock::holds as time_holds;
 pub use cluster::holds as cluster_holds;
 pub use env::{Environment, StateKey};
+pub use extension::holds as extension_holds;
 pub use header::holds as header_holds;
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
 pub use rewrite::{Rewritten, rewrite};
 pub use sim::Simulated;
+pub use transport::holds as transport_holds;
 pub use words::holds as u32_holds;
 
 use crate::counters::Slot;
@@ -63,10 +67,15 @@ pub struct Outcome {
 
 /// What one check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
+    /// It holds.
     Yes,
+    /// It does not.
     No,
+    /// The packet is dropped at once.
     Hotdrop,
+    /// It holds, and the packet is dropped once the rule is done: a match that could not read its header, after a `!`.
+    Doomed,
     /// Of a match that the evaluator does not know.
     Unknown(&'static str),
 }
@@ -129,6 +138,13 @@ fn run<'a>(
                 continue;
             }
             Answer::Yes => counted.push(rule.slot),
+            Answer::Doomed => {
+                counted.push(rule.slot);
+                if let Target::Connmark(set) = &rule.target {
+                    connmark(set, packet);
+                }
+                return Verdict::Hotdrop;
+            }
         }
         at = match &rule.target {
             // What LOG writes is nothing that rules see.
@@ -196,6 +212,7 @@ fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer
         other => return other,
     }
     let mut ordinal = 0;
+    let mut doomed = false;
     for m in &rule.matches {
         let key = StateKey { slot: rule.slot, ordinal };
         if matches!(m, Match::Limit(_) | Match::Recent(_) | Match::Quota(_))
@@ -205,10 +222,12 @@ fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer
         }
         match match_holds(m, key, packet, env) {
             Answer::Yes => {}
+            Answer::Doomed => doomed = true,
+            Answer::No if doomed => return Answer::Hotdrop,
             other => return other,
         }
     }
-    Answer::Yes
+    if doomed { Answer::Doomed } else { Answer::Yes }
 }
 
 fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environment) -> Answer {
@@ -246,7 +265,11 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
             }
             StatisticMode::Nth { every, packet } => (env.nth(key, every, packet) != s.invert).into(),
         },
-        other => header::holds(other, packet).map_or(Answer::Unknown(other.name()), Answer::from),
+        other => header::holds(other, packet)
+            .map(Answer::from)
+            .or_else(|| transport::holds(other, packet))
+            .or_else(|| extension::holds(other, packet))
+            .unwrap_or(Answer::Unknown(other.name())),
     }
 }
 
