@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 21] = [
+const MIRRORED: [&str; 24] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -29,6 +29,9 @@ const MIRRORED: [&str; 21] = [
     "bt_dev_info",
     "bt_log_params",
     "bt_event",
+    "bt_nflog_params",
+    "bt_nflog_event",
+    "bt_chain_name",
     "bt_survey",
     "bt_tuple",
     "bt_tcp_side",

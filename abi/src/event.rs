@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// RINGBUF of [`Event`].
+/// RINGBUF of [`Event`] and [`NflogEvent`], which begin alike; the kind tells them apart.
 pub const EVENTS: &str = "bt_events";
 /// Bytes of the ring: some 900 events.
 pub const EVENTS_SIZE: u32 = 1 << 18;
@@ -11,6 +11,23 @@ pub const EVENT_PACKET: usize = 192;
 
 /// [`Event::kind`]: LOG.
 pub const KIND_LOG: u8 = 1;
+
+/// [`NflogEvent::kind`]: NFLOG.
+pub const KIND_NFLOG: u8 = 2;
+/// [`Event::kind`]: a packet with TRACE's mark met a rule or an end; `params` are `nf_log_trace`'s, the prefix is the chain's name.
+pub const KIND_TRACE: u8 = 3;
+/// Most bytes of a packet that go with an [`NflogEvent`].
+pub const NFLOG_PACKET: usize = 1 << 16;
+
+/// [`Event::what`], of TRACE: what netfilter calls the place.
+pub mod trace {
+    /// A rule.
+    pub const RULE: u8 = 0;
+    /// The end of a user's chain, or a rule that is one in effect ([`crate::image::Rule::bare`]).
+    pub const RETURN: u8 = 1;
+    /// The end of a base chain, likewise.
+    pub const POLICY: u8 = 2;
+}
 
 /// Parameters of LOG, in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -24,7 +41,69 @@ pub struct LogParams {
     pub prefix: [u8; 30],
 }
 
-/// A packet that met a rule with LOG.
+/// Parameters of NFLOG, in a line; the next line is the prefix, zero padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NflogParams {
+    /// `--nflog-size`.
+    pub size: u32,
+    /// `--nflog-group`.
+    pub group: u16,
+    /// 1: `size` is given.
+    pub sized: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+/// A packet that met a rule with NFLOG. Behind it stand `captured` bytes of the packet, from the IP header on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NflogEvent {
+    /// See [`Event`].
+    pub time: u64,
+    /// [`KIND_NFLOG`].
+    pub kind: u8,
+    /// See [`Event`].
+    pub hook: u8,
+    /// See [`Event`].
+    pub owned: u8,
+    /// See [`Event`].
+    pub mac_len: u8,
+    /// See [`Event`].
+    pub ifin: u32,
+    /// See [`Event`].
+    pub ifout: u32,
+    /// See [`Event`].
+    pub mark: u32,
+    /// See [`Event`].
+    pub uid: u32,
+    /// See [`Event`].
+    pub gid: u32,
+    /// See [`Event`].
+    pub len: u32,
+    /// Bytes of the packet that follow.
+    pub captured: u32,
+    /// The rule's.
+    pub size: u32,
+    /// The rule's.
+    pub group: u16,
+    /// `ARPHRD_*` of the device that `mac` is of.
+    pub hw_type: u16,
+    /// Bytes of that device's link header.
+    pub hw_len: u16,
+    /// The rule's.
+    pub sized: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+    /// When the packet came in, or was seen at FORWARD, in nanoseconds since 1970; 0: it began here.
+    pub stamp: u64,
+    /// The rule's.
+    pub prefix: [u8; 64],
+    /// See [`Event`].
+    pub mac: [u8; 16],
+}
+
+/// A packet that met a rule with LOG, or a traced one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Event {
@@ -52,6 +131,14 @@ pub struct Event {
     pub len: u32,
     /// How many of these are in `packet`.
     pub captured: u32,
+    /// TRACE: the rule's number; 1 more than there are at a chain's end.
+    pub number: u32,
+    /// TRACE: `ruleset::TableKind`.
+    pub table: u8,
+    /// TRACE: [`trace`].
+    pub what: u8,
+    /// Zero.
+    pub pad: u16,
     /// The rule's.
     pub params: LogParams,
     /// The link header.
@@ -62,5 +149,7 @@ pub struct Event {
 
 const _: () = {
     assert!(size_of::<LogParams>() == 32);
-    assert!(size_of::<Event>() == 40 + 32 + 16 + EVENT_PACKET);
+    assert!(size_of::<Event>() == 48 + 32 + 16 + EVENT_PACKET);
+    assert!(size_of::<NflogParams>() == 8);
+    assert!(size_of::<NflogEvent>() == 144);
 };

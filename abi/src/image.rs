@@ -67,6 +67,10 @@ pub const FLAG_EVENTS: u32 = 512;
 pub const FLAG_MAC: u32 = 1024;
 /// Some rule puts connections into zones (CT --zone).
 pub const FLAG_ZONES: u32 = 4096;
+/// Some rule is NFLOG, whose packets the agent takes. Programs do not ask for it.
+pub const FLAG_NFLOG: u32 = 1 << 16;
+/// Some rule is TRACE: chains have names, packets may carry its mark.
+pub const FLAG_TRACE: u32 = 1 << 17;
 
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;
@@ -133,8 +137,22 @@ pub struct Chain {
     pub fields: u32,
     /// The chain that goes on where this one ends (a split of a very long chain), 0 if none.
     pub next: u32,
+    /// Line of its [`ChainName`], where [`FLAG_TRACE`] is set; else 0.
+    pub name: u32,
     /// Zero.
-    pub reserved: [u32; 5],
+    pub reserved: [u32; 4],
+}
+
+/// What TRACE says of a chain, a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ChainName {
+    /// Zero padded.
+    pub name: [u8; 32],
+    /// Rules of the whole chain.
+    pub rules: u32,
+    /// Zero.
+    pub reserved: [u32; 7],
 }
 
 /// A vector reference: which rules of a chain may match. The top three bits are the tag.
@@ -420,8 +438,8 @@ pub struct Rule {
     pub slot: u32,
     /// Number of the rule in its chain as a person counts (from 1).
     pub number: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: ACCEPT, DROP or RETURN of every packet, without any match. TRACE calls such a rule as it calls a chain's end.
+    pub bare: u32,
 }
 
 const _: () = {
@@ -432,4 +450,5 @@ const _: () = {
     assert!(size_of::<Rule>() == LINE);
     assert!(size_of::<Bucket6>() == LINE);
     assert!(size_of::<Addrs6>() == LINE);
+    assert!(size_of::<ChainName>() == LINE);
 };

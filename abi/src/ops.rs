@@ -291,6 +291,10 @@ pub mod target {
     pub const SNPT: u8 = 33;
     /// DNPT, IPv6 alone: arg = line of [`super::NptParams`].
     pub const DNPT: u8 = 34;
+    /// arg = line of [`crate::event::NflogParams`], with its prefix in the next line.
+    pub const NFLOG: u8 = 100;
+    /// The packet is traced from here on.
+    pub const TRACE: u8 = 101;
 }
 
 /// How CT wants a packet tracked.

@@ -171,7 +171,7 @@ impl Place {
         Ok(Answer {
             code: out.status.code(),
             stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&out.stderr).replace(LOG_NOTE, ""),
+            stderr: String::from_utf8_lossy(&out.stderr).split_inclusive('\n').filter(|l| !is_agent_note(l)).collect(),
         })
     }
 }
@@ -184,8 +184,10 @@ impl Drop for Place {
     }
 }
 
-/// A deliberate addition to what legacy says: LOG needs the agent, which does not run in these tests.
-const LOG_NOTE: &str = "bpftables: LOG writes nothing until bpftablesd runs\n";
+/// A deliberate addition to what legacy says: LOG, NFLOG and TRACE need the agent, which does not run in these tests.
+fn is_agent_note(line: &str) -> bool {
+    ["LOG", "NFLOG", "TRACE"].iter().any(|t| line == format!("bpftables: {t} writes nothing until bpftablesd runs\n"))
+}
 
 /// Takes out what may differ: versions, dates, and (for legacy 1.8.9) numbers where 1.8.11 has names or the other way round.
 pub fn normalise(text: &str, listing: bool) -> String {

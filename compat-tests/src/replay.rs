@@ -66,7 +66,6 @@ const LATER_TARGETS: &[&str] = &[
     "HMARK",
     "IDLETIMER",
     "LED",
-    "NFLOG",
     "NFQUEUE",
     "QUEUE",
     "RATEEST",
@@ -75,7 +74,6 @@ const LATER_TARGETS: &[&str] = &[
     "SYNPROXY",
     "TEE",
     "TPROXY",
-    "TRACE",
     "ULOG",
 ];
 

@@ -10,9 +10,7 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 
 /// Table, the extension's name, and a rule that legacy accepts.
 const LATER: &[(&str, &str, &str)] = &[
-    ("filter", "NFLOG", "-A INPUT -j NFLOG --nflog-group 1"),
     ("mangle", "TPROXY", "-A PREROUTING -p tcp -j TPROXY --on-port 1"),
-    ("raw", "TRACE", "-A PREROUTING -j TRACE"),
     ("mangle", "TCPMSS", "-A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
     ("filter", "NFQUEUE", "-A INPUT -j NFQUEUE --queue-num 1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),

@@ -14,7 +14,7 @@ use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
     BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_MAC, FLAG_NAT,
-    FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
+    FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::ct::Zone;
@@ -86,6 +86,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
                 nrules: (last - first) as u32,
                 policy: policy_code(chain.chain.policy),
                 policy_slot: chain.chain.slot.0,
+                name: if header.flags & FLAG_TRACE == 0 { 0 } else { crate::log::chain(chain.chain, &mut lines) },
                 next: if part + 1 < place.parts { place.chain + part + 1 } else { 0 },
                 ..EMPTY_CHAIN
             };
@@ -163,7 +164,8 @@ const EMPTY_CHAIN: Chain = Chain {
     residual: 0,
     fields: 0,
     next: 0,
-    reserved: [0; 5],
+    name: 0,
+    reserved: [0; 4],
 };
 
 const fn policy_code(of: Option<Policy>) -> u8 {
@@ -221,6 +223,8 @@ fn header(ruleset: &Ruleset) -> Header {
             | Target::Redirect(_)
             | Target::Netmap(_) => FLAG_CONNTRACK,
             Target::Log(_) => FLAG_EVENTS,
+            Target::Nflog(_) => FLAG_NFLOG,
+            Target::Trace(_) => FLAG_TRACE,
             Target::Dnpt(_) => FLAG_DNPT,
             Target::Ct(ref ct) if !ct.notrack => {
                 FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES }

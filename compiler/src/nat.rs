@@ -75,6 +75,8 @@ pub(crate) fn encode(
         Target::Ct(ct) if ct.notrack => (target::NOTRACK, 0),
         Target::Ct(ct) if ct.helper.is_empty() && ct.timeout.is_empty() => (target::CT, zone(ct.zone)),
         Target::Log(log) => (target::LOG, lines.intern(&[crate::log::params(log)])),
+        Target::Nflog(nflog) => (target::NFLOG, lines.intern(&crate::log::nflog(nflog))),
+        Target::Trace(_) => (target::TRACE, 0),
         other => match crate::header::encode(other, family, lines) {
             Some(known) => known,
             None => return Err(crate::refused::target(other)),

@@ -13,7 +13,7 @@ use crate::residual::{Encoder, Leftovers};
 use bpftables_abi::image::{Addrs6, Rule as Record, l4, rule_flag as f};
 use bpftables_abi::ops::MAX_OPS;
 use bpftables_ruleset::matches::Match;
-use bpftables_ruleset::{AddrMatch, Family, IfacePattern, IpMatch, Rule};
+use bpftables_ruleset::{AddrMatch, Family, IfacePattern, IpMatch, Rule, Target};
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
@@ -42,7 +42,7 @@ const ZERO: Record = Record {
     arg: 0,
     slot: 0,
     number: 0,
-    reserved: 0,
+    bare: 0,
 };
 
 /// Encodes rule `index` of `chain`; `jump` is the line of the chain it may go to.
@@ -82,7 +82,14 @@ pub(crate) fn encode(
     }
     (record.target, record.arg) =
         nat::encode(&rule.target, jump, family, lines).map_err(|reason| unsupported(&reason))?;
+    record.bare = u32::from(is_bare(rule));
     Ok(record)
+}
+
+/// What netfilter cannot tell from the end of a chain: a verdict, for any packet, without a match.
+fn is_bare(rule: &Rule) -> bool {
+    let verdict = matches!(rule.target, Target::Accept | Target::Drop | Target::Return);
+    verdict && rule.matches.is_empty() && rule.ip == IpMatch::default()
 }
 
 /// `-m limit`'s arithmetic is 32 bits wide, there and in the programs; the kernel refuses what overflows (`limit_mt_check`).

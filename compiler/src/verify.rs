@@ -7,8 +7,8 @@ use crate::interp::Fault;
 use crate::interp::search::{fields, line, rules};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Bucket, Bucket6, Chain, FIRST_FREE_LINE, Field, HOOKS, MAGIC, Rule as Record, TABLES, chain_kind,
-    field, field_kind, policy, rule_flag, vecref,
+    BASES_LINE, Bucket, Bucket6, Chain, FIRST_FREE_LINE, FLAG_TRACE, Field, HOOKS, MAGIC, Rule as Record, TABLES,
+    chain_kind, field, field_kind, policy, rule_flag, vecref,
 };
 use bpftables_abi::ops::{MAX_OPS, MAX_U32_STEPS, Op, op, target};
 use bpftables_ruleset::Family;
@@ -85,6 +85,9 @@ impl Walk<'_> {
 
     fn chain(&mut self, at: u32, chain: &Chain) -> Result<(), Defect> {
         ensure(chain.policy <= policy::DROP, at, "unknown policy")?;
+        let named = self.image.header().flags & FLAG_TRACE != 0;
+        ensure(named == (chain.name >= FIRST_FREE_LINE), at, "a chain's name for TRACE")?;
+        line(self.image, chain.name)?;
         if chain.next != 0 {
             self.go(chain.next, at)?;
         }
@@ -112,7 +115,7 @@ impl Walk<'_> {
 
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
-        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT);
+        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE);
         ensure(known, at, "unknown target")?;
         if self.image.family() == Family::V6 && r.flags & (rule_flag::SADDR | rule_flag::DADDR) != 0 {
             line(self.image, r.saddr)?;
@@ -128,6 +131,10 @@ impl Walk<'_> {
             | target::DNAT..=target::NETMAP => {
                 line(self.image, r.arg)?;
                 ensure(r.arg >= FIRST_FREE_LINE, at, "a target's parameters")?;
+            }
+            target::NFLOG => {
+                line(self.image, r.arg + 1)?;
+                ensure(r.arg >= FIRST_FREE_LINE, at, "the parameters of NFLOG")?;
             }
             _ => {}
         }

@@ -25,7 +25,7 @@ typedef __u32 bt_addr;
 
 enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
-enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_ZONES = 4096 };
+enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_ZONES = 4096, IMG_TRACE = 1 << 17 };
 enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
 enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
 enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE };
@@ -66,6 +66,7 @@ enum bt_target {
 	TG_TOS = 24, TG_TTL, TG_ECN, TG_TCPMSS, TG_TCPOPTSTRIP, TG_CLASSIFY,
 	TG_CHECKSUM = 32, TG_SNPT, TG_DNPT,
 	TG_CT = 48,
+	TG_NFLOG = 100, TG_TRACE,
 };
 enum bt_track { TRACK_NOT = 1, TRACK_ORIG = 4, TRACK_REPLY = 8, TRACK_MARK = 16 };
 enum bt_nat_flag {
@@ -103,8 +104,8 @@ struct bt_chain {
 	__u8 kind, policy, nfields, pad;
 	__u32 policy_slot, hash_table, hash_mask;
 	__u64 hash_seed;
-	__u32 residual, fields, next;
-	__u32 reserved[5];
+	__u32 residual, fields, next, name;
+	__u32 reserved[4];
 };
 
 struct bt_field {
@@ -126,7 +127,7 @@ struct bt_rule {
 	__u16 iif_lo, iif_hi, oif_lo, oif_hi, sport_lo, sport_hi, dport_lo, dport_hi;
 	__u8 proto, l4, l4_a, l4_b, target, nops;
 	__u16 pad;
-	__u32 ops, arg, slot, number, reserved;
+	__u32 ops, arg, slot, number, bare;
 };
 
 #if BT_FAMILY == 6
@@ -211,7 +212,8 @@ struct bt_dev_info {
 
 #define BT_EVENTS_SIZE (1 << 18)
 #define BT_EVENT_PACKET 192
-enum bt_event_kind { EVENT_LOG = 1 };
+enum bt_event_kind { EVENT_LOG = 1, EVENT_NFLOG, EVENT_TRACE };
+enum bt_trace_what { TRACE_RULE, TRACE_RETURN, TRACE_POLICY };
 
 struct bt_log_params {
 	__u8 level, flags, prefix[30];
@@ -220,9 +222,35 @@ struct bt_log_params {
 struct bt_event {
 	__u64 time;
 	__u8 kind, hook, owned, mac_len;
-	__u32 ifin, ifout, mark, uid, gid, len, captured;
+	__u32 ifin, ifout, mark, uid, gid, len, captured, number;
+	__u8 table, what;
+	__u16 pad;
 	struct bt_log_params params;
 	__u8 mac[16], packet[BT_EVENT_PACKET];
+};
+
+#define BT_NFLOG_PACKET (1 << 16)
+
+struct bt_nflog_params {
+	__u32 size;
+	__u16 group;
+	__u8 sized, pad;
+};
+
+struct bt_nflog_event {
+	__u64 time;
+	__u8 kind, hook, owned, mac_len;
+	__u32 ifin, ifout, mark, uid, gid, len, captured, size;
+	__u16 group, hw_type, hw_len;
+	__u8 sized, pad[5];
+	__u64 stamp;
+	__u8 prefix[64], mac[16];
+};
+
+struct bt_chain_name {
+	__u8 name[32];
+	__u32 rules;
+	__u32 reserved[7];
 };
 
 struct bt_survey {

@@ -127,6 +127,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->ctinfo = CI_NONE;
 	p->ctdir = DIR_ORIG;
 	p->track = 0;
+	p->traced = 0;
 	p->ifin = p->ifout = 0;
 	p->class_in = p->class_out = 0;
 	return true;
@@ -216,6 +217,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		p->ct = ct;
 		p->ctinfo = kind >> 8;
 		p->ctdir = kind >> 16;
+		p->traced = kind >> 24;
 	}
 	p->hook = H_PRE;
 	if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
@@ -230,6 +232,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	case ROUTE_LOCAL:
 		return input(skb, p, ctl);
 	case ROUTE_FORWARD:
+		if (p->img_flags & IMG_TRACE)
+			trace_carry(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_carry(skb, p);
 		else if (p->img_flags & IMG_CONNTRACK)
@@ -307,6 +311,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		p->ifin = skb->ingress_ifindex;
 		if (p->img_flags & IMG_IFACE)
 			p->class_in = bt_dev_class(skb, p->ifin);
+		if (p->img_flags & IMG_TRACE)
+			trace_take(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_take(skb, p);
 		if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_resume(skb)))
@@ -314,8 +320,6 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		if ((a = run_table(skb, p, H_FWD, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_FWD, T_FILTER)) != BT_NEXT ||
 		    (a = run_table(skb, p, H_FWD, T_SECURITY)) != BT_NEXT)
 			return a;
-		p->ifin = 0;
-		p->class_in = 0;
 	} else {
 		p->flags |= P_LOCAL;
 		a = output(skb, p, ctl, answer, &hop);

@@ -108,7 +108,8 @@ struct bt_pkt {
 	__u16 frag_real; /* frag_off, which is hidden where a packet looks whole to rules */
 #endif
 	__u8 flags;     /* bt_pkt_flag */
-	__u8 ttl, tos, pad3;
+	__u8 ttl, tos;
+	__u8 traced;    /* TRACE was met */
 	__u32 len;      /* IP total length */
 	__u32 mark;
 	__u32 ifin, ifout, lo;

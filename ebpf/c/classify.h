@@ -5,7 +5,9 @@
 #include "bt.h"
 #include "ct.h"
 #include "header_targets.h"
+#include "nflog.h"
 #include "ops.h"
+#include "trace.h"
 
 enum bt_mode { MODE_SCAN, MODE_STREAM, MODE_VEC };
 
@@ -547,8 +549,15 @@ static __always_inline int chain_policy(struct bt_pkt *p)
 	return V_DROP;
 }
 
+/* TRACE of a base chain's policy, wherever gotos led. */
+static __noinline void trace_policy(struct bt_step *s, struct bt_pkt *p)
+{
+	if (p->traced)
+		bt_trace(s->skb, word(s->img, BT_BASES_LINE, p->hook * BT_TABLES + p->table), 0, 1);
+}
+
 /* The end of a chain, or RETURN: back to the caller, or the policy. */
-static __always_inline int chain_return(struct bt_step *s, struct bt_pkt *p)
+static __always_inline int chain_return(struct bt_step *s, struct bt_pkt *p, const bool tracing)
 {
 	if (p->m_depth > 0) {
 		struct bt_frame *f = &p->m_stack[masked(p->m_depth - 1, BT_STACK - 1)];
@@ -559,10 +568,13 @@ static __always_inline int chain_return(struct bt_step *s, struct bt_pkt *p)
 		}
 		return 0;
 	}
+	if (tracing)
+		trace_policy(s, p);
 	return finish(p, chain_policy(p));
 }
 
-static long bt_step(__u64 i, struct bt_step *s)
+/* One candidate. `tracing`: the image has a rule with TRACE; without one nothing asks for its mark. */
+static __always_inline long step(struct bt_step *s, const bool tracing)
 {
 	struct bt_pkt *p = s->p;
 	void *img = s->img;
@@ -573,7 +585,13 @@ static long bt_step(__u64 i, struct bt_step *s)
 	if (at == BT_NONE) {
 		if (p->m_next)
 			return bt_enter(p->m_next, 0) ? finish(p, V_DROP) : 0;
-		return chain_return(s, p);
+		if (tracing && p->traced) {
+			struct bt_chain *c = line(img, p->m_chain);
+			/* A base chain's end is its policy. */
+			if (c && c->policy == POLICY_RETURN)
+				bt_trace(s->skb, p->m_chain, 0, 1);
+		}
+		return chain_return(s, p, tracing);
 	}
 	p->m_pos = at + 1;
 	struct bt_rule *r = line(img, p->m_rules + at);
@@ -594,10 +612,14 @@ static long bt_step(__u64 i, struct bt_step *s)
 		return finish(p, V_DROP);
 	}
 	count(p, r->slot);
+	if (tracing && p->traced)
+		bt_trace(s->skb, p->m_chain, r->number, r->bare);
 	if (hit == OP_DOOMED) {
 		/* What its target does to a packet that ends here, nobody sees; but for these. */
 		if (r->target == TG_LOG)
 			bt_log(s->skb, r->arg);
+		if (r->target == TG_NFLOG)
+			bt_nflog(s->skb, r->arg);
 		if (r->target == TG_CONNMARK)
 			target_connmark(p, img, r->arg);
 		stat_add(STAT_DROP_HOTDROP);
@@ -612,7 +634,7 @@ static long bt_step(__u64 i, struct bt_step *s)
 		stat_add(STAT_DROP_RULE);
 		return finish(p, V_DROP);
 	case TG_RETURN:
-		return chain_return(s, p);
+		return chain_return(s, p, tracing);
 	case TG_JUMP:
 		if (p->m_depth >= BT_STACK) {
 			stat_add(STAT_DROP_DEPTH);
@@ -649,6 +671,12 @@ static long bt_step(__u64 i, struct bt_step *s)
 	case TG_LOG:
 		bt_log(s->skb, r->arg);
 		return 0;
+	case TG_NFLOG:
+		bt_nflog(s->skb, r->arg);
+		return 0;
+	case TG_TRACE:
+		p->traced = 1;
+		return 0;
 	case TG_TOS ... TG_CLASSIFY:
 	case TG_CHECKSUM ... TG_DNPT:
 		if (header_target(s->skb, r->target, r->arg)) {
@@ -666,6 +694,16 @@ static long bt_step(__u64 i, struct bt_step *s)
 		return finish(p, V_NAT);
 	}
 	}
+}
+
+static long bt_step(__u64 i, struct bt_step *s)
+{
+	return step(s, false);
+}
+
+static long bt_traced_step(__u64 i, struct bt_step *s)
+{
+	return step(s, true);
 }
 
 /* Runs the base chain `hook * BT_TABLES + table` of this packet's image. Returns a bt_verdict. */
@@ -690,13 +728,19 @@ __noinline int bt_run(struct __sk_buff *skb, __u32 which)
 	/* Wherever gotos lead, the end of the traversal is this chain's policy. */
 	p->m_policy = base->policy;
 	p->m_policy_slot = base->policy_slot;
-	if (!base->nrules)
+	if (!base->nrules) {
+		if (p->img_flags & IMG_TRACE)
+			trace_policy(&s, p);
 		return chain_policy(p);
+	}
 	p->m_depth = 0;
 	p->m_verdict = V_DROP;
 	if (bt_enter(at, 0))
 		goto bad;
-	bpf_loop(1 << 23, bt_step, &s, 0);
+	if (p->img_flags & IMG_TRACE)
+		bpf_loop(1 << 23, bt_traced_step, &s, 0);
+	else
+		bpf_loop(1 << 23, bt_step, &s, 0);
 	return p->m_verdict;
 bad:
 	stat_add(STAT_DROP_IMAGE);

@@ -11,10 +11,10 @@ enum bt_inject {
 	INJ_LO,        /* ran OUTPUT and POSTROUTING on lo's egress: its connection is known */
 };
 
-/* A kind that also tells what the packet is to its connection. */
+/* A kind that also tells what the packet is to its connection, and whether it is traced. */
 static __always_inline __u32 with_ct(const struct bt_pkt *p, __u32 kind)
 {
-	return kind | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16;
+	return kind | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16 | (__u32)p->traced << 24;
 }
 
 static __always_inline void mark_injected(struct __sk_buff *skb, struct bt_control *ctl, __u32 kind, __u32 ct)

@@ -42,7 +42,7 @@ struct sk_buff___log {
 #define LOG_UID 8
 
 /* Who owns the packet's socket, if it has one with an open file. */
-static __always_inline void log_owner(struct __sk_buff *skb, struct bt_event *e)
+static __always_inline void log_owner(struct __sk_buff *skb, __u32 *uid, __u32 *gid, __u8 *owned)
 {
 	struct sk_buff___log *k = (void *)skb;
 	struct sock___log *sk = BPF_CORE_READ(k, sk);
@@ -55,9 +55,41 @@ static __always_inline void log_owner(struct __sk_buff *skb, struct bt_event *e)
 	struct file___log *file = BPF_CORE_READ(sk, sk_socket, file);
 	if (!file)
 		return;
-	e->uid = BPF_CORE_READ(file, f_cred, fsuid.val);
-	e->gid = BPF_CORE_READ(file, f_cred, fsgid.val);
-	e->owned = 1;
+	*uid = BPF_CORE_READ(file, f_cred, fsuid.val);
+	*gid = BPF_CORE_READ(file, f_cred, fsgid.val);
+	*owned = 1;
+}
+
+/* What the packet itself tells; an event of all but what the rule wants of it. */
+static __always_inline void log_packet(struct __sk_buff *skb, struct bt_pkt *p, struct bt_event *e)
+{
+	__u32 n;
+
+	e->time = bpf_ktime_get_ns();
+	e->hook = p->hook;
+	e->owned = 0;
+	e->mac_len = 0;
+	e->ifin = p->ifin;
+	e->ifout = p->ifout;
+	e->mark = p->mark;
+	e->uid = e->gid = 0;
+	e->number = 0;
+	e->table = p->table;
+	e->what = e->pad = 0;
+	/* At ingress the socket is still the sender's, which netfilter's hooks do not see any more. */
+	if (e->params.flags & LOG_UID && p->flags & P_LOCAL && (p->hook == H_OUT || p->hook == H_POST))
+		log_owner(skb, &e->uid, &e->gid, &e->owned);
+	/* At egress the link header is the one that the packet leaves with, and was not there when netfilter's hooks look. */
+	if (p->l2len == ETH_HLEN && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
+		e->mac_len = ETH_HLEN;
+	e->len = skb->len - p->l2len;
+	n = e->len;
+	if (n > BT_EVENT_PACKET)
+		n = BT_EVENT_PACKET;
+	n = masked(n, 255);
+	if (n == 0 || n > BT_EVENT_PACKET || bpf_skb_load_bytes(skb, p->l2len, e->packet, n))
+		n = 0;
+	e->captured = n;
 }
 
 /* `at`: the line of the rule's struct bt_log_params. */
@@ -67,7 +99,6 @@ __noinline int bt_log(struct __sk_buff *skb, __u32 at)
 	struct bt_log_params *params;
 	struct bt_event *e;
 	void *img;
-	__u32 n;
 
 	if (!p)
 		return 0;
@@ -82,30 +113,9 @@ __noinline int bt_log(struct __sk_buff *skb, __u32 at)
 		stat_add(STAT_EVENT_LOST);
 		return 0;
 	}
-	e->time = bpf_ktime_get_ns();
 	e->kind = EVENT_LOG;
-	e->hook = p->hook;
-	e->owned = 0;
-	e->mac_len = 0;
-	e->ifin = p->ifin;
-	e->ifout = p->ifout;
-	e->mark = p->mark;
-	e->uid = e->gid = 0;
 	e->params = *params;
-	/* At ingress the socket is still the sender's, which netfilter's hooks do not see any more. */
-	if (params->flags & LOG_UID && p->flags & P_LOCAL && (p->hook == H_OUT || p->hook == H_POST))
-		log_owner(skb, e);
-	/* At egress the link header is the one that the packet leaves with, and was not there when netfilter's hooks look. */
-	if (p->l2len == ETH_HLEN && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
-		e->mac_len = ETH_HLEN;
-	e->len = skb->len - p->l2len;
-	n = e->len;
-	if (n > BT_EVENT_PACKET)
-		n = BT_EVENT_PACKET;
-	n = masked(n, 255);
-	if (n == 0 || n > BT_EVENT_PACKET || bpf_skb_load_bytes(skb, p->l2len, e->packet, n))
-		n = 0;
-	e->captured = n;
+	log_packet(skb, p, e);
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }

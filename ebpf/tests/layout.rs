@@ -59,13 +59,13 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         }
         "bt_chain" = image::Chain {
             rules, nrules, kind, policy, nfields, pad, policy_slot, hash_table, hash_mask, hash_seed, residual, fields,
-            next, reserved,
+            next, name, reserved,
         }
         "bt_field" = image::Field { what, kind, pad, table, lens, mask, seed, dflt, absent }
         "bt_bucket" = image::Bucket { keys, values, pad }
         "bt_rule" = image::Rule {
             flags, saddr, smask, daddr, dmask, iif_lo, iif_hi, oif_lo, oif_hi, sport_lo, sport_hi, dport_lo, dport_hi,
-            proto, l4, l4_a, l4_b, target, nops, pad, ops, arg, slot, number, reserved,
+            proto, l4, l4_a, l4_b, target, nops, pad, ops, arg, slot, number, bare,
         }
         "bt_op" = ops::Op { op, flags, a, b, c, d }
         "bt_control" = maps::Control {
@@ -81,8 +81,15 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_dev_info" = maps::DevInfo { name, class, l2len, pad }
         "bt_log_params" = event::LogParams { level, flags, prefix }
         "bt_event" = event::Event {
-            time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, params, mac, packet,
+            time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, number, table, what, pad, params,
+            mac, packet,
         }
+        "bt_nflog_params" = event::NflogParams { size, group, sized, pad }
+        "bt_nflog_event" = event::NflogEvent {
+            time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, size, group, hw_type, hw_len,
+            sized, pad, stamp, prefix, mac,
+        }
+        "bt_chain_name" = image::ChainName { name, rules, reserved }
         "bt_survey" = maps::Survey { link, kind, inode, references, cookie }
         "bt_tcp_side" = conn::TcpSide { end, maxend, maxwin, maxack, scale, flags, pad }
     };

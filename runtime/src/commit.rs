@@ -19,7 +19,7 @@ use crate::sys::bpf;
 use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
-use bpftables_abi::image::{FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD};
+use bpftables_abi::image::{FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_NFLOG, FLAG_TRACE};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_compiler::{Options, StateKind, compile};
 use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target};
@@ -32,6 +32,9 @@ use std::time::Duration;
 pub(crate) const READ_TRIES: usize = 1000;
 /// How long a commit waits for a visit of all CPUs before it asks the kernel for a grace period.
 const PASS_AT_MOST: Duration = Duration::from_millis(10);
+
+/// Targets whose events the agent takes, and the flags of images with them.
+const TELLING: [(u32, &str); 3] = [(FLAG_EVENTS, "LOG"), (FLAG_NFLOG, "NFLOG"), (FLAG_TRACE, "TRACE")];
 
 /// The locks of a commit, and the pins under them.
 pub(crate) struct Locked {
@@ -169,8 +172,10 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     devices::name(&installed.map(maps::DEVS)?, &devices)?;
     let attached = attach::cover(installed, &devices)?;
     // Said by the command that makes the first such rule, not by all that come after it.
-    if prepared.header.flags & !live.header.flags & FLAG_EVENTS != 0 && !serve::runs(home).unwrap_or(false) {
-        warnings.push("LOG writes nothing until bpftablesd runs".to_owned());
+    let new = prepared.header.flags & !live.header.flags;
+    let mut telling = TELLING.iter().filter(|(flag, _)| new & flag != 0).peekable();
+    if telling.peek().is_some() && !serve::runs(home).unwrap_or(false) {
+        warnings.extend(telling.map(|(_, target)| format!("{target} writes nothing until bpftablesd runs")));
     }
     let first_rules = guarded && live.header.flags & FLAG_GUARD == 0;
     if first_rules && devices.iter().any(|d| d.coverage == Coverage::BridgePort) && sysctl::bridged(ruleset.family) {

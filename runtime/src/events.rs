@@ -6,19 +6,23 @@
 use crate::error::{Doing, EngineError, Result};
 use crate::install::Installed;
 use crate::logline;
+use crate::nflog::Delivery;
+use crate::pcapng::Capture;
 use aya::maps::{Map, MapData, RingBuf};
-use bpftables_abi::event::{self, Event, KIND_LOG};
+use bpftables_abi::event::{self, Event, KIND_NFLOG, NflogEvent};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zerocopy::FromBytes;
 
-/// Lines a second, and lines at once, that are written for a network namespace. More are counted only.
-const RATE: u32 = 1000;
+/// Lines a second, and lines at once, that are written for a network namespace and family. More are counted only.
+const LINES: u32 = 1000;
+/// Packets of NFLOG, likewise.
+const PACKETS: u32 = 10_000;
 
 /// Where lines go.
 #[derive(Clone, Debug, Default)]
@@ -48,17 +52,34 @@ impl Sink {
     }
 }
 
+/// Where events go.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// Lines of LOG and TRACE.
+    pub lines: Sink,
+    /// A file for packets of NFLOG, beside their listeners.
+    pub packets: Option<PathBuf>,
+}
+
+impl From<Sink> for Outputs {
+    fn from(lines: Sink) -> Self {
+        Self { lines, packets: None }
+    }
+}
+
 /// Where all threads of the agent write.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Writing {
-    pub(crate) sink: Sink,
+    sink: Sink,
+    capture: Option<Mutex<Capture>>,
     /// `net.netfilter.nf_log_all_netns`, which only the first namespace shows.
     all_namespaces: AtomicBool,
 }
 
 impl Writing {
-    pub(crate) fn new(sink: Sink) -> Self {
-        Self { sink, all_namespaces: AtomicBool::new(false) }
+    pub(crate) fn new(outputs: Outputs) -> Self {
+        let capture = outputs.packets.map(|path| Mutex::new(Capture::new(&path)));
+        Self { sink: outputs.lines, capture, all_namespaces: AtomicBool::new(false) }
     }
 
     /// Reads the setting; the calling thread is in the first network namespace, or it reads 0.
@@ -68,37 +89,73 @@ impl Writing {
     }
 }
 
-/// The ring of a namespace.
+/// How much may be written now.
+#[derive(Debug)]
+struct Credit {
+    rate: u32,
+    left: u32,
+    since: Instant,
+    suppressed: u64,
+}
+
+impl Credit {
+    fn new(rate: u32) -> Self {
+        Self { rate, left: rate, since: Instant::now(), suppressed: 0 }
+    }
+
+    /// Takes one; false: there is none left in this second.
+    fn take(&mut self) -> bool {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            (self.since, self.left) = (Instant::now(), self.rate);
+        }
+        if self.left == 0 {
+            self.suppressed += 1;
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+
+    /// What was suppressed, once it is over.
+    fn told(&mut self) -> Option<u64> {
+        let over = self.suppressed > 0 && self.left > 0;
+        over.then(|| std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// The ring of a namespace and family.
 pub(crate) struct Events {
     ring: RingBuf<MapData>,
     writing: Arc<Writing>,
     /// Whether this is the machine's first network namespace.
     first: bool,
-    /// Lines that may be written now.
-    credit: u32,
-    since: Instant,
-    suppressed: u64,
+    /// Its cookie.
+    namespace: u64,
+    lines: Credit,
+    packets: Credit,
 }
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Events")
             .field("first", &self.first)
-            .field("suppressed", &self.suppressed)
+            .field("lines", &self.lines)
+            .field("packets", &self.packets)
             .finish_non_exhaustive()
     }
 }
 
 impl Events {
-    /// Of what is pinned. `first`: whether this is the machine's first network namespace.
-    pub(crate) fn open(installed: &Installed, writing: Arc<Writing>, first: bool) -> Result<Self> {
+    /// Of what is pinned. `first`: whether this is the machine's first network namespace; `namespace`: its cookie.
+    pub(crate) fn open(installed: &Installed, writing: Arc<Writing>, first: bool, namespace: u64) -> Result<Self> {
         let refused = |e: &dyn std::error::Error| EngineError::Load {
             what: "open the ring of events".to_owned(),
             reason: e.to_string(),
         };
         let map = MapData::from_pin(installed.dir.join("maps").join(event::EVENTS)).map_err(|e| refused(&e))?;
         let ring = RingBuf::try_from(Map::RingBuf(map)).map_err(|e| refused(&e))?;
-        Ok(Self { ring, writing, first, credit: RATE, since: Instant::now(), suppressed: 0 })
+        let (lines, packets) = (Credit::new(LINES), Credit::new(PACKETS));
+        Ok(Self { ring, writing, first, namespace, lines, packets })
     }
 
     /// To wait for events on.
@@ -106,36 +163,70 @@ impl Events {
         crate::sys::wait::borrow(&self.ring)
     }
 
-    /// Writes what is there.
+    /// Writes what is there. A line or packet that can't be written does not keep the others.
     pub(crate) fn drain(&mut self, name: impl Fn(u32) -> String) -> Result<()> {
         let writing = Arc::clone(&self.writing);
         let sink = &writing.sink;
         let wanted = !matches!(sink, Sink::Kernel) || self.first || writing.all_namespaces.load(Ordering::Relaxed);
+        let mut delivery = None;
+        let mut failed = None;
         while let Some(item) = self.ring.next() {
+            if let Ok((event, packet)) = NflogEvent::read_from_prefix(&item)
+                && event.kind == KIND_NFLOG
+            {
+                let packet = &packet[..packet.len().min(event.captured as usize)];
+                if self.packets.take()
+                    && let Err(error) = hand_over(&writing, self.namespace, &mut delivery, &event, packet)
+                {
+                    failed = Some(("hand over a packet of NFLOG", error));
+                }
+                continue;
+            }
             let Ok(event) = Event::read_from_bytes(&item) else { continue };
             drop(item);
-            if event.kind != KIND_LOG || !wanted {
+            if !wanted || !self.lines.take() {
                 continue;
             }
-            let elapsed = self.since.elapsed();
-            if elapsed >= Duration::from_secs(1) {
-                (self.since, self.credit) = (Instant::now(), RATE);
-            }
-            if self.credit == 0 {
-                self.suppressed += 1;
-                continue;
-            }
-            self.credit -= 1;
             let line = logline::line(&event, &name(event.ifin), &name(event.ifout));
-            sink.write(event.params.level & 7, &line).doing(|| "write a line of LOG".to_owned())?;
+            if let Err(error) = sink.write(event.params.level & 7, &line) {
+                failed = Some(("write a line of LOG", error));
+            }
         }
-        if self.suppressed > 0 && self.credit > 0 {
-            let line = format!("bpftables: {} lines of LOG suppressed", self.suppressed);
-            sink.write(4, &line).doing(|| "write a line of LOG".to_owned())?;
-            self.suppressed = 0;
+        let lost = delivery.map_or(0, |delivery| delivery.lost);
+        if lost > 0 {
+            tracing::warn!(lost, "packets of NFLOG, whose listeners were full");
         }
-        Ok(())
+        for (count, what) in [(self.lines.told(), "lines of LOG"), (self.packets.told(), "packets of NFLOG")] {
+            let Some(count) = count else { continue };
+            tracing::warn!(count, what, "suppressed");
+            if wanted && let Err(error) = sink.write(4, &format!("bpftables: {count} {what} suppressed")) {
+                failed = Some(("write a line of LOG", error));
+            }
+        }
+        match failed {
+            Some((what, error)) => Err(error).doing(|| what.to_owned()),
+            None => Ok(()),
+        }
     }
+}
+
+/// A packet of NFLOG to its group's listener, and to the file.
+fn hand_over(
+    writing: &Writing,
+    namespace: u64,
+    delivery: &mut Option<Delivery>,
+    event: &NflogEvent,
+    packet: &[u8],
+) -> io::Result<()> {
+    if let Some(capture) = &writing.capture {
+        capture.lock().unwrap_or_else(PoisonError::into_inner).write(namespace, event, packet)?;
+    }
+    let delivery = match delivery {
+        Some(delivery) => delivery,
+        None => delivery.insert(Delivery::open()?),
+    };
+    delivery.send(event, packet);
+    Ok(())
 }
 
 /// Whether the calling thread is in the network namespace of process 1.

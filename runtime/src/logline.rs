@@ -1,8 +1,9 @@
-//! A line of `-j LOG`, as the kernel's nf_log_syslog writes it.
+//! A line of `-j LOG` or `-j TRACE`, as the kernel's nf_log_syslog writes it.
 
 mod ipv6;
 
-use bpftables_abi::event::Event;
+use bpftables_abi::event::{Event, KIND_TRACE, trace};
+use bpftables_ruleset::TableKind;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
@@ -17,7 +18,11 @@ pub(crate) fn line(event: &Event, device_in: &str, device_out: &str) -> String {
     let mut out = String::new();
     let prefix = &event.params.prefix;
     let end = prefix.iter().position(|byte| *byte == 0).unwrap_or(prefix.len());
-    out.push_str(&String::from_utf8_lossy(&prefix[..end]));
+    let prefix = String::from_utf8_lossy(&prefix[..end]);
+    match event.kind {
+        KIND_TRACE => traced(&mut out, event, &prefix),
+        _ => out.push_str(&prefix),
+    }
     put(&mut out, format_args!("IN={device_in} OUT={device_out} "));
     if event.ifin != 0 {
         mac(&mut out, event);
@@ -40,6 +45,17 @@ pub(crate) fn line(event: &Event, device_in: &str, device_out: &str) -> String {
         put(&mut out, format_args!("MARK=0x{:x} ", event.mark));
     }
     out
+}
+
+/// Where a traced packet is.
+fn traced(out: &mut String, event: &Event, chain: &str) {
+    let table = TableKind::ALL.get(usize::from(event.table)).map_or("?", |table| table.name());
+    let what = match event.what {
+        trace::RULE => "rule",
+        trace::RETURN => "return",
+        _ => "policy",
+    };
+    put(out, format_args!("TRACE: {table}:{chain}:{what}:{} ", event.number));
 }
 
 /// Writing to a string cannot fail.
@@ -294,6 +310,10 @@ mod tests {
             gid: 0,
             len: packet.len() as u32,
             captured: packet.len() as u32,
+            number: 0,
+            table: 0,
+            what: 0,
+            pad: 0,
             params: LogParams { level: 4, flags, prefix: [0; 30] },
             mac: [2, 0, 0, 1, 0, 0, 2, 0, 0, 2, 0, 0, 8, 0, 0, 0],
             packet: [0; EVENT_PACKET],
@@ -342,6 +362,18 @@ mod tests {
             "out: IN= OUT=a0 SRC=10.50.0.1 DST=10.50.0.2 LEN=33 TOS=0x00 PREC=0x00 TTL=64 ID=20001 DF PROTO=UDP SPT=4444 \
              DPT=7777 LEN=13 UID=0 GID=0 MARK=0x2a "
         );
+    }
+
+    #[test]
+    fn a_traced_packet_is_told_with_its_place() {
+        let packet = bytes("450000214e2140004011d8490a3200010a320002115c1e61000d000068656c6c6f");
+        let mut event = event(&packet, "CUSTOM", 0x0f);
+        (event.kind, event.table, event.number) = (KIND_TRACE, 3, 7);
+        for (what, name) in [(trace::RULE, "rule"), (trace::RETURN, "return"), (trace::POLICY, "policy")] {
+            event.what = what;
+            let line = line(&event, "a0", "");
+            assert!(line.starts_with(&format!("TRACE: filter:CUSTOM:{name}:7 IN=a0 OUT= MAC=")), "{line}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! nothing is left but its own thread and socket and the guard's links, it leaves, and the namespace goes.
 
 use crate::error::{Doing, EngineError, Result};
-use crate::events::{Sink, Writing};
+use crate::events::{Outputs, Writing};
 use crate::guard;
 use crate::install;
 use crate::location::{DirLock, Home};
@@ -76,7 +76,7 @@ impl Agent {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open(only: Option<BTreeSet<u64>>, sink: Sink) -> Result<Option<Self>> {
+    pub fn open(only: Option<BTreeSet<u64>>, outputs: impl Into<Outputs>) -> Result<Option<Self>> {
         let home = Home::find(true)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         home.make_all()?;
         let doing = || "see whether there is an agent".to_owned();
@@ -101,7 +101,7 @@ impl Agent {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let writing = Arc::new(Writing::new(sink));
+        let writing = Arc::new(Writing::new(outputs.into()));
         let (served, left) = (BTreeMap::new(), BTreeMap::new());
         Ok(lock.map(|lock| Self {
             home,

@@ -97,7 +97,7 @@ const STATS: [(&str, &str); 16] = [
     ("conn_early_drop", "connections dropped early to make room"),
     ("drop_reject_failed", "dropped: REJECT could not be sent"),
     ("drop_uncovered", "dropped by the guard: the device has no program of ours"),
-    ("event_lost", "not a drop: an event of LOG found the ring full, or no agent took any"),
+    ("event_lost", "not a drop: an event of LOG, NFLOG or TRACE found the ring full, or no agent took any"),
 ];
 
 impl Engine {

@@ -102,7 +102,10 @@ impl Watcher {
             let identity = bpf::map_info(installed.raw_map(maps::CONTROL)?.as_fd()).doing(doing)?.id;
             let events = &mut self.events[family as usize];
             if events.as_ref().is_none_or(|(of, _)| *of != identity) {
-                *events = Some((identity, Events::open(&installed, Arc::clone(&self.writing), self.first)?));
+                *events = Some((
+                    identity,
+                    Events::open(&installed, Arc::clone(&self.writing), self.first, self.home.cookie)?,
+                ));
                 new = true;
             }
         }

@@ -139,10 +139,6 @@ impl Way {
             let before: BTreeMap<Slot, Counters> = slots.iter().map(|slot| (*slot, counters.get(*slot))).collect();
             let (mut seen, mut verdict, mut counted) = (packet.clone(), Verdict::Accept, Vec::new());
             for hook in self.hooks {
-                // POSTROUTING knows no in device, PREROUTING no out device.
-                if *hook == Hook::Postrouting {
-                    seen.iif = None;
-                }
                 let outcome = eval::traverse(&ruleset, self.profile.table, *hook, &mut seen, &mut env);
                 counted.extend(outcome.counted);
                 verdict = outcome.verdict;

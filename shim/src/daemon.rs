@@ -2,7 +2,7 @@
 //! ours. All of its state is in the kernel: whenever it ends, what is attached goes on, and the next one takes over.
 
 use bpftables_runtime::sys::{ns, wait};
-use bpftables_runtime::{Agent, EngineError, Sink};
+use bpftables_runtime::{Agent, EngineError, Outputs, Sink};
 use clap::{CommandFactory, Parser};
 use sd_notify::NotifyState;
 use std::collections::BTreeSet;
@@ -22,9 +22,12 @@ struct Arguments {
     /// Serve only the network namespace that it is started in.
     #[arg(long)]
     this_namespace: bool,
-    /// Write the lines of LOG to a file, or with `-` to standard error, not to the kernel's log.
+    /// Write the lines of LOG and TRACE to a file, or with `-` to standard error, not to the kernel's log.
     #[arg(long, value_name = "FILE")]
     log_to: Option<PathBuf>,
+    /// Write packets of NFLOG to a file too (pcapng, link type NFLOG), whether their group has a listener or not.
+    #[arg(long, value_name = "FILE")]
+    nflog_to: Option<PathBuf>,
 }
 
 /// Why the agent ended.
@@ -79,7 +82,8 @@ fn serve(arguments: &Arguments) -> Result<(), DaemonError> {
         Some(path) if path.as_os_str() == "-" => Sink::Stderr,
         Some(path) => Sink::File(path.clone()),
     };
-    let mut agent = Agent::open(only, sink)?.ok_or(DaemonError::Second)?;
+    let mut agent =
+        Agent::open(only, Outputs { lines: sink, packets: arguments.nflog_to.clone() })?.ok_or(DaemonError::Second)?;
     let found = agent.look()?;
     notify(&[NotifyState::Ready, NotifyState::Status(&status(found.namespaces))]);
     tracing::info!(namespaces = found.namespaces, "serving");

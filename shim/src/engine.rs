@@ -54,7 +54,7 @@ impl Backend for Kernel {
         for warning in &committed.warnings {
             tracing::warn!("{warning}");
             // Nobody but their maker knows of a log that stays empty, and of packets that are not asked.
-            if warning.starts_with("LOG ") || warning.starts_with("bridged ") {
+            if warning.ends_with(" until bpftablesd runs") || warning.starts_with("bridged ") {
                 let _ = writeln!(std::io::stderr(), "bpftables: {warning}");
             }
         }

@@ -89,15 +89,15 @@ fn a_file_is_checked_without_touching_anything() {
     let text = names.script(
         "printf '*filter\\n:A - [0:0]\\n-A INPUT -j A\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
          bpftables check $XTABLES_LOCKFILE.rules | cut -d: -f1
-         printf '*filter\\n-A INPUT -j NFLOG --nflog-group 1\\n-A INPUT -j ACCEPT\\n-A INPUT -j NFLOG\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
+         printf '*filter\\n-A INPUT -j NFQUEUE --queue-num 1\\n-A INPUT -j ACCEPT\\n-A INPUT -j QUEUE\\nCOMMIT\\n' > $XTABLES_LOCKFILE.rules
          bpftables check $XTABLES_LOCKFILE.rules; echo $?
          iptables-save; bpftables status",
     );
     assert_eq!(
         text,
         "1 tables, 4 chains, 1 rules\n\
-         table filter, chain INPUT, rule 1: -A INPUT -j NFLOG --nflog-group 1: -j NFLOG can't be run yet\n\
-         table filter, chain INPUT, rule 3: -A INPUT -j NFLOG: -j NFLOG can't be run yet\n\
+         table filter, chain INPUT, rule 1: -A INPUT -j NFQUEUE --queue-num 1: -j NFQUEUE can't be run, for no program can hand a packet to a process and wait for its verdict\n\
+         table filter, chain INPUT, rule 3: -A INPUT -j QUEUE: -j QUEUE can't be run, for no program can hand a packet to a process and wait for its verdict\n\
          1\n\
          nothing is loaded in this network namespace\n"
     );

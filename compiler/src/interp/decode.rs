@@ -12,7 +12,7 @@ use bpftables_ruleset::targets::ct::{CtSet, Zone};
 use bpftables_ruleset::targets::npt::Prefixes;
 use bpftables_ruleset::targets::{
     Checksum, Classify, ConnmarkSet, Dnpt, EcnSet, HlSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect,
-    RejectWith, Snpt, TcpmssSet, Tcpoptstrip, TosSet, TtlSet,
+    RejectWith, Snpt, TcpmssSet, Tcpoptstrip, TosSet, Trace, TtlSet,
 };
 use bpftables_ruleset::{ChainName, Family, PortRange, Target};
 use std::net::IpAddr;
@@ -56,6 +56,11 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
         target::LOG => {
             Target::Log(crate::log::decode(line(image, r.arg)?).ok_or(Fault::UnknownCode("parameters of LOG", r.arg))?)
         }
+        target::NFLOG => {
+            let found = crate::log::decode_nflog(line(image, r.arg)?, line(image, r.arg + 1)?);
+            Target::Nflog(found.ok_or(Fault::UnknownCode("parameters of NFLOG", r.arg))?)
+        }
+        target::TRACE => Target::Trace(Trace),
         target::TOS => {
             let [value, mask, ..] = r.arg.to_le_bytes();
             Target::Tos(TosSet { value, mask })

@@ -5,9 +5,10 @@ use super::matches::{addr_match, any_match, invert};
 use super::pools::{DEVICES, addr, mark, port};
 use bpftables_ruleset::matches::{Match, Tcp, Udp};
 use bpftables_ruleset::targets::ct::Zone;
+use bpftables_ruleset::targets::nflog::{Nflog, NflogLength};
 use bpftables_ruleset::targets::{
     Checksum, ConnmarkSet, CtSet, DscpSet, EcnSet, HopChange, Log, MarkSet, Masquerade, NatRange, Netmap, Redirect,
-    RejectWith, Tcpoptstrip, TosSet, TtlSet,
+    RejectWith, Tcpoptstrip, TosSet, Trace, TtlSet,
 };
 use bpftables_ruleset::{
     AddrMatch, Chain, Family, IfacePattern, IpMatch, Policy, PortRange, Rule, Ruleset, Slot, TableKind, Target,
@@ -68,6 +69,12 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
         (2, Just(Target::Accept).boxed()),
         (2, Just(Target::Return).boxed()),
         (2, (mark(), mark()).prop_map(|(value, mask)| Target::Mark(MarkSet { value, mask })).boxed()),
+        (
+            1,
+            (any::<u16>(), option::of(0u32..3000), "[a-z]{0,63}")
+                .prop_map(|(group, size, text)| nflog(group, size, &text))
+                .boxed(),
+        ),
         (1, (0u8..8, 0u8..0x40, "[a-z]{0,29}").prop_map(|(level, flags, prefix)| log(level, flags, &prefix)).boxed()),
     ];
     if profile.table != TableKind::Nat {
@@ -86,9 +93,9 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
     match profile.table {
         // A zone makes packets tracked.
         TableKind::Raw if profile.conntrack => {
-            choices.push((1, select(vec![Target::Notrack, notrack(), zone()]).boxed()));
+            choices.push((1, select(vec![Target::Notrack, notrack(), zone(), Target::Trace(Trace)]).boxed()));
         }
-        TableKind::Raw => choices.push((1, select(vec![Target::Notrack, notrack()]).boxed())),
+        TableKind::Raw => choices.push((1, select(vec![Target::Notrack, notrack(), Target::Trace(Trace)]).boxed())),
         TableKind::Nat => choices.push((2, nat().boxed())),
         TableKind::Filter => choices.push((1, Just(Target::Reject(RejectWith::PortUnreachable)).boxed())),
         TableKind::Mangle => choices.push((3, header().boxed())),
@@ -144,6 +151,11 @@ fn nat() -> impl Strategy<Value = Target> {
             Target::Netmap(Netmap { addr: addr.into(), mask: mask.into() })
         }),
     ]
+}
+
+fn nflog(group: u16, size: Option<u32>, prefix: &str) -> Target {
+    let length = size.map_or(NflogLength::Unset, NflogLength::Size);
+    Target::Nflog(Nflog { group, prefix: prefix.into(), length, threshold: Nflog::DEFAULT_THRESHOLD })
 }
 
 fn log(level: u8, flags: u8, prefix: &str) -> Target {

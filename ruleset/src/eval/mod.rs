@@ -147,8 +147,8 @@ fn run<'a>(
             }
         }
         at = match &rule.target {
-            // What LOG writes is nothing that rules see.
-            Target::None | Target::Log(_) => next,
+            // What these tell is nothing that rules see.
+            Target::None | Target::Log(_) | Target::Nflog(_) | Target::Trace(_) => next,
             Target::Accept => return Verdict::Accept,
             Target::Drop => return Verdict::Drop,
             Target::Reject(with) => return Verdict::Reject(*with),
