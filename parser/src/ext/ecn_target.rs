@@ -40,7 +40,8 @@ impl Extension for EcnBuilder {
     fn option(&mut self, id: u8, arg: &str, _: bool, _: u32, _: &mut Cx<'_, '_>) -> Result<(), ParseError> {
         let bit = |option| ranged("ECN", option, arg, 0, 1u8).map(|bit| Some(bit == 1));
         match id {
-            REMOVE => (self.ecn.ece, self.ecn.cwr) = (Some(false), Some(false)),
+            // Takes back what was said before it.
+            REMOVE => self.ecn = EcnSet { ece: Some(false), cwr: Some(false), ect: None },
             CWR => self.ecn.cwr = bit("ecn-tcp-cwr")?,
             ECE => self.ecn.ece = bit("ecn-tcp-ece")?,
             _ => self.ecn.ect = Some(ranged("ECN", "ecn-ip-ect", arg, 0, 3)?),

@@ -5,9 +5,10 @@ use crate::error::ParseError;
 use bpftables_ruleset::Target;
 use bpftables_ruleset::targets::{HlSet, HopChange, TtlSet};
 
+// Legacy counts them otherwise than it lists them, which shows in what is blamed when all are given.
 const SET: u8 = 0;
-const DEC: u8 = 1;
-const INC: u8 = 2;
+const INC: u8 = 1;
+const DEC: u8 = 2;
 const ANY: u32 = 1 << SET | 1 << DEC | 1 << INC;
 
 static TTL: Spec = Spec {
@@ -67,7 +68,8 @@ impl Extension for HopBuilder {
     }
 
     fn option(&mut self, id: u8, arg: &str, _: bool, _: u32, _: &mut Cx<'_, '_>) -> Result<(), ParseError> {
-        let option = self.spec.options[usize::from(id)].name;
+        let names = [self.spec.options[0].name, self.spec.options[2].name, self.spec.options[1].name];
+        let option = names[usize::from(id)];
         let value = ranged(self.spec.name, option, arg, u8::from(id != SET), u8::MAX)?;
         self.change = match id {
             SET => HopChange::Set(value),

@@ -64,8 +64,11 @@ pub(crate) fn port_list(text: &str, protocol: &str, names: &dyn Names) -> Result
     complete(items(entry), text, too_many)
 }
 
-/// A port as `getaddrinfo` takes it: decimal (cut to 16 bits) or a name.
+/// A port as `getaddrinfo` takes it: decimal (cut to 16 bits) or a name; 0 when empty.
 pub(crate) fn port_by_resolver(text: &str, names: &dyn Names) -> Result<u16, ParseError> {
+    if text.is_empty() {
+        return Ok(0);
+    }
     let digits: Read<&str, &str> = all_consuming(preceded((blanks, opt(char('+'))), digit1)).parse(text);
     // The resolver keeps the number in an int, clamped as a long and cut; a negative one is none, and looked for as a name.
     #[expect(clippy::cast_possible_truncation, reason = "as the C library cuts it")]

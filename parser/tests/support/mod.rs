@@ -99,7 +99,7 @@ impl Names for TestNames {
         }
     }
     fn has_pinned_object(&self, path: &str) -> bool {
-        path.ends_with("/bpf/bpftables-says-yes")
+        path.starts_with('/') && path.ends_with("/bpf/bpftables-says-yes")
     }
     fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {
         let names: &[(u32, &str)] = match which {

@@ -81,8 +81,9 @@ impl Text for StringMatch {
 impl MatchKind for StringMatch {
     fn check(&self, _: Place) -> Result<(), Problem> {
         need(self.from <= self.to, "--from is behind --to")?;
+        need(!self.pattern.is_empty(), "nothing to look for")?;
         match &*self.algorithm {
-            "bm" | "kmp" => need(!self.pattern.is_empty(), "nothing to look for"),
+            "bm" | "kmp" => Ok(()),
             // Its pattern is a list of binary tokens.
             "fsm" => need(self.pattern.len().is_multiple_of(8) && !self.ignore_case, "no pattern of a state machine"),
             _ => Err(Problem::Missing("no such algorithm")),

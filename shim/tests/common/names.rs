@@ -62,7 +62,7 @@ impl Names for WithSets {
         self.0.group_name(id)
     }
     fn has_pinned_object(&self, path: &str) -> bool {
-        path.ends_with("/bpf/bpftables-says-yes")
+        path.starts_with('/') && path.ends_with("/bpf/bpftables-says-yes")
     }
     fn number_names(&self, which: NumberNames) -> Option<Vec<(u32, String)>> {
         self.0.number_names(which)

@@ -247,6 +247,43 @@ impl Generator {
         }
     }
 
+    /// For each match and target: its options by twos and threes, each with an argument that it was seen with. Which combinations are refused,
+    /// and which of their options is blamed, goes by order and number of the options in legacy.
+    pub(crate) fn combinations(&self) -> Vec<Session> {
+        let mut sessions = Vec::new();
+        for (family, program) in ["iptables", "ip6tables"].into_iter().enumerate() {
+            for ((kind, name), options) in &self.grammars[family].groups {
+                let options: Vec<Vec<String>> = options
+                    .iter()
+                    .map(|(option, values)| {
+                        // The shortest is the plainest.
+                        let plainest = values.iter().min_by_key(|words| words.concat().len());
+                        [std::slice::from_ref(option), plainest.map_or(&[], Vec::as_slice)].concat()
+                    })
+                    .collect();
+                let mut calls = Vec::new();
+                for (a, first) in options.iter().enumerate() {
+                    for (b, second) in options.iter().enumerate().skip(a) {
+                        for third in std::iter::once(&[][..]).chain(options[b..].iter().skip(1).map(Vec::as_slice)) {
+                            let start = [program, "-t", "mangle", "-A", "FORWARD", kind, name].map(str::to_owned);
+                            let argv = [&start[..], third, first, second].concat();
+                            calls.push(Call::new(argv, String::new()));
+                            // Its rules of one name have to agree, see docs/deviations.md.
+                            if name == "hashlimit" {
+                                calls.push(Call::command(&format!("{program} -t mangle -F"), String::new()));
+                            }
+                        }
+                    }
+                }
+                for (number, calls) in calls.chunks(100).enumerate() {
+                    let name = format!("{number} of the options of {program} {kind} {name}");
+                    sessions.push(Session { name, calls: calls.to_vec() });
+                }
+            }
+        }
+        sessions
+    }
+
     /// Two to four rules by command line or by restore, and what they look like then.
     pub(crate) fn session(&mut self, name: String) -> Session {
         let family = self.below(2);

@@ -94,6 +94,21 @@ fn random_sessions_are_answered_as_by_legacy() {
     assert!(wrong.is_empty(), "{}{} of {count} sessions differ", wrong.concat(), wrong.len());
 }
 
+#[test]
+fn options_by_twos_and_threes_are_answered_as_by_legacy() {
+    let Some(legacy) = Legacy::from_environment() else { return };
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for mut session in Generator::new(0).combinations() {
+        count += session.calls.len();
+        let recorded = legacy.answers(&session);
+        session.record(recorded);
+        wrong.extend(difference(&session, &answers(&session)));
+    }
+    assert!(wrong.is_empty(), "{}{} sessions differ", wrong.concat(), wrong.len());
+    assert!(count > 5000, "only {count} combinations");
+}
+
 /// The rulesets of `BPFTABLES_CORPUS`: restored, saved, listed, and restored from their own save.
 #[test]
 fn real_rulesets_are_answered_as_by_legacy() {
