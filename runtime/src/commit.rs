@@ -94,11 +94,13 @@ pub(crate) struct Change<'a> {
     pub(crate) known: Option<u32>,
     /// The image of that generation, if it was read.
     pub(crate) read: Option<Live>,
+    /// Rules of netfilter's, which ends translating when this is done.
+    pub(crate) adopting: bool,
 }
 
 /// Commits, under the lock; gives the image that is live then.
 pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result<(Committed, Live)> {
-    let Change { ruleset, only, known, read } = change;
+    let Change { ruleset, only, known, read, adopting } = change;
     // From here on, under the lock, all packets that are under way have to pass until the store.
     let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
     let live = match &locked.installed {
@@ -195,7 +197,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     forget_lists(installed, &live.meta().recent)?;
     carry_states(ruleset, &tables, &live, &states, &placed);
     if prepared.header.flags & !live.header.flags & FLAG_CONNTRACK != 0 {
-        warnings.extend(begin_tracking(installed)?);
+        warnings.extend(begin_tracking(installed, adopting)?);
     }
     installed.set_slot(slot);
 
@@ -262,12 +264,12 @@ fn carry_states(
 }
 
 /// Where our programs never tracked a connection, they begin with those that netfilter knows. What the administrator should know.
-fn begin_tracking(installed: &Installed) -> Result<Vec<String>> {
+fn begin_tracking(installed: &Installed, adopting: bool) -> Result<Vec<String>> {
     let table = installed.map::<u32, ConnTable>(maps::CONN_TABLE)?.get(&0);
     if table.doing(|| "look at the connections".to_owned())?.is_none_or(|table| table.bump != 0) {
         return Ok(Vec::new());
     }
-    let imported = import::import(installed)?;
+    let imported = import::import(installed, adopting)?;
     tracing::info!(?imported, "connections of netfilter");
     let said = [
         (

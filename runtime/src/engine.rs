@@ -169,7 +169,7 @@ impl Engine {
     /// [`EngineError::Compile`] when the ruleset cannot be run, [`EngineError::Raced`] when somebody committed since the last
     /// [`Self::read`] or commit of this engine, or what the kernel says.
     pub fn commit(&mut self, ruleset: &mut Ruleset) -> Result<Committed> {
-        self.commit_change(ruleset, None)
+        self.commit_change(ruleset, None, false)
     }
 
     /// As [`Self::commit`], for a ruleset that differs from what [`Self::read`] gave (or from what was committed last) in one table only.
@@ -178,10 +178,15 @@ impl Engine {
     /// As [`Self::commit`].
     pub fn commit_table(&mut self, ruleset: &mut Ruleset, kind: TableKind) -> Result<Committed> {
         let only = self.known[ruleset.family as usize].map(|_| kind);
-        self.commit_change(ruleset, only)
+        self.commit_change(ruleset, only, false)
     }
 
-    fn commit_change(&mut self, ruleset: &mut Ruleset, only: Option<TableKind>) -> Result<Committed> {
+    pub(crate) fn commit_change(
+        &mut self,
+        ruleset: &mut Ruleset,
+        only: Option<TableKind>,
+        adopting: bool,
+    ) -> Result<Committed> {
         // The kernel asks for it where a program is attached, not where a map is written.
         if !crate::sys::ns::may_administer_the_network() {
             return Err(EngineError::Permission { what: "change rules".to_owned() });
@@ -190,7 +195,7 @@ impl Engine {
         let locked = Locked::take(&home)?;
         let at = ruleset.family as usize;
         self.kept[at] = None;
-        let change = Change { ruleset, only, known: self.known[at], read: self.live[at].take() };
+        let change = Change { ruleset, only, known: self.known[at], read: self.live[at].take(), adopting };
         let (committed, live) = commit::commit(&home, &locked, change)?;
         (self.known[at], self.live[at]) = (Some(committed.generation), Some(live));
         Ok(committed)

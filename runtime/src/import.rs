@@ -9,7 +9,7 @@
 use crate::conntrack::Flow;
 use crate::error::{Doing, Result};
 use crate::install::Installed;
-use crate::nfnetlink::{self, Attributes};
+use crate::nfnetlink::{self, Attributes, NESTED, Requests};
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
 use crate::sys::{ns, xtables};
@@ -22,17 +22,19 @@ use std::os::fd::AsFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// ctnetlink, what asks it for its connections, and the attributes that matter (`enum ctattr_*`).
-const CTNETLINK: u8 = 1;
+pub(crate) const CTNETLINK: u8 = 1;
 const GET: u8 = 1;
-const TUPLE_ORIG: u16 = 1;
-const TUPLE_REPLY: u16 = 2;
-const STATUS: u16 = 3;
-const PROTOINFO: u16 = 4;
-const TIMEOUT: u16 = 7;
-const MARK: u16 = 8;
-const ZONE: u16 = 18;
-const TUPLE_ZONE: u16 = 3;
-const TCP_INFO: u16 = 1;
+pub(crate) const NEW: u8 = 0;
+const DELETE: u8 = 2;
+pub(crate) const TUPLE_ORIG: u16 = 1;
+pub(crate) const TUPLE_REPLY: u16 = 2;
+pub(crate) const STATUS: u16 = 3;
+pub(crate) const PROTOINFO: u16 = 4;
+pub(crate) const TIMEOUT: u16 = 7;
+pub(crate) const MARK: u16 = 8;
+pub(crate) const ZONE: u16 = 18;
+pub(crate) const TUPLE_ZONE: u16 = 3;
+pub(crate) const TCP_INFO: u16 = 1;
 /// nf_tables and what asks it for its tables.
 const NFTABLES: u8 = 10;
 const GET_TABLES: u8 = 1;
@@ -71,14 +73,17 @@ pub(crate) struct Imported {
 }
 
 /// Takes over what netfilter tracks. The caller holds the locks of a commit, the live image does not track, and no connection was ever made.
-pub(crate) fn import(installed: &Installed) -> Result<Imported> {
+///
+/// `adopting`: netfilter ends translating before another packet comes.
+pub(crate) fn import(installed: &Installed, adopting: bool) -> Result<Imported> {
     let family = installed.family;
     let mut theirs = theirs(family).doing(|| "list the connections of netfilter".to_owned())?;
     let mut imported = Imported::default();
     if theirs.is_empty() {
         return Ok(imported);
     }
-    if theirs.iter().any(|c| c.status & NAT != 0)
+    if !adopting
+        && theirs.iter().any(|c| c.status & NAT != 0)
         && in_force(family).doing(|| "look for netfilter's tables".to_owned())?
     {
         let before = theirs.len();
@@ -199,7 +204,7 @@ translate!(conn4, Tuple, Conn, 1, raw4);
 translate!(conn6, Tuple6, Conn6, 58, raw6);
 
 /// `NFPROTO_*`.
-const fn number(family: Family) -> u8 {
+pub(crate) const fn number(family: Family) -> u8 {
     match family {
         Family::V4 => 2,
         Family::V6 => 10,
@@ -259,6 +264,32 @@ fn flow(tuple: Attributes<'_>) -> Option<Flow> {
     Some(Flow { source: v4(1).or_else(|| v6(3))?, destination: v4(2).or_else(|| v6(4))?, protocol, sport, dport })
 }
 
+/// Ends the connections that netfilter translates; how many there were.
+pub(crate) fn forget_translated(family: Family) -> io::Result<usize> {
+    let messages = match nfnetlink::dump(CTNETLINK, GET, number(family)) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)) => {
+            return Ok(0);
+        }
+        messages => messages?,
+    };
+    let mut requests = Requests::open()?;
+    let mut ended = 0;
+    for message in &messages {
+        let all = message.attributes();
+        let translated = all.get(STATUS).and_then(be32).is_some_and(|status| status & NAT != 0);
+        let Some(tuple) = all.get(TUPLE_ORIG).filter(|_| translated) else { continue };
+        let mut which = nfnetlink::attribute(TUPLE_ORIG | NESTED, tuple);
+        which.extend(all.get(ZONE).map(|zone| nfnetlink::attribute(ZONE, zone)).unwrap_or_default());
+        match requests.send(CTNETLINK, DELETE, number(family), 0, &which) {
+            Ok(()) => ended += 1,
+            // It ended by itself.
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(ended)
+}
+
 /// Whether netfilter has rules for a family: then it may track, and translate what it translated so far.
 fn in_force(family: Family) -> io::Result<bool> {
     let tables = match nfnetlink::dump(NFTABLES, GET_TABLES, 0) {
@@ -288,13 +319,7 @@ fn in_force(family: Family) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = [(value.len() as u16 + 4).to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::nfnetlink::attribute;
 
     fn tuple(kind: u16, from: [u8; 4], to: [u8; 4], sport: u16, dport: u16) -> Vec<u8> {
         let ip = attribute(1, &[attribute(1, &from), attribute(2, &to)].concat());

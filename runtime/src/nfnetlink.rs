@@ -1,9 +1,15 @@
-//! Dumps of netfilter's own tables, of the calling thread's network namespace.
+//! Dumps and changes of netfilter's own tables, of the calling thread's network namespace.
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use std::io;
 
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+/// `NLM_F_EXCL` and `NLM_F_CREATE`.
+pub(crate) const EXCLUSIVE: u16 = 0x200;
+pub(crate) const CREATE: u16 = 0x400;
+/// `NLA_F_NESTED`, of an attribute's kind.
+pub(crate) const NESTED: u16 = 0x8000;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
@@ -95,6 +101,55 @@ fn dump_once(subsystem: u8, message: u8, family: u8) -> io::Result<Option<Vec<Me
                 }
             }
             rest = rest.get(length.next_multiple_of(4).max(HEADER)..).unwrap_or(&[]);
+        }
+    }
+}
+
+/// One attribute, padded.
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = [(value.len() as u16 + 4).to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// Asks for changes, one after the other.
+#[derive(Debug)]
+pub(crate) struct Requests(Socket);
+
+impl Requests {
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self(socket))
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn send(
+        &mut self,
+        subsystem: u8,
+        message: u8,
+        family: u8,
+        flags: u16,
+        attributes: &[u8],
+    ) -> io::Result<()> {
+        let mut request = Vec::with_capacity(HEADERS + attributes.len());
+        request.extend(((HEADERS + attributes.len()) as u32).to_ne_bytes());
+        request.extend((u16::from(subsystem) << 8 | u16::from(message)).to_ne_bytes());
+        request.extend((NLM_F_REQUEST | NLM_F_ACK | flags).to_ne_bytes());
+        request.extend([1_u32.to_ne_bytes(), [0; 4], [family, 0, 0, 0]].concat());
+        request.extend(attributes);
+        self.0.send(&request, 0)?;
+        let (answer, _) = self.0.recv_from_full()?;
+        let code = answer.get(HEADER..HEADERS).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
+        match (answer.get(4..6), code) {
+            (Some(kind), Some(0)) if kind == NLMSG_ERROR.to_ne_bytes() => Ok(()),
+            (Some(kind), Some(code)) if kind == NLMSG_ERROR.to_ne_bytes() => Err(io::Error::from_raw_os_error(-code)),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no answer of nfnetlink")),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `bpftables`: what iptables has no command for.
 
+use crate::adopt::{self, Netfilter};
 use crate::conntrack_command::{self, ConntrackCommand};
 use crate::context::Context;
 use crate::daemon;
@@ -44,6 +45,23 @@ enum Command {
     },
     /// Detach everything of ours from the devices of this network namespace and forget rules, counters and connections.
     UninstallHooks,
+    /// Make netfilter's rules of this network namespace ours, with their counters and connections, and remove them there.
+    ///
+    /// While both sides' rules are in force, for a moment, no packet passes. What is refused leaves everything as it was.
+    Adopt {
+        /// Whose rules, if both have some.
+        #[arg(long, value_enum)]
+        from: Option<Netfilter>,
+        /// Only say whether it could be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Give our rules of this network namespace back to netfilter, with their counters and connections, and detach everything of ours.
+    Release {
+        /// Who gets them.
+        #[arg(long, value_enum, default_value = "legacy")]
+        to: Netfilter,
+    },
     /// Say whether iptables-restore could load a file, and which rules are in the way; nothing is changed.
     Check {
         /// The file is ip6tables'.
@@ -75,6 +93,9 @@ pub(crate) enum AdminError {
     /// The xtables lock.
     #[error(transparent)]
     Lock(#[from] crate::lock::LockError),
+    /// It can't be done, and was not begun or was taken back.
+    #[error("{0}")]
+    Refused(String),
     /// Output.
     #[error("cannot write: {0}")]
     Io(#[from] io::Error),
@@ -115,6 +136,8 @@ fn execute(command: Command) -> Result<ExitCode, AdminError> {
         Command::Conntrack { command } => conntrack_command::run(command),
         Command::DumpImage { ipv6, file } => dump_image(family(ipv6), &file),
         Command::UninstallHooks => uninstall(),
+        Command::Adopt { from, dry_run } => adopt::adopt(from, dry_run),
+        Command::Release { to } => adopt::release(to),
         Command::Check { ipv6, file } => check(family(ipv6), &file),
         Command::Completions { shell } => {
             documents::completions(self::command(), shell, &mut io::stdout().lock());

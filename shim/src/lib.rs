@@ -7,6 +7,7 @@
 
 mod accounts;
 pub mod admin;
+mod adopt;
 pub mod apply;
 pub mod backend;
 pub mod clock;

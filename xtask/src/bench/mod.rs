@@ -3,6 +3,7 @@
 mod backend;
 mod commit;
 mod connect;
+mod devices;
 mod forward;
 mod frames;
 mod report;
@@ -49,6 +50,8 @@ enum Group {
     Append,
     /// kube-proxy's --noflush update of one service among 10,000
     Update,
+    /// Devices that appear: how long until ours are attached, and the agent's memory
+    Devices,
 }
 
 /// What every group needs.
@@ -115,6 +118,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Group::Restore => commit::restore(&bench, &mut keep)?,
             Group::Append => commit::append(&bench, &mut keep)?,
             Group::Update => commit::update(&bench, &mut keep)?,
+            Group::Devices => devices::run(&bench, &mut keep)?,
         }
         report.save()?;
     }
