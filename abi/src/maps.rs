@@ -80,6 +80,12 @@ pub struct Control {
     pub tai_offset: u32,
     /// Minutes that the kernel's time zone is west of UTC (`settimeofday`), two's complement.
     pub minutes_west: u32,
+    /// Numbers of the programs, in the order of [`PROGRAMS`]; 0: not loaded.
+    pub programs: [u32; 4],
+    /// Number of the guard's program; 0: there is none.
+    pub guard: u32,
+    /// 1: forwarded packets may go from device to device past the stack's forwarding, where it would do nothing else.
+    pub host_routing: u32,
 }
 
 /// Indices of [`Control::timeouts`]. TCP states are numbered as the kernel's `enum tcp_conntrack`.
@@ -238,12 +244,14 @@ pub mod stat {
     pub const DROP_UNCOVERED: u32 = 14;
     /// Not a drop: an event that found the ring full.
     pub const EVENT_LOST: u32 = 15;
+    /// Not a drop: forwarded past the stack ([`Control::host_routing`](super::Control::host_routing)).
+    pub const HOST_ROUTED: u32 = 16;
     /// Number of statistics.
     pub const COUNT: u32 = 32;
 }
 
 const _: () = {
-    assert!(size_of::<Control>() == 24 + 128 + 40);
+    assert!(size_of::<Control>() == 24 + 128 + 64);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Survey>() == 24);
 };

@@ -86,7 +86,7 @@ enum bt_timeout {
 enum bt_stat {
 	STAT_DROP_RULE, STAT_DROP_TABLE_FULL, STAT_DROP_NAT_EXHAUSTED, STAT_DROP_FRAGMENT, STAT_DROP_HOTDROP, STAT_DROP_DEPTH,
 	STAT_DROP_NO_ROUTE, STAT_DROP_MTU, STAT_DROP_REWRITE, STAT_DROP_IMAGE, STAT_REJECTED, STAT_CONN_NEW,
-	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_DROP_UNCOVERED, STAT_EVENT_LOST, STAT_COUNT = 32,
+	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_DROP_UNCOVERED, STAT_EVENT_LOST, STAT_HOST_ROUTED, STAT_COUNT = 32,
 };
 
 struct bt_line {
@@ -185,6 +185,7 @@ struct bt_control {
 	__u32 tcp_loose, tcp_be_liberal, tcp_max_retrans, tcp_ignore_invalid_rst, checksum, local_ports;
 	__u64 netns;
 	__u32 tai_offset, minutes_west;
+	__u32 programs[4], guard, host_routing;
 };
 
 struct bt_icmp_conf {

@@ -10,7 +10,7 @@
 #include "guard_maps.h"
 #include "log.h"
 #include "inject.h"
-#include "kernel.h"
+#include "route_memo.h"
 #include "parse.h"
 #include "ct.h"
 #include "frag.h"
@@ -108,6 +108,7 @@ static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u3
 /* Takes the snapshot this packet will see and reads its headers. False: not ours to judge. */
 static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 l2len, bool received)
 {
+	p->token = 0;
 	p->slot = BT_FAMILY == 6 ? ctl->slot6 : ctl->slot4;
 	p->lo = ctl->lo_ifindex;
 	void *img = image(p->slot);
@@ -146,6 +147,8 @@ static __always_inline void store_mark(struct __sk_buff *skb, struct bt_pkt *p)
 	if (p->mark != skb->mark)
 		skb->mark = p->mark;
 }
+
+#include "host_route.h"
 
 /* Sends a packet to the ingress of lo, as one from this host to this host. */
 static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 kind)
@@ -198,10 +201,13 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		l2len = 0;
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
+	struct net___k *net = net_of(skb);
+	struct bt_route_memo *memo;
+	struct bpf_fib_lookup f;
 	__u32 ct = 0;
 	int a, r;
 
-	if (!p || !ctl || skip(skb) || elsewhere(skb, ctl))
+	if (!p || !ctl || skip(skb) || elsewhere(net, ctl))
 		return BT_NEXT;
 	__u32 kind = take_injected(skb, ctl, &ct);
 	if ((kind & 0xff) == INJ_DONE || skb->pkt_type == PACKET_OTHERHOST)
@@ -228,9 +234,14 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_PRE, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_PRE, MANIP_DST)) != BT_NEXT)
 		return a;
-	switch (route_in(skb, p)) {
+	memo = route_memo(net, p);
+	switch (route_in(skb, net, p, memo, &f)) {
 	case ROUTE_LOCAL:
 		return input(skb, p, ctl);
+	case ROUTE_STRAIGHT:
+		if ((a = host_route(skb, net, p, memo, &f)) != BT_NEXT)
+			return a;
+		/* fallthrough */
 	case ROUTE_FORWARD:
 		if (p->img_flags & IMG_TRACE)
 			trace_carry(skb, p);
@@ -284,15 +295,18 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	__u32 ct = 0;
 	int a, r;
 
-	if (!p || !ctl || skip(skb) || elsewhere(skb, ctl))
+	if (!p || !ctl || skip(skb) || elsewhere(net_of(skb), ctl))
 		return BT_NEXT;
 	__u32 kind = take_injected(skb, ctl, &ct);
 	if ((kind & 0xff) == INJ_DONE)
 		return BT_NEXT;
-	if (!begin(skb, p, ctl, l2len, false))
+	bool routed = (kind & 0xff) == INJ_FORWARD;
+	/* What the ingress program knew, it knows still. */
+	bool known = routed && still_known(skb, p, kind);
+	if (!known && !begin(skb, p, ctl, l2len, false))
 		return BT_NEXT;
 	bool answer = (kind & 0xff) == INJ_LOCAL_OUT;
-	if (!answer && !sent_by_stack(skb))
+	if (!answer && !routed && !sent_by_stack(skb))
 		return BT_NEXT;
 	p->ifout = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
@@ -305,17 +319,19 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	bool forwarded = skb->ingress_ifindex && !answer;
 	p->hook = forwarded ? H_FWD : H_OUT;
 	/* What this host made, netfilter saw whole, tracked or not: the stack cut it after that. */
-	if ((!forwarded || p->img_flags & IMG_CONNTRACK) && (r = bt_frag(skb)))
+	if ((!forwarded || p->img_flags & IMG_CONNTRACK) && !known && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	if (forwarded) {
 		p->ifin = skb->ingress_ifindex;
-		if (p->img_flags & IMG_IFACE)
+		if (p->img_flags & IMG_IFACE && !known)
 			p->class_in = bt_dev_class(skb, p->ifin);
-		if (p->img_flags & IMG_TRACE)
+		if (routed)
+			p->traced = kind >> 24;
+		else if (p->img_flags & IMG_TRACE)
 			trace_take(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_take(skb, p);
-		if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_resume(skb)))
+		if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_resume(skb)))
 			return drop_for(skb, p, r);
 		if ((a = run_table(skb, p, H_FWD, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_FWD, T_FILTER)) != BT_NEXT ||
 		    (a = run_table(skb, p, H_FWD, T_SECURITY)) != BT_NEXT)

@@ -123,6 +123,8 @@ struct bt_pkt {
 	/* What counters add. Fragments of a packet that netfilter would show whole add up to one: a later one adds its payload. */
 	__u32 npkts, nbytes;
 	__u32 cpu_base; /* cpu * BT_COUNTER_CHUNK */
+	/* Not 0 while this is the record of a packet on its way from ingress to another device's egress: the number that it carries. */
+	__u32 token, tokens;
 
 	/* Its connection. */
 	__u32 ct;       /* connection number + 1; 0: none */

@@ -2,7 +2,8 @@
 /* Where the stack routes an IPv4 packet. */
 #pragma once
 
-enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD };
+/* ROUTE_STRAIGHT: forwarded, by the device and next hop that the FIB names. */
+enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD, ROUTE_STRAIGHT };
 
 /* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. `*fib` is what it says. */
 static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex, struct bpf_fib_lookup *f)
@@ -16,6 +17,8 @@ static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex
 	f->ipv4_src = p->saddr;
 	f->ipv4_dst = p->daddr;
 	f->ifindex = ifindex;
+	/* Any length but none: then the FIB tells the route's MTU, and does not ask whether this packet fits. */
+	f->tot_len = 1;
 	if (p->mark) {
 		/* The mark shares its place with the source MAC address of the answer. */
 		__builtin_memcpy(f->smac, &p->mark, 4);
@@ -26,15 +29,12 @@ static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex
 	return bpf_fib_lookup(skb, f, sizeof(*f), FIB_SKIP_NEIGH);
 }
 
-/* Where the stack will route a received packet. */
-static __noinline int route_in(struct __sk_buff *skb, struct bt_pkt *p)
+/* What the stack does with a received packet of which the FIB says `answer`. */
+static __always_inline enum bt_route route_of(int answer)
 {
-	struct bpf_fib_lookup f;
-	__u32 dst = bpf_ntohl(p->daddr);
-
-	if (dst >> 28 == 0xe || dst == 0xffffffff || p->ifin == p->lo)
-		return ROUTE_LOCAL;
-	switch (fib(skb, p, p->ifin, &f)) {
+	switch (answer) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+		return ROUTE_STRAIGHT;
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
@@ -45,6 +45,35 @@ static __noinline int route_in(struct __sk_buff *skb, struct bt_pkt *p)
 		return ROUTE_LOCAL;
 	}
 	return ROUTE_FORWARD;
+}
+
+/* Where the stack will route a received packet; `*f` is what the FIB says of one that goes straight on. `memo`, if any, is this packet's
+ * afterwards. */
+static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo, struct bpf_fib_lookup *f)
+{
+	__u32 dst = bpf_ntohl(p->daddr);
+	int route;
+
+	if (dst >> 28 == 0xe || dst == 0xffffffff || p->ifin == p->lo)
+		return ROUTE_LOCAL;
+	if (!memo)
+		return route_of(fib(skb, p, p->ifin, f));
+	if (memo_holds(net, p, memo)) {
+		f->family = BT_AF;
+		f->ifindex = memo->ifout;
+		f->ipv4_dst = memo->hop;
+		f->mtu_result = memo->mtu;
+		return memo->route;
+	}
+	memo_begin(net, p, memo);
+	route = route_of(fib(skb, p, p->ifin, f));
+	memo->route = route;
+	memo->ifout = f->ifindex;
+	memo->hop = f->ipv4_dst;
+	memo->mtu = f->mtu_result;
+	if (f->family != BT_AF)
+		memo->tick--; /* by an IPv6 router, for which there is no room */
+	return route;
 }
 
 /* Where a packet goes that left OUTPUT changed. */

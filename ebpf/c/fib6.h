@@ -3,7 +3,8 @@
  * destination stays on its link; such a source is left out of the question. */
 #pragma once
 
-enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD };
+/* ROUTE_STRAIGHT: forwarded, by the device and next hop that the FIB names. */
+enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD, ROUTE_STRAIGHT };
 
 /* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. `*f` is what it says. */
 static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex, struct bpf_fib_lookup *f)
@@ -18,6 +19,8 @@ static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex
 		__builtin_memcpy(f->ipv6_src, &p->saddr, 16);
 	__builtin_memcpy(f->ipv6_dst, &p->daddr, 16);
 	f->ifindex = ifindex;
+	/* Any length but none: then the FIB tells the route's MTU, and does not ask whether this packet fits. */
+	f->tot_len = 1;
 	if (p->mark) {
 		/* The mark shares its place with the source MAC address of the answer. */
 		__builtin_memcpy(f->smac, &p->mark, 4);
@@ -28,16 +31,16 @@ static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex
 	return bpf_fib_lookup(skb, f, sizeof(*f), FIB_SKIP_NEIGH);
 }
 
-/* Where the stack will route a received packet. */
-static __noinline int route_in(struct __sk_buff *skb, struct bt_pkt *p)
+/* Where the stack will route a received packet; `*f` is what the FIB says of one that is forwarded. */
+static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo, struct bpf_fib_lookup *f)
 {
-	struct bpf_fib_lookup f;
+	int r;
 
 	if (addr_is_multicast(p->daddr))
 		return bt_dev_joined(skb) ? ROUTE_LOCAL : ROUTE_STACK;
 	if (addr_is_link_local(p->daddr) || addr_is_loopback(p->daddr) || p->ifin == p->lo)
 		return ROUTE_LOCAL;
-	switch (fib(skb, p, p->ifin, &f)) {
+	switch (r = fib(skb, p, p->ifin, f)) {
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
@@ -48,7 +51,9 @@ static __noinline int route_in(struct __sk_buff *skb, struct bt_pkt *p)
 		return ROUTE_LOCAL;
 	}
 	/* The stack does not forward what means something on one link only. */
-	return addr_is_link_local(p->saddr) || addr_is_none(p->saddr) ? ROUTE_STACK : ROUTE_FORWARD;
+	if (addr_is_link_local(p->saddr) || addr_is_none(p->saddr))
+		return ROUTE_STACK;
+	return r == BPF_FIB_LKUP_RET_SUCCESS ? ROUTE_STRAIGHT : ROUTE_FORWARD;
 }
 
 /* Where a packet goes that left OUTPUT changed. */

@@ -103,13 +103,9 @@ char _license[] SEC("license") = "GPL";
 
 /* Whether the live image asks for a guard. Unlike a program at tcx this one may be preempted, so its image may be written anew while it
  * looks: what it read counts if the slot is the live one still. */
-static __always_inline bool armed(__u8 pf)
+static __always_inline bool armed(struct bt_control *ctl, __u8 pf)
 {
 	__u32 zero = 0, slot, flags, i;
-	struct bt_control *ctl = bpf_map_lookup_elem(&bt_control, &zero);
-
-	if (!ctl)
-		return false;
 	volatile __u32 *live = pf == NFPROTO_IPV6 ? &ctl->slot6 : &ctl->slot4;
 #pragma unroll
 	for (i = 0; i < MAX_LOOKS; i++) {
@@ -127,6 +123,14 @@ static __always_inline bool armed(__u8 pf)
 	return true;
 }
 
+/* Whether a program is one of this namespace's at this direction. While programs are replaced, the map has those of both versions. */
+static __always_inline bool is_ours(struct bt_control *ctl, bool pre, __u32 id)
+{
+	__u32 l2 = ctl->programs[pre ? 0 : 1], l3 = ctl->programs[pre ? 2 : 3];
+
+	return id == l2 || id == l3 || bpf_map_lookup_elem(&bt_guard_progs, &id);
+}
+
 /* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */
 SEC("classifier")
 int bt_guard(struct bpf_nf_ctx *ctx)
@@ -137,10 +141,11 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	struct bpf_mprog_entry *entry;
 	struct bpf_prog *prog;
 	struct bpf_prog_aux *aux;
-	__u32 ifindex, id, i, stat = STAT_DROP_UNCOVERED;
+	__u32 ifindex, id, i, zero = 0, stat = STAT_DROP_UNCOVERED;
+	struct bt_control *ctl = bpf_map_lookup_elem(&bt_control, &zero);
 	__u64 *n;
 
-	if (!armed(state->pf) || !dev)
+	if (!ctl || !dev || !armed(ctl, state->pf))
 		return NF_ACCEPT;
 	ifindex = dev->ifindex;
 	entry = pre ? dev->tcx_ingress : dev->tcx_egress;
@@ -155,7 +160,7 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 		if (!aux)
 			break;
 		id = aux->id;
-		if (!bpf_map_lookup_elem(&bt_guard_progs, &id))
+		if (!is_ours(ctl, pre, id))
 			continue;
 		if (!pre || bpf_map_lookup_elem(&bt_covered, &ifindex))
 			return NF_ACCEPT;

@@ -48,15 +48,6 @@ static __always_inline void *kernel_object(unsigned long address, __u32 type)
 	return r0;
 }
 
-/* Whether a packet is in another network namespace than these programs' own: a device that was moved takes its programs along, and the
- * rules of where it was are none of where it is. Netfilter asks the hooks of the device's namespace. */
-static __always_inline bool elsewhere(struct __sk_buff *skb, struct bt_control *ctl)
-{
-	struct sk_buff___sent *k = kernel_skb(skb);
-
-	return k->dev->nd_net.net->net_cookie != ctl->netns;
-}
-
 /* Whether the IP stack sends this packet by this device. It alone gives a packet a route out of the device that it leaves by; what packet
  * sockets, devices stacked on this one (macvlan, ipvlan, ifb) and programs of others send is below netfilter, and has none or another's. */
 static __always_inline bool sent_by_stack(struct __sk_buff *skb)

@@ -106,13 +106,14 @@ static __always_inline int source_mac(struct __sk_buff *skb, struct bt_pkt *p, _
 }
 
 /* The socket that sends the packet, as far as it is one of this namespace with a file. */
-static __always_inline int owner_is(struct __sk_buff *skb, __u32 asked, __u32 inverted, const struct bt_line *l)
+static __always_inline int owner_is(struct __sk_buff *skb, struct bt_pkt *p, __u32 asked, __u32 inverted, const struct bt_line *l)
 {
 	struct sk_buff___own *k = kernel_skb(skb);
 	const __u32 type = bpf_core_type_id_kernel(struct sock);
 	struct net *net = k->dev->nd_net.net;
 	struct socket___own *socket = NULL;
-	unsigned long at = (unsigned long)k->sk;
+	/* A forwarded packet may still have its sender's, which netfilter's hooks do not see. */
+	unsigned long at = p->flags & P_LOCAL ? (unsigned long)k->sk : 0;
 	struct sock___own *sk;
 
 	barrier_var(at);
@@ -190,7 +191,7 @@ __noinline int bt_op_packet(struct __sk_buff *skb, __u32 op, __u32 how, __u32 b,
 		return -1;
 	if (op == OP_IPRANGE)
 		return range_is(p, (const bt_addr *)l, a);
-	return owner_is(skb, a & 0xff, a >> 8, l);
+	return owner_is(skb, p, a & 0xff, a >> 8, l);
 }
 
 /* The link address of a packet that will be forwarded, from the program where it comes in to the one where it leaves: by then the link

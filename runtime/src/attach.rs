@@ -45,13 +45,15 @@ pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<Str
         programs.insert(name, program.ok_or_else(|| EngineError::Internal(format!("program {name} vanished")))?);
     }
     let marks = Marks(installed.map(maps::COVERED)?);
-    let mut ids = Vec::new();
-    for name in install::programs(installed.family) {
+    let mut ids = [0; 4];
+    for (id, name) in ids.iter_mut().zip(install::programs(installed.family)) {
         if let Some(program) = installed.program(name)? {
-            ids.push(bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id);
+            *id = bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id;
         }
     }
-    guard::know_programs(installed, &ids, true)?;
+    installed.set_programs(ids);
+    let loaded: Vec<u32> = ids.into_iter().filter(|id| *id != 0).collect();
+    guard::know_programs(installed, &loaded, true)?;
     let mut new = Vec::new();
     for device in devices {
         let Coverage::Attached(framing) = device.coverage else { continue };

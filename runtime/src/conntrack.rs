@@ -3,8 +3,8 @@
 use crate::connections::Table;
 use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
-use crate::install::Installed;
-use crate::limit;
+use crate::install::{Installed, MOST_CONNECTIONS};
+use crate::record;
 use crate::sys::ns;
 use bpftables_abi::conn::{Conn, Conn6, Tuple, Tuple6, status};
 use bpftables_ruleset::Family;
@@ -234,11 +234,11 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Limit`], or what the kernel says.
     pub fn set_conntrack_limit(&mut self, limit: u32) -> Result<Vec<TableLimit>> {
-        if !(1..=limit::MOST).contains(&limit) {
-            let (got, max) = (u64::from(limit), u64::from(limit::MOST));
+        if !(1..=MOST_CONNECTIONS).contains(&limit) {
+            let (got, max) = (u64::from(limit), u64::from(MOST_CONNECTIONS));
             return Err(EngineError::Limit { what: "connections", got, max });
         }
-        limit::record(&self.made_home()?, limit)?;
+        record::CONNECTIONS.write(&self.made_home()?, limit)?;
         let mut small = Vec::new();
         for family in Family::ALL {
             let Some(installed) = self.installed(family)? else { continue };
@@ -257,7 +257,7 @@ impl Engine {
     /// # Errors
     /// What the kernel says.
     pub fn forget_conntrack_limit(&mut self) -> Result<()> {
-        limit::forget(&self.made_home()?)
+        record::CONNECTIONS.forget(&self.made_home()?)
     }
 }
 

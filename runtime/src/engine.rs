@@ -8,6 +8,7 @@ use crate::guard;
 use crate::image::Live;
 use crate::install::{self, Installed};
 use crate::location::{DirLock, Home, remove_tree};
+use crate::record;
 use crate::sys::bpf;
 use crate::sysctl;
 use bpftables_abi::maps;
@@ -238,6 +239,21 @@ impl Engine {
             guard::forget_survey(home).doing(|| "remove the survey of links".to_owned())?;
         }
         Ok(was_there)
+    }
+
+    /// Settles whether forwarded packets may go straight from device to device where the stack would only forward them: in this network
+    /// namespace at once, and in those of this machine that get rules later, until the next boot.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_host_routing(&mut self, on: bool) -> Result<()> {
+        record::HOST_ROUTING.write(&self.made_home()?, on.into())?;
+        for family in Family::ALL {
+            if let Some(installed) = self.installed(family)? {
+                installed.set_host_routing(on);
+            }
+        }
+        Ok(())
     }
 
     /// A loaded program, for test runs.

@@ -87,6 +87,7 @@ pub(crate) fn arm(installed: &Installed, family: Family) -> Result<Option<String
             bpf::detach_link(old.as_fd()).doing(doing)?;
         }
     }
+    installed.set_guard(wanted);
     Ok(None)
 }
 
@@ -101,6 +102,7 @@ fn attach(program: BorrowedFd<'_>, pf: u32, hook: u32, priorities: [i32; 2]) -> 
 /// Takes the guard of a family off.
 pub(crate) fn disarm(installed: &Installed, family: Family) -> Result<()> {
     let doing = || "detach the guard".to_owned();
+    installed.set_guard(0);
     HOOKS.into_iter().try_for_each(|(name, _, _)| remove(&pin_of(installed, family, name)).doing(doing))
 }
 

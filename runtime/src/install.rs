@@ -6,8 +6,8 @@
 use crate::error::{Doing, EngineError, Result};
 use crate::image;
 use crate::kfuncs;
-use crate::limit;
 use crate::location::{Home, remove_tree};
+use crate::record;
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
 use crate::sysctl;
@@ -147,6 +147,23 @@ impl Installed {
         self.control.store_u32(offset_of!(Control, max_conns), limit);
     }
 
+    /// Whether forwarded packets may go past the stack.
+    pub(crate) fn set_host_routing(&self, on: bool) {
+        self.control.store_u32(offset_of!(Control, host_routing), on.into());
+    }
+
+    /// Tells the programs the guard's number; 0: it is off.
+    pub(crate) fn set_guard(&self, program: u32) {
+        self.control.store_u32(offset_of!(Control, guard), program);
+    }
+
+    /// Tells the programs and the guard the programs' numbers, in the order of [`maps::PROGRAMS`]; 0: not loaded.
+    pub(crate) fn set_programs(&self, programs: [u32; 4]) {
+        for (index, id) in programs.into_iter().enumerate() {
+            self.control.store_u32(offset_of!(Control, programs) + index * 4, id);
+        }
+    }
+
     /// Whether the pinned programs are this binary's.
     pub(crate) fn is_current(&self) -> bool {
         self.object == object(self.family).hash
@@ -183,6 +200,9 @@ impl Installed {
         Ok(())
     }
 }
+
+/// Connections at most that a table can be made for.
+pub(crate) const MOST_CONNECTIONS: u32 = 1 << 24;
 
 /// The programs of a family.
 pub(crate) fn object(family: Family) -> &'static Object {
@@ -252,7 +272,8 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
 
 fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
     let family = home.family;
-    let max_conns = limit::wanted(home);
+    let max_conns = record::CONNECTIONS.read(home).unwrap_or_else(sysctl::max_conns).clamp(1, MOST_CONNECTIONS);
+    let host_routing = record::HOST_ROUTING.read(home).unwrap_or(1);
     load(family, dir, max_conns, &[], programs)?;
 
     let mut random = [0; 8];
@@ -261,8 +282,17 @@ fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<(
         .doing(|| "read /dev/urandom".to_owned())?;
     let (seed, magic) = (u64::from_ne_bytes(random) as u32, (u64::from_ne_bytes(random) >> 32) as u32 | 1);
     let slot6 = image::V6_FIRST_SLOT;
-    let mut control =
-        Control { slot4: 0, slot6, lo_ifindex, max_conns, magic, seed, netns: home.cookie, ..Control::default() };
+    let mut control = Control {
+        slot4: 0,
+        slot6,
+        lo_ifindex,
+        max_conns,
+        magic,
+        seed,
+        netns: home.cookie,
+        host_routing,
+        ..Control::default()
+    };
     sysctl::follow(family, &mut control);
     typed::<u32, Control>(dir, maps::CONTROL)?.set(&0, &control).doing(|| "fill bt_control".to_owned())?;
 

@@ -35,6 +35,8 @@ pub struct Status {
     pub tables: Vec<(&'static str, usize, usize)>,
     /// Connections at most.
     pub max_connections: u32,
+    /// Forwarded packets may go straight from device to device.
+    pub host_routing: bool,
     /// Hooks of netfilter at which the guard is, of two.
     pub guards: usize,
     /// Devices by number.
@@ -81,7 +83,7 @@ pub struct Stat {
 }
 
 /// Names and meanings by index of `bt_stats`.
-const STATS: [(&str, &str); 16] = [
+const STATS: [(&str, &str); 17] = [
     ("drop_rule", "dropped by a rule or policy"),
     ("drop_table_full", "dropped: connection table full"),
     ("drop_nat_exhausted", "dropped: no port left for NAT"),
@@ -98,6 +100,7 @@ const STATS: [(&str, &str); 16] = [
     ("drop_reject_failed", "dropped: REJECT could not be sent"),
     ("drop_uncovered", "dropped by the guard: the device has no program of ours"),
     ("event_lost", "not a drop: an event of LOG, NFLOG or TRACE found the ring full, or no agent took any"),
+    ("host_routed", "not a drop: forwarded from device to device, past the stack"),
 ];
 
 impl Engine {
@@ -114,6 +117,7 @@ impl Engine {
             let rules = table.chains().map(|chain| chain.rules.len()).sum();
             (table.kind.name(), table.user.len(), rules)
         });
+        let control = installed.control();
         let names = install::programs(family);
         let devices = devices::list()?.into_iter().map(|device| {
             let hooked = |hook, names: [&str; 2]| hooked(&installed, device.ifindex, hook, names);
@@ -135,7 +139,8 @@ impl Engine {
             lines: live.header.lines,
             bytes: live.bytes(),
             tables: tables.collect(),
-            max_connections: installed.control().max_conns,
+            max_connections: control.max_conns,
+            host_routing: control.host_routing != 0,
             guards: guard::count(&installed.dir),
             devices: devices.collect::<Result<_>>()?,
             settings: sysctl::changed(installed.family, &installed.dir),

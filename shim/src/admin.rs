@@ -12,7 +12,7 @@ use crate::multicall::Program;
 use crate::names::SystemNames;
 use crate::status;
 use bpftables_ruleset::Family;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -34,6 +34,12 @@ enum Command {
     Conntrack {
         #[command(subcommand)]
         command: ConntrackCommand,
+    },
+    /// Whether forwarded packets may go straight from device to device where the stack would only forward them: in this network namespace
+    /// at once, and in those of this machine that get rules later, until the next boot.
+    HostRouting {
+        /// on (as it is at first) or off.
+        switch: Switch,
     },
     /// Write the bytes of the live image that programs read, for debugging.
     DumpImage {
@@ -82,6 +88,13 @@ enum Command {
         #[arg(long)]
         agent: bool,
     },
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// Why an administrator's command failed.
@@ -134,6 +147,10 @@ fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
         Command::Status => status::print(),
         Command::Conntrack { command } => conntrack_command::run(command),
+        Command::HostRouting { switch } => {
+            Kernel::default().engine()?.set_host_routing(switch == Switch::On)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::DumpImage { ipv6, file } => dump_image(family(ipv6), &file),
         Command::UninstallHooks => uninstall(),
         Command::Adopt { from, dry_run } => adopt::adopt(from, dry_run),

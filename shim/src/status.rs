@@ -46,6 +46,11 @@ fn of_family(out: &mut impl Write, engine: &mut Engine, status: &Status) -> Resu
         _ => "on: what uses a device without our programs is dropped",
     };
     writeln!(out, "guard        {guard}")?;
+    let routing = match status.host_routing {
+        true => "on: forwarded packets go from device to device, where the stack would only forward them",
+        false => "off: all forwarded packets go up the stack",
+    };
+    writeln!(out, "host routing {routing}")?;
     for device in &status.devices {
         let note = match device.coverage {
             Coverage::Attached(Framing::Ethernet | Framing::Raw) => String::new(),

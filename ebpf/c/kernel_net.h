@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The kernel's network namespaces and devices, as far as the programs read them. */
+#pragma once
+
+#include "kernel.h"
+
+struct list_head {
+	struct list_head *next;
+} __attribute__((preserve_access_index));
+struct hlist_node {
+	struct hlist_node *next;
+} __attribute__((preserve_access_index));
+struct hlist_head {
+	struct hlist_node *first;
+} __attribute__((preserve_access_index));
+struct bpf_prog_aux {
+	__u32 id;
+} __attribute__((preserve_access_index));
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+} __attribute__((preserve_access_index));
+struct bpf_mprog_fp {
+	struct bpf_prog *prog;
+} __attribute__((preserve_access_index));
+struct bpf_mprog_bundle;
+struct bpf_mprog_entry {
+	struct bpf_mprog_fp fp_items[64];
+	struct bpf_mprog_bundle *parent;
+} __attribute__((preserve_access_index));
+struct mini_Qdisc;
+struct bpf_mprog_bundle {
+	struct bpf_mprog_entry a;
+} __attribute__((preserve_access_index));
+struct tcx_entry {
+	struct mini_Qdisc *miniq;
+	struct bpf_mprog_bundle bundle;
+} __attribute__((preserve_access_index));
+struct nf_hook_entry {
+	void *priv;
+} __attribute__((preserve_access_index));
+struct nf_hook_entries {
+	__u16 num_hook_entries;
+	struct nf_hook_entry hooks[];
+} __attribute__((preserve_access_index));
+struct netns_nf {
+	struct nf_hook_entries *hooks_ipv4[5];
+	struct nf_hook_entries *hooks_ipv6[5];
+} __attribute__((preserve_access_index));
+struct netns_xfrm {
+	unsigned int policy_count[6];
+	__u8 policy_default[3];
+} __attribute__((preserve_access_index));
+struct atomic___k {
+	int counter;
+} __attribute__((preserve_access_index));
+struct netns_ipv4 {
+	bool fib_has_custom_rules;
+	struct atomic___k fib_num_tclassid_users, rt_genid;
+	__u8 sysctl_ip_fwd_update_priority, sysctl_fib_multipath_hash_policy;
+} __attribute__((preserve_access_index));
+struct ipv6_devconf {
+	__s32 forwarding, proxy_ndp;
+} __attribute__((preserve_access_index));
+struct inet6_dev___k {
+	struct ipv6_devconf cnf;
+} __attribute__((preserve_access_index));
+struct netns_ipv6 {
+	struct ipv6_devconf *devconf_all;
+	bool fib6_has_custom_rules;
+} __attribute__((preserve_access_index));
+struct net___k {
+	__u64 net_cookie;
+	struct hlist_head *dev_index_head;
+	struct netns_ipv4 ipv4;
+	struct netns_ipv6 ipv6;
+	struct netns_nf nf;
+	struct netns_xfrm xfrm;
+} __attribute__((preserve_access_index));
+typedef struct {
+	struct net___k *net;
+} __attribute__((preserve_access_index)) possible_net_t___k;
+struct net_device___k {
+	int ifindex;
+	unsigned int flags;
+	unsigned short type;
+	void *rx_handler;
+	struct list_head ptype_specific;
+	struct hlist_node index_hlist;
+	struct bpf_mprog_entry *tcx_ingress, *tcx_egress;
+	struct nf_hook_entries *nf_hooks_ingress;
+	struct inet6_dev___k *ip6_ptr;
+	possible_net_t___k nd_net;
+} __attribute__((preserve_access_index));
+struct sk_buff___k {
+	struct net_device___k *dev;
+	unsigned long _skb_refdst;
+	__u8 active_extensions;
+} __attribute__((preserve_access_index));
+
+/* The network namespace that a packet is in. */
+static __always_inline struct net___k *net_of(struct __sk_buff *skb)
+{
+	struct sk_buff___k *k = kernel_skb(skb);
+
+	return k->dev->nd_net.net;
+}
+
+/* Whether a packet's namespace is another than these programs' own: a device that was moved takes its programs along, and the rules of
+ * where it was are none of where it is. Netfilter asks the hooks of the device's namespace. */
+static __always_inline bool elsewhere(struct net___k *net, struct bt_control *ctl)
+{
+	return net->net_cookie != ctl->netns;
+}

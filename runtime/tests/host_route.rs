@@ -1,0 +1,304 @@
+//! Host routing: forwarded packets go straight from device to device where the stack would do nothing else with them, and only there.
+
+mod common;
+
+use bpftables_ruleset::{Family, IpMatch, Rule, Ruleset, TableKind, Target};
+use bpftables_runtime::Engine;
+use bpftables_runtime::sys::bpf::{self, nf};
+use bpftables_runtime::sys::ns;
+use common::{Other, in_namespace, ip};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+use std::time::Duration;
+
+const PORT: u16 = 9999;
+/// Datagrams of one try.
+const COUNT: u64 = 10;
+
+fn run(command: &str) {
+    let mut words = command.split(' ');
+    let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+fn stat(family: Family, name: &str) -> u64 {
+    Engine::open().unwrap().stats(family).unwrap().iter().find(|stat| stat.name == name).unwrap().count
+}
+
+/// A classifier of somebody else's that returns `value`.
+fn program(name: &str, value: i32) -> OwnedFd {
+    let instructions = [u64::from(value.cast_unsigned()) << 32 | 0xb7, 0x95];
+    nf::load(&nf::Load { name, prog_type: 3, attach_type: 0, btf_id: 0, instructions: &instructions }).unwrap()
+}
+
+/// A filter table with one rule at FORWARD that accepts.
+fn commit(family: Family) {
+    let mut ruleset = Ruleset::new(family);
+    let table = ruleset.table_mut(TableKind::Filter);
+    table.builtin[1].rules = vec![Rule::new(IpMatch::default(), vec![], Target::Accept)];
+    Engine::open().unwrap().commit(&mut ruleset).unwrap();
+}
+
+/// Packets that the rule at FORWARD has counted.
+fn forwarded(family: Family) -> u64 {
+    let snapshot = Engine::open().unwrap().read(family).unwrap();
+    snapshot.ruleset.tables[0].builtin[1].rules[0].counters(&snapshot.counters).packets
+}
+
+/// A router in the test's own namespace, and the two hosts beside it.
+struct Way {
+    from: Other,
+    to: Other,
+    sender: UdpSocket,
+    receiver: UdpSocket,
+    target: &'static str,
+    family: Family,
+}
+
+impl Way {
+    fn new(family: Family) -> Self {
+        let (from, to) = (Other::new(), Other::new());
+        let v4 = family == Family::V4;
+        let [left, right] = if v4 { ["10.1.0", "10.2.0"] } else { ["fd01:", "fd02:"] };
+        let (dot, length, nodad) = if v4 { (".", 24, "") } else { (":", 64, " nodad") };
+        ip(&format!(
+            "link add in type veth peer name eth0 netns {}\nlink add out type veth peer name eth0 netns {}\n\
+             link set in up\nlink set out up\naddr add {left}{dot}1/{length} dev in{nodad}\naddr add {right}{dot}1/{length} dev out{nodad}\n",
+            from.path(),
+            to.path()
+        ));
+        for (host, net) in [(&from, left), (&to, right)] {
+            host.run(move || {
+                ip(&format!(
+                    "link set eth0 up\naddr add {net}{dot}2/{length} dev eth0{nodad}\nroute add default via {net}{dot}1\n"
+                ));
+            });
+        }
+        let forwarding = if v4 { "ipv4.ip_forward" } else { "ipv6.conf.all.forwarding" };
+        run(&format!("sysctl -q -w net.{forwarding}=1"));
+        commit(family);
+        let any = if v4 { "0.0.0.0" } else { "::" };
+        let sender = from.run(move || UdpSocket::bind((any, 0)).unwrap());
+        let receiver = to.run(move || UdpSocket::bind((any, PORT)).unwrap());
+        let target = if v4 { "10.2.0.2:9999" } else { "[fd02::2]:9999" };
+        let way = Self { from, to, sender, receiver, target, family };
+        way.arrive(&way.sender, 3); // with neighbours that are still to be found
+        way
+    }
+
+    /// Sends datagrams, of which all have to arrive.
+    fn arrive(&self, sender: &UdpSocket, count: u64) {
+        self.receiver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        for n in 0..count {
+            sender.send_to(b"x", self.target).unwrap();
+            self.receiver.recv(&mut [0; 8]).unwrap_or_else(|e| panic!("datagram {n} of {count}: {e}"));
+        }
+    }
+
+    /// Sends datagrams, of which none may arrive.
+    fn vanish(&self, sender: &UdpSocket, count: u64) {
+        self.receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        for _ in 0..count {
+            // A datagram that is refused may tell of the one before.
+            let _ = sender.send_to(b"x", self.target);
+        }
+        assert!(self.receiver.recv(&mut [0; 8]).is_err());
+    }
+
+    /// Whether datagrams, which all arrive, go straight.
+    fn is_straight(&self) -> bool {
+        let (before, rule) = (stat(self.family, "host_routed"), forwarded(self.family));
+        self.arrive(&self.sender, COUNT);
+        assert_eq!(forwarded(self.family) - rule, COUNT, "the rules see them on either way");
+        match stat(self.family, "host_routed") - before {
+            COUNT => true,
+            0 => false,
+            some => panic!("{some} of {COUNT} went straight"),
+        }
+    }
+}
+
+/// What the stack of this namespace counts.
+fn stack(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Ip: ") || line.starts_with("Icmp: ")).collect();
+    for pair in lines.chunks(2) {
+        if let Some((_, value)) = pair[0].split(' ').zip(pair[1].split(' ')).find(|(known, _)| *known == name) {
+            return value.parse().unwrap();
+        }
+    }
+    panic!("no counter {name}")
+}
+
+#[test]
+fn packets_go_straight_until_somebody_else_wants_to_see_them() {
+    in_namespace(|| {
+        let way = Way::new(Family::V4);
+        let before = stack("ForwDatagrams");
+        assert!(way.is_straight());
+        assert_eq!(stack("ForwDatagrams"), before);
+
+        for (hook, kind) in [("forward", "ip"), ("prerouting", "inet"), ("postrouting", "ip")] {
+            run(&format!("nft add table {kind} theirs"));
+            run(&format!("nft add chain {kind} theirs c {{ type filter hook {hook} priority 0 ; }}"));
+            assert!(!way.is_straight(), "{hook}");
+            run(&format!("nft add rule {kind} theirs c udp dport {PORT} drop"));
+            way.vanish(&way.sender, COUNT);
+            run(&format!("nft delete table {kind} theirs"));
+            assert!(way.is_straight(), "{hook}");
+        }
+        run("nft add table netdev theirs");
+        run("nft add chain netdev theirs c { type filter hook ingress device in priority 0 ; }");
+        assert!(!way.is_straight(), "netdev");
+        run("nft delete table netdev theirs");
+        assert!(way.is_straight(), "netdev");
+
+        let theirs = program("theirs", 2);
+        let pin = format!("/sys/fs/bpf/host_route_{:x}", ns::netns_cookie().unwrap());
+        bpf::pin(theirs.as_fd(), std::path::Path::new(&pin)).unwrap();
+        run("tc qdisc add dev in clsact");
+        run(&format!("tc filter add dev in ingress bpf da object-pinned {pin}"));
+        std::fs::remove_file(&pin).unwrap();
+        way.vanish(&way.sender, COUNT);
+        run("tc qdisc del dev in clsact");
+        assert!(way.is_straight(), "tc");
+
+        let ifindex = std::fs::read_to_string("/proc/thread-self/net/dev_snmp6/in").unwrap();
+        let ifindex = ifindex.lines().next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+        let theirs = bpf::attach_tcx_first(program("theirs", -1).as_fd(), ifindex, bpf::TCX_INGRESS).unwrap();
+        assert!(!way.is_straight(), "tcx");
+        drop(theirs);
+        assert!(way.is_straight(), "tcx");
+
+        run("ip xfrm policy add src 10.9.0.0/24 dst 10.8.0.0/24 dir fwd action block");
+        assert!(!way.is_straight(), "IPsec");
+        run("ip xfrm policy del src 10.9.0.0/24 dst 10.8.0.0/24 dir fwd");
+        assert!(way.is_straight(), "IPsec");
+
+        Engine::open().unwrap().set_host_routing(false).unwrap();
+        assert!(!way.is_straight(), "switched off");
+        commit(Family::V4);
+        assert!(!way.is_straight(), "switched off");
+        Engine::open().unwrap().set_host_routing(true).unwrap();
+        assert!(way.is_straight(), "switched on");
+
+        run("ip rule add from 10.9.0.0/24 lookup main");
+        assert!(!way.is_straight(), "policy routing");
+    });
+}
+
+#[test]
+fn what_the_stack_would_not_just_forward_goes_up_the_stack() {
+    in_namespace(|| {
+        let way = Way::new(Family::V4);
+        assert!(way.is_straight());
+
+        // The end of its time: the stack answers.
+        let (straight, answers) = (stat(Family::V4, "host_routed"), stack("OutTimeExcds"));
+        way.sender.set_ttl(1).unwrap();
+        way.vanish(&way.sender, 1);
+        assert_eq!(stack("OutTimeExcds"), answers + 1);
+        way.sender.set_ttl(2).unwrap();
+        assert_eq!(stat(Family::V4, "host_routed"), straight);
+        assert!(way.is_straight());
+        way.sender.set_ttl(64).unwrap();
+
+        // A source whose route leads elsewhere: to be judged by the reverse path filter.
+        let other = way.from.run(|| {
+            ip("addr add 10.3.0.2/32 dev lo\n");
+            UdpSocket::bind(("10.3.0.2", 0)).unwrap()
+        });
+        ip("route add 10.3.0.2 dev out\n");
+        for (strictness, arrives) in [("1", false), ("0", true)] {
+            for place in ["all", "in"] {
+                run(&format!("sysctl -q -w net.ipv4.conf.{place}.rp_filter={strictness}"));
+            }
+            let straight = stat(Family::V4, "host_routed");
+            if arrives {
+                way.arrive(&other, COUNT)
+            } else {
+                way.vanish(&other, COUNT)
+            }
+            assert_eq!(stat(Family::V4, "host_routed"), straight);
+        }
+        // An address of the router itself as the source.
+        ip("addr add 10.3.0.2/32 dev lo\n");
+        way.vanish(&other, COUNT);
+
+        // Larger than the next device takes.
+        ip("link set out mtu 1000\n");
+        let (straight, answers) = (stat(Family::V4, "host_routed"), stack("OutDestUnreachs"));
+        way.sender.send_to(&[0; 1200], way.target).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(stack("OutDestUnreachs"), answers + 1);
+        assert_eq!(stat(Family::V4, "host_routed"), straight);
+        assert!(way.is_straight());
+
+        run("sysctl -q -w net.ipv4.ip_forward=0");
+        way.vanish(&way.sender, COUNT);
+    });
+}
+
+#[test]
+fn a_route_that_changes_is_obeyed_from_the_next_packet_on() {
+    in_namespace(|| {
+        let way = Way::new(Family::V4);
+        for _ in 0..60 {
+            assert!(way.is_straight());
+            ip("addr add 10.2.0.2/32 dev lo\n");
+            // Before anything else, which takes its time: the answer from before may still be at hand.
+            let _ = way.sender.send_to(b"x", way.target);
+            let straight = stat(Family::V4, "host_routed");
+            way.vanish(&way.sender, 1); // it is an address of this host's own
+            assert_eq!(stat(Family::V4, "host_routed"), straight);
+            ip("addr del 10.2.0.2/32 dev lo\n");
+        }
+        // A device without our programs: the guard's.
+        ip("link add new type veth peer name far\nlink set new up\nlink set far up\nroute add 10.2.0.2 dev new\n\
+            neigh add 10.2.0.2 lladdr 02:00:00:00:00:01 dev new\n");
+        let (straight, uncovered) = (stat(Family::V4, "host_routed"), stat(Family::V4, "drop_uncovered"));
+        way.vanish(&way.sender, COUNT);
+        assert_eq!(stat(Family::V4, "host_routed"), straight);
+        assert_eq!(stat(Family::V4, "drop_uncovered") - uncovered, COUNT);
+    });
+}
+
+#[test]
+fn streams_of_large_packets_arrive_whole_also_by_a_smaller_device() {
+    in_namespace(|| {
+        let way = Way::new(Family::V4);
+        for mtu in [1500, 1300] {
+            ip(&format!("link set out mtu {mtu}\n"));
+            let listener = way.to.run(|| TcpListener::bind(("0.0.0.0", PORT)).unwrap());
+            let before = stat(Family::V4, "host_routed");
+            let reader = std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                listener.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
+                bytes
+            });
+            let sent: Vec<u8> = (0..4_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
+            let mut stream = way.from.run(|| TcpStream::connect(("10.2.0.2", PORT)).unwrap());
+            stream.write_all(&sent).unwrap();
+            drop(stream);
+            assert!(reader.join().unwrap() == sent, "MTU {mtu}");
+            assert!(stat(Family::V4, "host_routed") > before + 10);
+        }
+    });
+}
+
+#[test]
+fn ipv6_packets_go_straight_too() {
+    in_namespace(|| {
+        let way = Way::new(Family::V6);
+        assert!(way.is_straight());
+        run("nft add table ip6 theirs");
+        run("nft add chain ip6 theirs c { type filter hook forward priority 0 ; }");
+        assert!(!way.is_straight());
+        run("nft delete table ip6 theirs");
+        assert!(way.is_straight());
+        run("sysctl -q -w net.ipv6.conf.all.proxy_ndp=1");
+        assert!(!way.is_straight());
+    });
+}
