@@ -196,7 +196,8 @@ impl Apply {
     fn revert(&self, old: &[u8]) {
         say("Reverting to old iptables rules... ");
         let reverted = || -> io::Result<bool> {
-            let mut child = self.tool(Program::Restore).stdin(Stdio::piped()).spawn()?;
+            // A command that was too slow may have the lock still.
+            let mut child = self.tool(Program::Restore).arg("-w").stdin(Stdio::piped()).spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
                 stdin.write_all(old)?;
             }

@@ -104,6 +104,22 @@ impl Failure {
         Self::Plain { text: text.into(), code }
     }
 
+    /// The same after a dump (`-v -v`): legacy goes by what it did last, and has only the errno's own words then.
+    #[must_use]
+    pub fn after_dump(self) -> Self {
+        let Self::Refused(errno) = self else { return self };
+        let text = match errno.text.as_str() {
+            "Chain already exists" => "File exists",
+            "Bad rule (does a matching rule exist in that chain?)" | "Bad built-in chain name" => {
+                "No chain/target/match by that name"
+            }
+            "Bad policy name" => "Invalid argument",
+            text if text.starts_with("Index of ") => "Argument list too long",
+            text => text,
+        };
+        Self::Refused(Errno { text: text.to_owned(), ..errno })
+    }
+
     /// The exit code.
     #[must_use]
     pub const fn code(&self) -> u8 {

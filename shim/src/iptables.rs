@@ -54,11 +54,19 @@ fn change(family: Family, kind: TableKind, command: Command, context: &mut Conte
     let Snapshot { mut ruleset, counters } =
         context.backend.read(family).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
     let first_time = ruleset.table(kind).is_none();
+    let dumped = (command.verbose > 1).then(|| ruleset.table_mut(kind).clone());
     let mut editor = Editor::new(ruleset.table_mut(kind));
     let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
     let checks = matches!(command.verb, Verb::Check { .. });
-    let effect = execute(&mut editor, command, &*counters, &mut voice);
+    let mut effect = execute(&mut editor, command, &*counters, &mut voice);
     drop(editor);
+    // Of the table as it was; also when the command was refused, but not when it was no command.
+    if let Some(table) = dumped
+        && matches!(effect, Ok(_) | Err(Failure::Refused(_)))
+    {
+        crate::text::dump(context.stdout, &table, family, &*counters)?;
+        effect = effect.map_err(Failure::after_dump);
+    }
     let changed = matches!(effect, Ok(Effect::Changed));
     let looked = matches!(effect, Ok(Effect::Unchanged)) || checks;
     let result = effect.and_then(|effect| match effect {

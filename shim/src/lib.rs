@@ -18,6 +18,7 @@ pub mod context;
 pub mod daemon;
 pub mod documents;
 pub mod dry;
+mod dump;
 pub mod engine;
 pub mod execute;
 pub mod failure;

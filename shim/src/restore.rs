@@ -373,8 +373,16 @@ impl Restore<'_, '_> {
         if answered(self.program, &command.verb, context.stdout)? {
             return Err(Failure::Said(0).into());
         }
+        let dumps = command.verbose > 1;
         let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
-        match execute(&mut table.editor, command, table.view, &mut voice) {
+        let done = execute(&mut table.editor, command, table.view, &mut voice);
+        if dumps && matches!(done, Ok(_) | Err(Failure::Refused(_))) {
+            // Of the table that is in force.
+            let kind = table.editor.table().kind;
+            let mut snapshot = self.load(kind.name(), number)?;
+            crate::text::dump(self.context.stdout, snapshot.ruleset.table_mut(kind), self.family, &*snapshot.counters)?;
+        }
+        match done {
             Ok(_) => Ok(()),
             Err(Failure::Refused(_)) => Err(Failure::Line { line: number, reason: None }.into()),
             Err(failure) => Err(failure.at(number)),

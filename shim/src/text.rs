@@ -77,6 +77,11 @@ pub fn echo(voice: &mut Voice<'_>, rule: &Rule, family: Family) -> Result<(), Fa
     stream(voice.stdout, |out| listing::echo(rule, family, names, out))
 }
 
+/// What a second `-v` prints.
+pub fn dump(out: &mut dyn Write, table: &Table, family: Family, view: &dyn CounterView) -> Result<(), Failure> {
+    stream(out, |out| crate::dump::dump(table, family, view, out))
+}
+
 /// A table from `*NAME` to `COMMIT`.
 pub fn save(table: &Table, counters: bool, view: &dyn CounterView, voice: &mut Voice<'_>) -> Result<(), Failure> {
     label_notices(chosen(table, None, 0), voice.names, voice.stderr);

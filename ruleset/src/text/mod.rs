@@ -116,7 +116,10 @@ pub(crate) fn write_bounds<T: fmt::Display + PartialEq>(lo: T, hi: T, out: &mut 
 }
 
 /// An address as inet_ntop(3) writes it, which is how legacy does.
-pub(crate) fn write_ip(addr: IpAddr, out: &mut dyn fmt::Write) -> fmt::Result {
+///
+/// # Errors
+/// What `out` says.
+pub fn write_ip(addr: IpAddr, out: &mut dyn fmt::Write) -> fmt::Result {
     match addr {
         IpAddr::V6(addr) if is_compatible(addr) => {
             let [.., high, low] = addr.segments();

@@ -307,7 +307,10 @@ impl Generator {
                     }
                     call(&[&format!("{program}-restore"), "-n"], &[], format!("{text}\nCOMMIT\n"));
                 }
-                1 => call(&[program, "-v", "-t", table, "-I", chain], &rule, String::new()),
+                1 => {
+                    let verbose = self.pick(&["-v", "-v", "-vv"]);
+                    call(&[program, verbose, "-t", table, "-I", chain], &rule, String::new());
+                }
                 2 => {
                     call(&[program, "-t", table, "-A", chain], &rule, String::new());
                     call(&[program, "-t", table, "-C", chain], &rule, String::new());
