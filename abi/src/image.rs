@@ -65,6 +65,12 @@ pub const FLAG_EVENTS: u32 = 512;
 
 /// Some rule asks for a link address (mac): packets that will be forwarded carry theirs to the device where they leave.
 pub const FLAG_MAC: u32 = 1024;
+
+/// Some rule asks for a device's group (devgroup): programs note it of the devices that packets come in by.
+pub const FLAG_GROUPS: u32 = 2048;
+
+/// Some rule is TCPMSS with `--clamp-mss-to-pmtu`: what opens a connection of TCP goes up the stack, which gives it a route to read.
+pub const FLAG_CLAMP: u32 = 8192;
 /// Some rule puts connections into zones (CT --zone).
 pub const FLAG_ZONES: u32 = 4096;
 /// Some rule is NFLOG, whose packets the agent takes. Programs do not ask for it.

@@ -190,8 +190,8 @@ pub struct DevInfo {
     pub class: u64,
     /// Bytes of link-layer header that its programs see: 14 or 0.
     pub l2len: u32,
-    /// Zero.
-    pub pad: u32,
+    /// The device's group, where rules ask for it: as it was when a packet last came in by the device.
+    pub group: u32,
 }
 
 /// What the survey of links writes of one at `lo` or at a hook of netfilter.

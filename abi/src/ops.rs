@@ -133,6 +133,19 @@ pub mod op {
     pub const SRH: u8 = 51;
     /// `-m eui64`.
     pub const EUI64: u8 = 52;
+    /// `-m devgroup`: a = 1 the way in is asked, 2 not that, 4 the way out, 8 not that; b = line of group and mask of the way in and of the way out.
+    pub const DEVGROUP: u8 = 53;
+    /// `-m realm`: (realm & c) == b.
+    pub const REALM: u8 = 54;
+    /// `-m rpfilter`: a = 1 `--loose`, 2 `--validmark`, 4 `--accept-local`.
+    pub const RPFILTER: u8 = 55;
+    /// `-m cgroup --cgroup`: b = class id of the socket.
+    pub const CGROUP: u8 = 56;
+    /// `-m string`: b = line of length, 1 to ignore case (the pattern is upper case then), from, to; behind it two lines of the pattern and two of
+    /// Knuth, Morris and Pratt's table, a byte each.
+    pub const STRING: u8 = 57;
+    /// `-m bpf --bytecode`: a = number of instructions, b = line of the first; eight stand in a line, as `struct sock_filter`.
+    pub const BPF: u8 = 58;
     /// `-m u32`: a = number of steps, b = line of the first; steps stand as ops do, with codes of [`super::u32_step`].
     pub const U32: u8 = 64;
     /// `-m time`: b = line of [`super::TimeParams`].
@@ -255,7 +268,7 @@ pub mod target {
     pub const REJECT: u8 = 6;
     /// arg = line, words value, mask.
     pub const MARK: u8 = 7;
-    /// arg = line, words mode (0 set, 1 save, 2 restore), value or 0, nfmask, ctmask. Set: value, ctmask.
+    /// arg = line, words mode (0 set, 1 save, 2 restore), value or 0, nfmask, ctmask, shift (bits | 1 << 8 to the right). Set: value, ctmask.
     pub const CONNMARK: u8 = 8;
     /// arg = line of [`super::NatParams`].
     pub const DNAT: u8 = 9;

@@ -56,6 +56,11 @@ const MATCHES: &[&str] = &[
     "mh",
     "srh",
     "eui64",
+    "devgroup",
+    "realm",
+    "rpfilter",
+    "string",
+    "bpf",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.
@@ -78,7 +83,7 @@ const LATER_TARGETS: &[&str] = &[
 ];
 
 /// How `-L` shows rules of later issues.
-const LATER_LISTED: &[&str] = &["CT helper", "TCPMSS clamp to PMTU", " mode srcip", " mode dstip", " HL match HL "];
+const LATER_LISTED: &[&str] = &["CT helper", " mode srcip", " mode dstip", " HL match HL "];
 
 /// What a rule needs that a later issue brings, by name.
 fn later(rule: &[String]) -> Option<String> {
@@ -88,9 +93,6 @@ fn later(rule: &[String]) -> Option<String> {
             "-j" | "--jump" if LATER_TARGETS.contains(&pair[1].as_str()) => return Some(format!("target {}", pair[1])),
             "-j" | "--jump" if pair[1] == "CT" && rule.iter().any(|w| w == "--helper" || w == "--timeout") => {
                 return Some("target CT with a helper or a timeout policy".into());
-            }
-            "-j" | "--jump" if pair[1] == "TCPMSS" && !rule.iter().any(|w| w == "--set-mss") => {
-                return Some("target TCPMSS with clamping".into());
             }
             _ => {}
         }

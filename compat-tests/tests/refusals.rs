@@ -11,17 +11,19 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 /// Table, the extension's name, and a rule that legacy accepts.
 const LATER: &[(&str, &str, &str)] = &[
     ("mangle", "TPROXY", "-A PREROUTING -p tcp -j TPROXY --on-port 1"),
-    ("mangle", "TCPMSS", "-A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
     ("filter", "NFQUEUE", "-A INPUT -j NFQUEUE --queue-num 1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),
     ("filter", "owner", "-A OUTPUT -m owner --uid-owner 0 --suppl-groups -j ACCEPT"),
     ("filter", "policy", "-A INPUT -m policy --dir in --pol ipsec -j ACCEPT"),
     ("filter", "mac", "-A INPUT -m mac --mac-source 01:00:00:00:00:01 -j DROP"),
     ("filter", "hashlimit", "-A INPUT -m hashlimit --hashlimit-upto 1/sec --hashlimit-name x -j ACCEPT"),
-    ("filter", "string", "-A INPUT -m string --string x --algo bm -j DROP"),
+    ("filter", "string", "-A INPUT -m string --hex-string \"|df|\" --icase --algo bm -j DROP"),
     ("filter", "physdev", "-A FORWARD -m physdev --physdev-in eth0 -j DROP"),
     ("filter", "connlimit", "-A INPUT -p tcp -m connlimit --connlimit-above 1 -j DROP"),
-    ("filter", "bpf", "-A INPUT -m bpf --bytecode \"1,6 0 0 1\" -j DROP"),
+    ("filter", "bpf", "-A INPUT -m bpf --bytecode \"2,32 0 0 4294963200,6 0 0 1\" -j DROP"),
+    ("filter", "realm", "-A INPUT -m realm --realm 1 -j DROP"),
+    ("filter", "cgroup", "-A INPUT -m cgroup --cgroup 1 -j DROP"),
+    ("filter", "TEE", "-A INPUT -j TEE --gateway 10.0.0.9"),
     ("raw", "CT", "-A PREROUTING -p tcp -j CT --helper ftp"),
 ];
 

@@ -53,6 +53,16 @@ fn fragments_are_tracked_as_by_legacy() {
 }
 
 #[test]
+fn matches_of_devices_and_routes_and_what_goes_by_them_do_as_in_legacy() {
+    suite::file("routes.txt");
+}
+
+#[test]
+fn strings_and_programs_find_what_they_find_in_legacy() {
+    suite::file("search.txt");
+}
+
+#[test]
 fn matches_of_transport_protocols_hold_as_in_legacy() {
     suite::file("transport.txt");
 }

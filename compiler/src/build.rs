@@ -13,10 +13,12 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GUARD, FLAG_MAC, FLAG_NAT,
-    FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GROUPS, FLAG_GUARD,
+    FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES,
+    policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
+use bpftables_ruleset::targets::TcpmssSet;
 use bpftables_ruleset::targets::ct::Zone;
 use bpftables_ruleset::{Chain as RuleChain, Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
 use rustc_hash::FxHashSet;
@@ -135,7 +137,7 @@ fn refuse_unreached(ruleset: &Ruleset, ir: &Ir<'_>, refused: &mut Vec<CompileErr
     let bare = |rule: &Rule| Rule { ip: IpMatch { iif: None, oif: None, ..rule.ip.clone() }, ..rule.clone() };
     for (table, chain) in unreached {
         let tried = RuleChain { rules: chain.rules.iter().map(bare).collect(), ..chain.clone() };
-        let tried = IrChain { table, chain: &tried, jumps: Vec::new() };
+        let tried = IrChain { table, chain: &tried, jumps: Vec::new(), input: false };
         for (index, rule) in chain.rules.iter().enumerate() {
             match record::encode(&tried, index, 0, &ifaces, ruleset.family, &mut lines, &mut left) {
                 Ok(_) => {}
@@ -226,6 +228,7 @@ fn header(ruleset: &Ruleset) -> Header {
             Target::Nflog(_) => FLAG_NFLOG,
             Target::Trace(_) => FLAG_TRACE,
             Target::Dnpt(_) => FLAG_DNPT,
+            Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
             Target::Ct(ref ct) if !ct.notrack => {
                 FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES }
             }
@@ -235,6 +238,7 @@ fn header(ruleset: &Ruleset) -> Header {
             flags |= match m {
                 Match::Conntrack(_) | Match::State(_) | Match::Connmark(_) | Match::Cluster(_) => FLAG_CONNTRACK,
                 Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
+                Match::Devgroup(_) => FLAG_GROUPS,
                 _ => 0,
             };
         }

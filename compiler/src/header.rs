@@ -22,6 +22,8 @@ pub(crate) fn encode(rule: &Target, family: Family, lines: &mut Lines) -> Option
             (target::ECN, bit(set.ece, 0) | bit(set.cwr, 2) | ect)
         }
         Target::Tcpmss(TcpmssSet::Mss(mss)) => (target::TCPMSS, u32::from(*mss)),
+        // Beyond all numbers that an option can hold.
+        Target::Tcpmss(TcpmssSet::Clamp) => (target::TCPMSS, 1 << 16),
         Target::Tcpoptstrip(strip) => (target::TCPOPTSTRIP, lines.intern_words(&strip.kinds)),
         Target::Classify(class) => (target::CLASSIFY, u32::from(class.major) << 16 | u32::from(class.minor)),
         Target::Checksum(_) => (target::CHECKSUM, 0),

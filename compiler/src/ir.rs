@@ -5,7 +5,7 @@
 
 use crate::error::{CompileError, RulePlace};
 use bpftables_abi::image::{HOOKS, TABLES};
-use bpftables_ruleset::{Chain, Rule, Ruleset, TableKind, Target};
+use bpftables_ruleset::{Chain, Hook, Rule, Ruleset, TableKind, Target};
 use rustc_hash::FxHashMap;
 
 /// A chain that some hook reaches.
@@ -25,6 +25,8 @@ pub(crate) struct IrChain<'a> {
     pub(crate) chain: &'a Chain,
     /// For each rule with -j or -g to a chain, in rule order: (rule, where to).
     pub(crate) jumps: Vec<(u32, ChainId)>,
+    /// Packets come here from INPUT.
+    pub(crate) input: bool,
 }
 
 impl IrChain<'_> {
@@ -79,11 +81,22 @@ impl<'a> Ir<'a> {
                 next += 1;
             }
         }
+        ir.mark_input();
         Ok(ir)
     }
 
+    fn mark_input(&mut self) {
+        let mut todo: Vec<ChainId> = self.bases[Hook::Input as usize].iter().flatten().copied().collect();
+        while let Some(id) = todo.pop() {
+            let chain = &mut self.chains[id.index()];
+            if !std::mem::replace(&mut chain.input, true) {
+                todo.extend(chain.jumps.iter().map(|(_, to)| *to));
+            }
+        }
+    }
+
     fn add(&mut self, table: TableKind, chain: &'a Chain) -> ChainId {
-        self.chains.push(IrChain { table, chain, jumps: Vec::new() });
+        self.chains.push(IrChain { table, chain, jumps: Vec::new(), input: false });
         ChainId(self.chains.len() as u32 - 1)
     }
 }

@@ -53,11 +53,15 @@ pub(crate) fn encode(
         }
         Target::Mark(set) => (target::MARK, lines.intern_words(&[set.value, set.mask])),
         Target::Connmark(set) => {
+            let (set, shift) = match set {
+                ConnmarkSet::Shifted { set, left, bits } => (&**set, u32::from(*bits) | u32::from(!left) << 8),
+                set => (set, 0),
+            };
             let words = match *set {
-                ConnmarkSet::Set { value, mask } => [0, value, 0, mask],
-                ConnmarkSet::Save { nfmask, ctmask } => [1, 0, nfmask, ctmask],
-                ConnmarkSet::Restore { nfmask, ctmask } => [2, 0, nfmask, ctmask],
-                ConnmarkSet::Shifted { .. } => return Err(crate::refused::target(rule)),
+                ConnmarkSet::Set { value, mask } => [0, value, 0, mask, shift],
+                ConnmarkSet::Save { nfmask, ctmask } => [1, 0, nfmask, ctmask, shift],
+                ConnmarkSet::Restore { nfmask, ctmask } => [2, 0, nfmask, ctmask, shift],
+                ConnmarkSet::Shifted { .. } => return Err("a mark that is shifted twice".into()),
             };
             (target::CONNMARK, lines.intern_words(&words))
         }

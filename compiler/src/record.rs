@@ -65,6 +65,10 @@ pub(crate) fn encode(
     let mut encoder = Encoder::new(lines, left, rule.slot, family);
     for (at, m) in rule.matches.iter().enumerate() {
         check_match(rule, m, family).map_err(unsupported)?;
+        if chain.input && matches!(m, Match::Realm(_) | Match::Cgroup(_)) {
+            let what = "at INPUT can't be run, for the route and the socket are found behind the programs";
+            return Err(unsupported(&format!("-m {} {what}", m.name())));
+        }
         match m {
             Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),
             _ if folded == Some(at) => {}

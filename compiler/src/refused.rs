@@ -3,7 +3,6 @@
 use bpftables_ruleset::Target;
 use bpftables_ruleset::matches::bpf::BpfProgram;
 use bpftables_ruleset::matches::{Bpf, Match};
-use bpftables_ruleset::targets::TcpmssSet;
 use std::borrow::Cow;
 
 /// The reason of a rule's refusal, by the name of its match.
@@ -24,10 +23,6 @@ pub(crate) fn matching(m: &Match) -> Box<str> {
 /// The reason of a rule's refusal, by the name of its target.
 pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
     let why = match rule {
-        // The FIB does not tell programs the MTU of a route, only that of its device.
-        Target::Tcpmss(TcpmssSet::Clamp) => {
-            return "-j TCPMSS --clamp-mss-to-pmtu can't be run, for no program is told the MTU of a route".into();
-        }
         Target::Ct(ct) if !ct.helper.is_empty() => {
             return "-j CT --helper can't be run, for the kernel's helpers read along connections of its own alone"
                 .into();
@@ -39,6 +34,7 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         Target::Led(_) => "no program can switch a LED",
         Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
         Target::Set(_) => return "-j SET can't be run yet, since programs don't see the kernel's sets".into(),
+        Target::Tee(_) => "a copy would pass these programs while they judge the packet that it is made of",
         Target::Synproxy(_) => "handshakes of connections that are not ours can't be made by a program",
         Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",
         other => return format!("-j {} can't be run yet", other.name()).into(),

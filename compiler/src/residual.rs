@@ -3,6 +3,7 @@
 mod clock;
 mod extension;
 mod packet;
+mod search;
 mod state;
 mod transport;
 mod words;
@@ -16,8 +17,9 @@ use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
+use bpftables_ruleset::matches::bpf::BpfProgram;
 use bpftables_ruleset::matches::{
-    Addrtype, Conntrack, CtStates, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
+    Addrtype, Bpf, Conntrack, CtStates, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
 };
 use bpftables_ruleset::{AddrMatch, Family, PortRange, Slot};
 use std::net::IpAddr;
@@ -95,6 +97,14 @@ impl<'a> Encoder<'a> {
             Match::Cluster(c) => state::cluster(c),
             Match::U32(u) => words::encode(u, self.lines),
             Match::Time(t) => clock::encode(t, self.lines),
+            Match::String(s) => match search::string(s, self.lines) {
+                Ok(op) => op,
+                Err(reason) => return Ok(Err(reason.into())),
+            },
+            Match::Bpf(Bpf { program: BpfProgram::Classic(program) }) => match search::bpf(program, self.lines) {
+                Ok(op) => op,
+                Err(reason) => return Ok(Err(reason.into())),
+            },
             Match::Cpu(c) => Op { op: op::CPU, flags: inv(c.invert), b: c.cpu, ..ZERO },
             _ => match packet::encode(m, self.lines) {
                 Ok(Some(op)) => op,

@@ -146,7 +146,7 @@ impl Walk<'_> {
             let o: Op = zerocopy::transmute!(bytes);
             let known = matches!(
                 o.op,
-                op::TCP..=op::RECENT | op::MAC..=op::EUI64 | op::U32..=op::CPU | op::QUOTA..=op::CLUSTER
+                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CLUSTER
             );
             ensure(known, at, "unknown op")?;
             match o.op {
@@ -168,6 +168,15 @@ impl Walk<'_> {
                     ensure(count <= 16, at, "addresses of an rt match")?;
                     line(self.image, o.b + count.div_ceil(4))?;
                 }
+                op::STRING => {
+                    ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
+                    ensure((1..=128).contains(&line(self.image, o.b)?.word(0)), at, "length of a pattern")?;
+                    line(self.image, o.b + 4)?;
+                }
+                op::BPF => {
+                    ensure(o.b >= FIRST_FREE_LINE && (1..=64).contains(&o.a), at, "a check's parameters")?;
+                    line(self.image, o.b + (u32::from(o.a) - 1) / 8)?;
+                }
                 op::SRH => {
                     ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
                     line(self.image, o.b + 2)?;
@@ -176,7 +185,7 @@ impl Walk<'_> {
                     line(self.image, o.b)?;
                     ensure(o.b >= FIRST_FREE_LINE && o.d & 0xff <= 16, at, "a check's parameters")?;
                 }
-                op::OWNER | op::IPRANGE => {
+                op::OWNER | op::IPRANGE | op::DEVGROUP => {
                     line(self.image, o.b)?;
                     ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
                 }

@@ -25,7 +25,10 @@ typedef __u32 bt_addr;
 
 enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
-enum bt_image_flag { IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_ZONES = 4096, IMG_TRACE = 1 << 17 };
+enum bt_image_flag {
+	IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_GROUPS = 2048, IMG_ZONES = 4096,
+	IMG_CLAMP = 8192, IMG_TRACE = 1 << 17,
+};
 enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
 enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
 enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE };
@@ -51,6 +54,7 @@ enum bt_opcode {
 	OP_CT_PORT, OP_CT_STATUS, OP_CT_EXPIRES, OP_CT_DIR, OP_ADDRTYPE, OP_RANDOM, OP_NTH, OP_LIMIT, OP_RECENT,
 	OP_MAC = 32, OP_OWNER, OP_PKTTYPE, OP_LENGTH, OP_TTL, OP_TOS, OP_ECN, OP_IPRANGE, OP_POLICY,
 	OP_SCTP, OP_DCCP, OP_SPI, OP_TCPMSS, OP_AH6, OP_IPV6HEADER, OP_FRAG, OP_RT, OP_OPTS, OP_MH, OP_SRH, OP_EUI64,
+	OP_DEVGROUP, OP_REALM, OP_RPFILTER, OP_CGROUP, OP_STRING, OP_BPF,
 	OP_U32 = 64, OP_TIME, OP_CPU,
 	OP_QUOTA = 80, OP_CLUSTER,
 };
@@ -208,7 +212,7 @@ struct bt_addr_info {
 struct bt_dev_info {
 	char name[16];
 	__u64 class;
-	__u32 l2len, pad;
+	__u32 l2len, group;
 };
 
 #define BT_EVENTS_SIZE (1 << 18)

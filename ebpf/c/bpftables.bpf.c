@@ -217,6 +217,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	p->ifin = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
 		p->class_in = bt_dev_class(skb, p->ifin);
+	if (p->img_flags & IMG_GROUPS)
+		group_note(skb, p->ifin);
 	bool known = (kind & 0xff) == INJ_LO;
 	if (known) {
 		p->flags |= P_LOCAL;
@@ -239,7 +241,9 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	case ROUTE_LOCAL:
 		return input(skb, p, ctl);
 	case ROUTE_STRAIGHT:
-		if ((a = host_route(skb, net, p, memo, &f)) != BT_NEXT)
+		/* Rules will ask a SYN's route, which the stack gives it. */
+		if (!(p->img_flags & IMG_CLAMP && p->proto == IPPROTO_TCP && p->tcp_flags & 2) &&
+		    (a = host_route(skb, net, p, memo, &f)) != BT_NEXT)
 			return a;
 		/* fallthrough */
 	case ROUTE_FORWARD:

@@ -502,22 +502,28 @@ static __always_inline int rule_match(struct bt_pkt *p, void *img, struct bt_rul
 	return 1;
 }
 
+/* how: bits, and 1 << 8 to the right. */
+static __always_inline __u32 shifted(__u32 mark, __u32 how)
+{
+	return how & 1 << 8 ? mark >> (how & 31) : mark << (how & 31);
+}
+
 static __always_inline void target_connmark(struct bt_pkt *p, void *img, __u32 arg)
 {
 	struct bt_conn *c = bt_conn_of(p);
 	struct bt_line *l = line(img, arg);
 	if (!c || !l)
 		return;
-	__u32 nfmask = l->w[2], ctmask = l->w[3];
+	__u32 nfmask = l->w[2], ctmask = l->w[3], how = l->w[4];
 	switch (l->w[0]) {
 	case 0:
-		c->mark = (c->mark & ~ctmask) ^ l->w[1];
+		c->mark = shifted((c->mark & ~ctmask) ^ l->w[1], how);
 		break;
 	case 1:
-		c->mark = (c->mark & ~ctmask) ^ (p->mark & nfmask);
+		c->mark = (c->mark & ~ctmask) ^ shifted(p->mark & nfmask, how);
 		break;
 	case 2:
-		p->mark = (p->mark & ~nfmask) ^ (c->mark & ctmask);
+		p->mark = (p->mark & ~nfmask) ^ shifted(c->mark & ctmask, how);
 		break;
 	}
 }

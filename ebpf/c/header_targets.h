@@ -223,7 +223,9 @@ static __always_inline int tcp_add_mss(struct __sk_buff *skb, struct bt_pkt *p, 
 	return ip_word(skb, p, LENGTH_AT, bpf_htons(LENGTH_OF(p)));
 }
 
-/* The MSS is at most `mss`. */
+#include "mss_clamp.h"
+
+/* The MSS is at most `mss`, or what the routes leave room for (MSS_CLAMP). */
 __noinline int bt_target_tcpmss(struct __sk_buff *skb, __u32 mss)
 {
 	keep_arg(skb);
@@ -236,6 +238,12 @@ __noinline int bt_target_tcpmss(struct __sk_buff *skb, __u32 mss)
 	struct tcp_walk w = { .skb = skb, .at = l4_at(p), .header = tcp_header(skb, p), .i = 20 };
 	if (!w.header)
 		return -1;
+	if (mss == MSS_CLAMP) {
+		__u32 mtu = path_mtu(skb, p);
+		if (mtu <= CLAMP_HEADERS)
+			return -1;
+		mss = (mtu - CLAMP_HEADERS) & 0xffff;
+	}
 	bpf_loop(40, mss_step, &w, 0);
 	if (w.failed)
 		return -1;

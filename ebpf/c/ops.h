@@ -17,6 +17,8 @@
 #include "ops_time.h"
 #include "ops_words.h"
 #include "ops_transport.h"
+#include "ops_route.h"
+#include "ops_search.h"
 #if BT_FAMILY == 6
 #include "ops_ext6.h"
 #endif
@@ -94,6 +96,18 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 	case OP_EUI64:
 		return bt_op_eui64(skb);
 #endif
+	case OP_DEVGROUP:
+		return bt_op_devgroup(skb, how, op->b);
+	case OP_REALM:
+		return ((bpf_get_route_realm(skb) & op->c) == op->b) != invert;
+	case OP_RPFILTER:
+		return bt_op_rpfilter(skb, how);
+	case OP_CGROUP:
+		return bt_op_cgroup(skb, how, op->b);
+	case OP_STRING:
+		return bt_op_string(skb, how, op->b);
+	case OP_BPF:
+		return bt_op_bpf(skb, how, op->b);
 	case OP_U32:
 		return bt_op_u32(skb, how, op->b);
 	case OP_TIME:

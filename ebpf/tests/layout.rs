@@ -78,7 +78,7 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }
         "bt_addr_info" = maps::AddrInfo { kind, ifindex }
-        "bt_dev_info" = maps::DevInfo { name, class, l2len, pad }
+        "bt_dev_info" = maps::DevInfo { name, class, l2len, group }
         "bt_log_params" = event::LogParams { level, flags, prefix }
         "bt_event" = event::Event {
             time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, number, table, what, pad, params,

@@ -124,7 +124,7 @@ pub(crate) fn name(map: &Map<u32, DevInfo>, devices: &[Device]) -> Result<()> {
             continue;
         }
         let l2len = if framing == Framing::Ethernet { 14 } else { 0 };
-        map.set(&device.ifindex, &DevInfo { name, class: 0, l2len, pad: 0 }).doing(doing)?;
+        map.set(&device.ifindex, &DevInfo { name, class: 0, l2len, group: 0 }).doing(doing)?;
     }
     Ok(())
 }

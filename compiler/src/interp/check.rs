@@ -198,6 +198,7 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::MAC..=op::POLICY => network(image, &o, packet)?,
             op::SCTP..=op::TCPMSS => super::transport::check(image, &o, packet)?,
             op::AH6..=op::SRH => super::extension::check(image, &o, packet)?,
+            op::STRING..=op::BPF => super::search_ops::check(image, &o, packet)?.into(),
             op::U32..=op::CPU => super::packet::check(image, &o, packet, env)?.into(),
             op::QUOTA => (env.quota(key, u64::from(o.d) << 32 | u64::from(o.c), packet.len() as u64) != invert).into(),
             op::CLUSTER => {

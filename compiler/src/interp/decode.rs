@@ -35,12 +35,15 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
         target::CONNMARK => {
             let at = line(image, r.arg)?;
             let (nfmask, ctmask) = (at.word(2), at.word(3));
-            Target::Connmark(match at.word(0) {
+            let set = match at.word(0) {
                 0 => ConnmarkSet::Set { value: at.word(1), mask: ctmask },
                 1 => ConnmarkSet::Save { nfmask, ctmask },
                 2 => ConnmarkSet::Restore { nfmask, ctmask },
                 other => return Err(Fault::UnknownCode("connmark mode", other)),
-            })
+            };
+            let [bits, right, ..] = at.word(4).to_le_bytes();
+            let shifted = |set| ConnmarkSet::Shifted { set: Box::new(set), left: right == 0, bits };
+            Target::Connmark(if bits == 0 { set } else { shifted(set) })
         }
         target::NOTRACK => Target::Notrack,
         target::CT => {

@@ -6,6 +6,7 @@ mod extension;
 mod packet;
 mod run;
 pub(crate) mod search;
+mod search_ops;
 mod transport;
 
 pub use run::{Fault, traverse};

@@ -6,7 +6,7 @@ use super::search::{Pick, candidates, line};
 use crate::graph::MAX_DEPTH;
 use crate::image::Image;
 use bpftables_abi::image::{BASES_LINE, Chain, Rule as Record, TABLES, policy};
-use bpftables_ruleset::eval::{Ct, Environment, Outcome, Packet, Rewritten, Verdict, rewrite};
+use bpftables_ruleset::eval::{Ct, Environment, Outcome, Packet, Rewritten, Verdict, connmark_set, rewrite};
 use bpftables_ruleset::targets::ConnmarkSet;
 use bpftables_ruleset::{Hook, Slot, TableKind, Target};
 use thiserror::Error;
@@ -114,11 +114,5 @@ pub fn traverse(
 
 fn connmark(set: &ConnmarkSet, packet: &mut Packet) {
     let Ct::Connection(ct) = &mut packet.ct else { return };
-    match *set {
-        ConnmarkSet::Set { value, mask } => ct.mark = ct.mark & !mask ^ value,
-        ConnmarkSet::Save { nfmask, ctmask } => ct.mark = ct.mark & !ctmask ^ packet.mark & nfmask,
-        ConnmarkSet::Restore { nfmask, ctmask } => packet.mark = packet.mark & !nfmask ^ ct.mark & ctmask,
-        // No image holds one.
-        ConnmarkSet::Shifted { .. } => {}
-    }
+    connmark_set(set, &mut packet.mark, &mut ct.mark);
 }

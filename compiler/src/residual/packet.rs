@@ -3,7 +3,7 @@
 use super::{ZERO, inv};
 use crate::lines::Lines;
 use bpftables_abi::ops::{Op, op};
-use bpftables_ruleset::matches::{Ecn, HopComparison, Iprange, Mac, Match, Owner, Policy};
+use bpftables_ruleset::matches::{Devgroup, Ecn, HopComparison, Iprange, Mac, Match, Owner, Policy};
 use std::net::IpAddr;
 
 /// The op of `m`, if it is one of these. The reason, if it can't be run.
@@ -23,6 +23,19 @@ pub(super) fn encode(m: &Match, lines: &mut Lines) -> Result<Option<Op>, &'stati
         Match::Ecn(e) => ecn(e),
         Match::Iprange(r) => iprange(r, lines),
         Match::Policy(p) => policy(p)?,
+        Match::Devgroup(d) => devgroup(d, lines),
+        Match::Realm(r) => {
+            let realm = &r.realm;
+            Op { op: op::REALM, flags: inv(realm.invert), b: realm.value, c: realm.mask, ..ZERO }
+        }
+        Match::Rpfilter(r) => {
+            let a = u16::from(r.loose) | u16::from(r.valid_mark) << 1 | u16::from(r.accept_local) << 2;
+            Op { op: op::RPFILTER, flags: inv(r.invert), a, ..ZERO }
+        }
+        Match::Cgroup(c) => match c.class {
+            Some((class, invert)) => Op { op: op::CGROUP, flags: inv(invert), b: class, ..ZERO },
+            None => return Err("-m cgroup --path can't be run yet"),
+        },
         _ => return Ok(None),
     }))
 }
@@ -89,6 +102,17 @@ fn iprange(r: &Iprange, lines: &mut Lines) -> Op {
     }
     let words: Vec<u32> = bytes.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect();
     Op { op: op::IPRANGE, a, b: lines.intern_words(&words), ..ZERO }
+}
+
+fn devgroup(d: &Devgroup, lines: &mut Lines) -> Op {
+    let (mut a, mut words) = (0, [0; 4]);
+    for (group, bit, at) in [(&d.source, 1, 0), (&d.destination, 4, 2)] {
+        if let Some(group) = group {
+            a |= bit | if group.invert { bit << 1 } else { 0 };
+            words[at..at + 2].copy_from_slice(&[group.value, group.mask]);
+        }
+    }
+    Op { op: op::DEVGROUP, a, b: lines.intern_words(&words), ..ZERO }
 }
 
 fn policy(p: &Policy) -> Result<Op, &'static str> {

@@ -258,6 +258,7 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
         (1, addrtype().boxed()),
         (3, header().boxed()),
         (3, super::transport::any_match().boxed()),
+        (2, super::search::any_match().boxed()),
         (2, (vec(u32_test(), 1..4), invert()).prop_map(|(tests, invert)| Match::U32(U32 { tests, invert })).boxed()),
         (1, time().boxed()),
         (1, cpu().boxed()),

@@ -9,6 +9,7 @@ mod matches;
 mod packets;
 mod pools;
 mod rules;
+mod search;
 mod transport;
 
 pub use kube::{five_tuples, kube_proxy};

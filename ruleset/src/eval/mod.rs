@@ -16,6 +16,7 @@ mod l4;
 mod npt;
 mod packet;
 mod rewrite;
+mod search;
 mod sim;
 mod transport;
 mod words;
@@ -28,12 +29,14 @@ pub use extension::holds as extension_holds;
 pub use header::holds as header_holds;
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
 pub use rewrite::{Rewritten, rewrite};
+pub use search::{bpf_holds, string_holds, upper};
 pub use sim::Simulated;
 pub use transport::holds as transport_holds;
 pub use words::holds as u32_holds;
 
 use crate::counters::Slot;
-use crate::matches::{Match, StatisticMode};
+use crate::matches::bpf::BpfProgram;
+use crate::matches::{Bpf, Match, StatisticMode};
 use crate::rule::Rule;
 use crate::table::{Hook, Ruleset, Table, TableKind};
 use crate::targets::{ConnmarkSet, RejectWith, Target};
@@ -171,7 +174,6 @@ fn run<'a>(
                 packet.mark = packet.mark & !set.mask ^ set.value;
                 next
             }
-            Target::Connmark(ConnmarkSet::Shifted { .. }) => return Verdict::Unknown("CONNMARK"),
             Target::Connmark(set) => {
                 connmark(set, packet);
                 next
@@ -196,11 +198,21 @@ fn run<'a>(
 
 fn connmark(set: &ConnmarkSet, packet: &mut Packet) {
     let Ct::Connection(ct) = &mut packet.ct else { return };
+    connmark_set(set, &mut packet.mark, &mut ct.mark);
+}
+
+/// Carries out `-j CONNMARK` on the mark of a packet and that of its connection. `--set-xmark` shifts what comes out, the others what they copy.
+pub fn connmark_set(set: &ConnmarkSet, packet: &mut u32, connection: &mut u32) {
+    let (set, left, bits) = match set {
+        ConnmarkSet::Shifted { set, left, bits } => (&**set, *left, u32::from(*bits)),
+        set => (set, true, 0),
+    };
+    let shifted = |mark: u32| if left { mark << (bits & 31) } else { mark >> (bits & 31) };
     match *set {
-        ConnmarkSet::Set { value, mask } => ct.mark = ct.mark & !mask ^ value,
-        ConnmarkSet::Save { nfmask, ctmask } => ct.mark = ct.mark & !ctmask ^ packet.mark & nfmask,
-        ConnmarkSet::Restore { nfmask, ctmask } => packet.mark = packet.mark & !nfmask ^ ct.mark & ctmask,
-        // The traversal ends before one of these is done.
+        ConnmarkSet::Set { value, mask } => *connection = shifted(*connection & !mask ^ value),
+        ConnmarkSet::Save { nfmask, ctmask } => *connection = *connection & !ctmask ^ shifted(*packet & nfmask),
+        ConnmarkSet::Restore { nfmask, ctmask } => *packet = *packet & !nfmask ^ shifted(*connection & ctmask),
+        // None stands within another.
         ConnmarkSet::Shifted { .. } => {}
     }
 }
@@ -251,6 +263,8 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
         Match::Cpu(c) => ((env.cpu() == c.cpu) != c.invert).into(),
         Match::Cluster(c) => cluster::holds(c, packet).into(),
         Match::Quota(q) => (env.quota(key, q.bytes, packet.len() as u64) != q.invert).into(),
+        Match::String(s) => search::string_holds(s, packet).into(),
+        Match::Bpf(Bpf { program: BpfProgram::Classic(program) }) => search::bpf_holds(program, packet).into(),
         Match::Limit(l) => env.limit(key, l.average, l.burst).into(),
         Match::Recent(r) => {
             let addr = if r.dest { packet.daddr() } else { packet.saddr() };
