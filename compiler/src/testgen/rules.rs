@@ -81,15 +81,17 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
         choices.push((2, Just(Target::Drop).boxed()));
     }
     if profile.conntrack {
-        let set = (mark(), mark(), mark(), prop_oneof![2 => 0u8..3, 1 => 3u8..31]).prop_map(|(value, nfmask, ctmask, mode)| {
-            let set = match mode % 3 {
-                0 => ConnmarkSet::Set { value, mask: ctmask },
-                1 => ConnmarkSet::Save { nfmask, ctmask },
-                _ => ConnmarkSet::Restore { nfmask, ctmask },
-            };
-            let shifted = |set| ConnmarkSet::Shifted { set: Box::new(set), left: mode & 8 == 0, bits: mode + 1 };
-            Target::Connmark(if mode < 3 { set } else { shifted(set) })
-        });
+        let set = (mark(), mark(), mark(), prop_oneof![2 => 0u8..3, 1 => 3u8..31]).prop_map(
+            |(value, nfmask, ctmask, mode)| {
+                let set = match mode % 3 {
+                    0 => ConnmarkSet::Set { value, mask: ctmask },
+                    1 => ConnmarkSet::Save { nfmask, ctmask },
+                    _ => ConnmarkSet::Restore { nfmask, ctmask },
+                };
+                let shifted = |set| ConnmarkSet::Shifted { set: Box::new(set), left: mode & 8 == 0, bits: mode + 1 };
+                Target::Connmark(if mode < 3 { set } else { shifted(set) })
+            },
+        );
         choices.push((1, set.boxed()));
     }
     match profile.table {
