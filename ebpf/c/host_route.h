@@ -122,6 +122,9 @@ static __always_inline bool way_is_free(struct __sk_buff *skb, struct net___k *n
 	/* IPsec's or a bridge's traces, a tunnel's: somebody has plans for it. (A socket, if it has one, is its sender's in another namespace.) */
 	if (k->active_extensions || k->_skb_refdst)
 		return false;
+	/* A device's sum over the whole packet: ip_forward gives it up, for the next link header is not in it. */
+	if (BPF_CORE_READ_BITFIELD(k, ip_summed) == SUM_COMPLETE)
+		return false;
 	if (!entry || entry->fp_items[1].prog || in->rx_handler)
 		return false;
 	if (bpf_core_field_exists(struct net_device___k, nf_hooks_ingress) && in->nf_hooks_ingress)

@@ -95,6 +95,7 @@ struct sk_buff___k {
 	struct net_device___k *dev;
 	unsigned long _skb_refdst;
 	__u8 active_extensions;
+	__u8 ip_summed : 2;
 } __attribute__((preserve_access_index));
 
 /* The network namespace that a packet is in. */
