@@ -317,7 +317,7 @@ __noinline int bt_ct_in(struct __sk_buff *skb)
 		return 0;
 	}
 	p->ctinfo = CI_INVALID;
-	x->now = bpf_ktime_get_ns();
+	x->now = ct_now();
 	r = bt_ct_l4(skb);
 	if (r == 0) {
 		tuple_addrs(x, p);
@@ -361,7 +361,7 @@ __noinline int bt_ct_confirm(struct __sk_buff *skb)
 		bt_ct_reap(i);
 		return -STAT_DROP_NAT_EXHAUSTED;
 	}
-	c->expires = bpf_ktime_get_ns() + CT_TIMEOUT(c) * SEC_NS;
+	c->expires = ct_now() + CT_TIMEOUT(c) * SEC_NS;
 	old = __sync_fetch_and_or(&c->status, ST_CONFIRMED);
 	if (!(old & ST_LIVE) || (old & ST_DYING))
 		return -STAT_DROP_TABLE_FULL;

@@ -144,7 +144,7 @@ __noinline int bt_ct_resume(struct __sk_buff *skb)
 		p->ctdir = x->f_dir;
 		return 0;
 	}
-	x->now = bpf_ktime_get_ns();
+	x->now = ct_now();
 	if (h == hint_none(p, CI_INVALID, ctl->magic))
 		goto out;
 	if (h == hint_none(p, CI_UNTRACKED, ctl->magic)) {

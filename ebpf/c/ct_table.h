@@ -113,6 +113,12 @@ struct {
 	__type(value, struct bt_ctx);
 } bt_ct_scratch SEC(".maps");
 
+/* CLOCK_MONOTONIC, exact to a tick: timeouts are seconds. */
+static __always_inline __u64 ct_now(void)
+{
+	return bpf_ktime_get_coarse_ns();
+}
+
 static __always_inline struct bt_ctx *ctx_(void)
 {
 	__u32 zero = 0;

@@ -82,7 +82,7 @@ __noinline int bt_frag(struct __sk_buff *skb)
 		return 0;
 	frag_key(&k, p);
 	if (!p->frag_off) {
-		n.until = bpf_ktime_get_ns() + FRAG_LIFE;
+		n.until = ct_now() + FRAG_LIFE;
 		n.sport = p->sport;
 		n.dport = p->dport;
 		n.flags = p->flags & FRAG_FLAGS;
@@ -94,7 +94,7 @@ __noinline int bt_frag(struct __sk_buff *skb)
 		return 0;
 	}
 	v = bpf_map_lookup_elem(&bt_frags, &k);
-	if (!v || (__s64)(v->until - bpf_ktime_get_ns()) <= 0)
+	if (!v || (__s64)(v->until - ct_now()) <= 0)
 		return -STAT_DROP_FRAGMENT;
 	p->sport = v->sport;
 	p->dport = v->dport;

@@ -302,7 +302,7 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 		return -STAT_DROP_NAT_EXHAUSTED;
 	if (c->status & (done | ST_CONFIRMED))
 		goto out;
-	x->now = bpf_ktime_get_ns();
+	x->now = ct_now();
 	x->n_conn = i;
 	x->n_manip = manip;
 	x->n_zone = c->orig.zone;

@@ -53,7 +53,7 @@ __noinline int bt_op_ct(struct __sk_buff *skb, __u32 what, __u32 how, __u32 b, _
 		holds = (ct->status & a) != 0;
 		break;
 	case OP_CT_EXPIRES: {
-		__u64 now = bpf_ktime_get_ns(), left = 0;
+		__u64 now = ct_now(), left = 0;
 		__u32 status = ct->status;
 		if (status & ST_CONFIRMED && !(status & ST_LIVE))
 			left = CT_TIMEOUT(ct); /* a RST was the first answer and ended it: the kernel lets its time stand */

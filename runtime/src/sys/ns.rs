@@ -116,7 +116,7 @@ pub fn mount_bpffs(target: &CStr) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// CLOCK_MONOTONIC in nanoseconds.
+/// CLOCK_MONOTONIC in nanoseconds, exact to a tick: the clock of connections.
 ///
 /// # Errors
 /// What clock_gettime(2) says.
@@ -124,7 +124,7 @@ pub fn monotonic_ns() -> io::Result<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     #[expect(unsafe_code, reason = "clock_gettime(2) has no safe wrapper")]
     // SAFETY: the kernel fills the struct.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
