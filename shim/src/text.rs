@@ -30,7 +30,8 @@ fn stream<T>(out: &mut dyn Write, write: impl FnOnce(&mut Stream<'_>) -> Result<
     match (write(&mut stream), stream.error) {
         (Ok(value), _) => Ok(value),
         (Err(fmt::Error), Some(error)) => Err(error.into()),
-        (Err(fmt::Error), None) => Err(io::Error::other("text that cannot be written").into()),
+        // A match with which legacy ends in the middle of its line.
+        (Err(fmt::Error), None) => Err(Failure::Said(1)),
     }
 }
 

@@ -48,14 +48,16 @@ fn write_rate(bytes: u32, numeric: bool, out: &mut dyn fmt::Write) -> fmt::Resul
 }
 
 impl Rateest {
+    /// Fails without one: legacy's text ends there, and legacy with it (docs/legacy-behaviour.md).
     fn write_comparison(&self, prefix: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(not(self.invert))?;
         let sign = match self.comparison {
             Some(RateComparison::Equal) => "eq",
             Some(RateComparison::Less) => "lt",
             Some(RateComparison::Greater) => "gt",
-            None => return Ok(()),
+            None => return Err(fmt::Error),
         };
-        write!(out, "{} {prefix}{sign}", not(self.invert))
+        write!(out, " {prefix}{sign}")
     }
 
     /// The options of one kind of rate.
