@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules that a stock kernel does not load by itself where no udev runs, or not without CAP_SYS_MODULE in the right place.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 19] = [
     "tun",
     "netkit",
     "veth",
@@ -18,6 +18,7 @@ const MODULES: [&str; 18] = [
     "macvlan",
     "ipvlan",
     "vrf",
+    "wireguard",
     "nf_conntrack",
     "xt_conntrack",
     "xt_nat",

@@ -91,6 +91,11 @@ fn who_may_not_and_what_is_not_there_is_said_and_changes_nothing() {
                 4,
                 "Fatal: can't open lock file /mnt/lock: No space left on device\n".to_owned(),
             ),
+            (
+                "unshare --mount bash -c 'mount -t tmpfs -o ro none /mnt; XTABLES_LOCKFILE=/mnt/lock iptables -A INPUT -j DROP'".to_owned(),
+                4,
+                "Fatal: can't open lock file /mnt/lock: Read-only file system\n".to_owned(),
+            ),
         ];
         for (script, code, text) in cases {
             assert_eq!(names.script(&script), (code, text), "{script}");
@@ -118,6 +123,24 @@ fn who_may_not_and_what_is_not_there_is_said_and_changes_nothing() {
             code == 1 && text.starts_with("iptables: no BPF file system at /sys/fs/bpf, and mounting one failed: "),
             "{code} {text}"
         );
+        let read_only = "unshare --pid --fork --mount-proc --mount bash -c 'mount -t bpf -o ro none /sys/fs/bpf; iptables -A INPUT -j DROP'";
+        let (code, text) = names.script(read_only);
+        assert!(
+            code == 1 && text.contains("cannot make /sys/fs/bpf/bpftables: Read-only file system"),
+            "{code} {text}"
+        );
+        // A kernel without what the programs need.
+        let no_types = "unshare --mount bash -c 'mount -t tmpfs none /sys/kernel/btf; iptables -A INPUT -j DROP'";
+        let (code, text) = names.script(no_types);
+        assert!(
+            code == 1
+                && text.starts_with(
+                    "iptables: this kernel is too old: reading the kernel's types from /sys/kernel/btf/vmlinux failed"
+                )
+                && text.ends_with("expected Linux 6.6 or later with BTF (CONFIG_DEBUG_INFO_BTF).\n"),
+            "{code} {text}"
+        );
+        assert_eq!(names.script("iptables -S").1, "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n");
         assert!(arrives(9));
     });
 }
