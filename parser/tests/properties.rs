@@ -165,6 +165,19 @@ proptest! {
 
 /// Words that get the parser further than bytes alone.
 const WORDS: &[&str] = &[
+    "SET",
+    "set",
+    "--add-set",
+    "--del-set",
+    "--map-set",
+    "--map-mark",
+    "--exist",
+    "--timeout",
+    "--match-set",
+    "web",
+    "src,dst",
+    "--object-pinned",
+    "/sys/fs/bpf/bpftables-says-yes",
     "-A",
     "-I",
     "-D",
