@@ -14,6 +14,7 @@
 
 #include "abi.h"
 #include "guard_maps.h"
+#include "kernel_tcx.h"
 
 #define NF_DROP 0
 #define NF_ACCEPT 1
@@ -22,18 +23,6 @@
 /* Programs of others that may run before ours. */
 #define MAX_BEFORE 8
 
-struct bpf_prog_aux {
-	__u32 id;
-} __attribute__((preserve_access_index));
-struct bpf_prog {
-	struct bpf_prog_aux *aux;
-} __attribute__((preserve_access_index));
-struct bpf_mprog_fp {
-	struct bpf_prog *prog;
-} __attribute__((preserve_access_index));
-struct bpf_mprog_entry {
-	struct bpf_mprog_fp fp_items[64];
-} __attribute__((preserve_access_index));
 /* Linux before 6.18, and from it on. */
 struct ns_common___old {
 	struct {

@@ -18,10 +18,9 @@
 #define XFRM_OUT 1
 #define XFRM_ACCEPT 2
 #define MAX_EGRESS_PROGRAMS 4
-#define MAX_BUCKET 8
+#define MAX_BUCKET 8 /* devices looked at to find one by its index */
 #define TOKEN_CPU_SHIFT 25 /* above what with_ct needs */
 #define TOKEN_CPU_MASK 0x7f
-#define DEVICE_BUCKETS 256 /* of the kernel's table of devices by index */
 
 #define NF_PRE 0
 #define NF_FORWARD 2
@@ -70,23 +69,6 @@ static __always_inline bool only_guard(struct nf_hook_entries *entries, __u32 gu
 		return false;
 	*known = (unsigned long)entries;
 	return true;
-}
-
-/* Address of the device with this index; 0: not found. */
-static __always_inline unsigned long device_at(struct net___k *net, __u32 ifindex)
-{
-	struct hlist_head *head = kernel_object((unsigned long)net->dev_index_head + (ifindex & (DEVICE_BUCKETS - 1)) * sizeof(void *),
-						bpf_core_type_id_kernel(struct hlist_head));
-	unsigned long node = (unsigned long)head->first;
-
-	for (int i = 0; i < MAX_BUCKET && node; i++) {
-		unsigned long at = node - bpf_core_field_offset(struct net_device___k, index_hlist);
-		struct net_device___k *dev = kernel_object(at, bpf_core_type_id_kernel(struct net_device));
-		if (dev->ifindex == ifindex)
-			return at;
-		node = (unsigned long)dev->index_hlist.next;
-	}
-	return 0;
 }
 
 /* Whether `dev` is an Ethernet device with our egress program. */
@@ -145,7 +127,7 @@ static __always_inline bool way_is_free(struct __sk_buff *skb, struct net___k *n
 	}
 	if (!plain_routing(net, in))
 		return false;
-	if (!way->out && !(way->out = device_at(net, ifout)))
+	if (!way->out && !(way->out = device_at(net, ifout, MAX_BUCKET)))
 		return false;
 	return covered_out(kernel_object(way->out, bpf_core_type_id_kernel(struct net_device)), ctl->programs[1], &way->egress);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernel.h"
+#include "kernel_tcx.h"
 
 struct list_head {
 	struct list_head *next;
@@ -12,20 +13,6 @@ struct hlist_node {
 } __attribute__((preserve_access_index));
 struct hlist_head {
 	struct hlist_node *first;
-} __attribute__((preserve_access_index));
-struct bpf_prog_aux {
-	__u32 id;
-} __attribute__((preserve_access_index));
-struct bpf_prog {
-	struct bpf_prog_aux *aux;
-} __attribute__((preserve_access_index));
-struct bpf_mprog_fp {
-	struct bpf_prog *prog;
-} __attribute__((preserve_access_index));
-struct bpf_mprog_bundle;
-struct bpf_mprog_entry {
-	struct bpf_mprog_fp fp_items[64];
-	struct bpf_mprog_bundle *parent;
 } __attribute__((preserve_access_index));
 struct mini_Qdisc;
 struct bpf_mprog_bundle {
@@ -111,4 +98,23 @@ static __always_inline struct net___k *net_of(struct __sk_buff *skb)
 static __always_inline bool elsewhere(struct net___k *net, struct bt_control *ctl)
 {
 	return net->net_cookie != ctl->netns;
+}
+
+#define DEVICE_BUCKETS 256 /* of the kernel's table of devices by index */
+
+/* Address of the device with this index; 0: not among the first `most` of its bucket. */
+static __always_inline unsigned long device_at(struct net___k *net, __u32 ifindex, __u32 most)
+{
+	struct hlist_head *head = kernel_object((unsigned long)net->dev_index_head + (ifindex & (DEVICE_BUCKETS - 1)) * sizeof(void *),
+						bpf_core_type_id_kernel(struct hlist_head));
+	unsigned long node = (unsigned long)head->first;
+
+	for (__u32 i = 0; i < most && node; i++) {
+		unsigned long at = node - bpf_core_field_offset(struct net_device___k, index_hlist);
+		struct net_device___k *dev = kernel_object(at, bpf_core_type_id_kernel(struct net_device));
+		if (dev->ifindex == ifindex)
+			return at;
+		node = (unsigned long)dev->index_hlist.next;
+	}
+	return 0;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ct_table.h"
+#include "kernel_net.h"
 
 struct in_ifaddr___ct {
 	struct in_ifaddr___ct *ifa_next;
@@ -13,22 +14,8 @@ struct in_device___ct {
 	struct in_ifaddr___ct *ifa_list;
 } __attribute__((preserve_access_index));
 struct inet6_dev___ct;
-struct hlist_node___ct {
-	struct hlist_node___ct *next;
-} __attribute__((preserve_access_index));
-struct hlist_head___ct {
-	struct hlist_node___ct *first;
-} __attribute__((preserve_access_index));
-struct net___ct {
-	struct hlist_head___ct *dev_index_head;
-} __attribute__((preserve_access_index));
-typedef struct {
-	struct net___ct *net;
-} __attribute__((preserve_access_index)) possible_net_t___ct;
 struct net_device___ct {
 	int ifindex;
-	possible_net_t___ct nd_net;
-	struct hlist_node___ct index_hlist;
 	struct in_device___ct *ip_ptr;
 	struct inet6_dev___ct *ip6_ptr;
 } __attribute__((preserve_access_index));
@@ -49,29 +36,12 @@ struct sk_buff___nat {
 #define IFA_SECONDARY 1
 #define DST_METADATA_FLAG 0x80
 #define MAX_DEV_ADDRS 64
-#define DEV_BUCKETS 256 /* of the kernel's table of devices by index */
 #define MAX_DEV_BUCKET 512
 
 /* The device with this index in the skb's namespace: its own, or another that the packet is about to be sent to. */
 static __always_inline struct net_device___ct *dev_of(struct __sk_buff *skb, __u32 ifindex)
 {
-	struct sk_buff___nat *k = (void *)skb;
-	struct net_device___ct *dev = BPF_CORE_READ(k, dev);
-	struct hlist_head___ct *heads;
-	struct hlist_node___ct *n;
-	__u32 i;
-
-	if (BPF_CORE_READ(dev, ifindex) == ifindex)
-		return dev;
-	heads = BPF_CORE_READ(dev, nd_net.net, dev_index_head);
-	n = BPF_CORE_READ(&heads[ifindex & (DEV_BUCKETS - 1)], first);
-	for (i = 0; i < MAX_DEV_BUCKET && n; i++) {
-		dev = (void *)n - bpf_core_field_offset(struct net_device___ct, index_hlist);
-		if (BPF_CORE_READ(dev, ifindex) == ifindex)
-			return dev;
-		n = BPF_CORE_READ(n, next);
-	}
-	return NULL;
+	return (void *)device_at(net_of(skb), ifindex, MAX_DEV_BUCKET);
 }
 
 #if BT_FAMILY == 6
