@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 24] = [
+const MIRRORED: [&str; 26] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -23,6 +23,8 @@ const MIRRORED: [&str; 24] = [
     "bt_control",
     "bt_icmp_conf",
     "bt_time_params",
+    "bt_hashlimit_table",
+    "bt_acct",
     "bt_counter",
     "bt_addr_key",
     "bt_addr_info",

@@ -106,7 +106,7 @@ macro_rules! layouts {
             pub stream_ts: u64,
             /// When it was made, ktime nanoseconds.
             pub born: u64,
-            /// Zero.
+            /// Of an unconfirmed connection what the programs note; then 128 bits of labels.
             pub reserved: [u64; 3],
         }
     };
@@ -114,6 +114,16 @@ macro_rules! layouts {
 
 layouts!(Tuple, Conn, u32);
 layouts!(Tuple6, Conn6, [u8; 16]);
+
+/// What a connection carried, original direction first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Acct {
+    /// Packets.
+    pub packets: [u64; 2],
+    /// Bytes.
+    pub bytes: [u64; 2],
+}
 
 /// Bits of [`Conn::status`]; the low ones numbered as the kernel's `IPS_*`.
 pub mod status {
@@ -141,6 +151,10 @@ pub mod status {
     pub const KEY_MID: u32 = 1 << 19;
     /// Its original tuple is a key.
     pub const KEY_ORIG: u32 = 1 << 20;
+    /// What it carries is counted.
+    pub const ACCT: u32 = 1 << 21;
+    /// It has labels.
+    pub const LABELS: u32 = 1 << 22;
 }
 
 const _: () = {

@@ -77,6 +77,10 @@ pub const FLAG_ZONES: u32 = 4096;
 pub const FLAG_NFLOG: u32 = 1 << 16;
 /// Some rule is TRACE: chains have names, packets may carry its mark.
 pub const FLAG_TRACE: u32 = 1 << 17;
+/// Some rule asks what connections carried (connbytes), or did so since the namespace first had rules: new connections are counted.
+pub const FLAG_ACCT: u32 = 1 << 18;
+/// Some rule asks for labels: new connections have them.
+pub const FLAG_LABELS: u32 = 1 << 19;
 
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;

@@ -30,6 +30,22 @@ pub const FREE_CONNS: &str = "bt_free_conns";
 pub const RECENT: &str = "bt_recent";
 /// HASH of list << 32 | entry << 8 | chunk: time stamps of those lists.
 pub const RECENT_STAMPS: &str = "bt_recent_stamps";
+/// HASH_OF_MAPS of the numbers of `-m hashlimit`'s tables: buckets, a HASH each.
+pub const HASHLIMITS: &str = "bt_hashlimits";
+/// HASH of those numbers to [`crate::ops::HashlimitTable`].
+pub const HASHLIMIT_TABLES: &str = "bt_hashlimit_tables";
+/// Bytes of a bucket.
+pub const HASHLIMIT_ENTRY: u32 = 56;
+/// ARRAY_OF_MAPS: its element, once rules ask for it, is a HASH of `-m connlimit`'s groups.
+pub const LIMIT_GROUPS: &str = "bt_limit_groups";
+/// Bytes of such a group.
+pub const LIMIT_GROUP: u32 = 56;
+/// ARRAY_OF_MAPS: its element, once rules ask for it, is a HASH of the connections in those groups.
+pub const LIMIT_NODES: &str = "bt_limit_nodes";
+/// Bytes of the key and of the value there.
+pub const LIMIT_NODE: (u32, u32) = (16, 16);
+/// ARRAY_OF_MAPS: its element, once rules ask for it, is an ARRAY of [`crate::conn::Acct`] by connection.
+pub const ACCTS: &str = "bt_accts";
 /// HASH of ifindex to 1: devices whose ingress program was attached, and every earlier packet has gone since.
 pub const COVERED: &str = "bt_covered";
 /// HASH of program numbers to 1: the programs of this namespace.
@@ -146,8 +162,8 @@ pub struct ConnTable {
     pub cursor: u32,
     /// Connections that live.
     pub live: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Numbers that were given to rules and groups of `-m connlimit`.
+    pub limits: u32,
 }
 
 /// Key of [`ADDRS`].

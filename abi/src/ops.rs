@@ -156,6 +156,18 @@ pub mod op {
     pub const QUOTA: u8 = 80;
     /// `-m cluster`: a = nodes, b = mask of the local ones, c = seed of the hash over the connection's first source.
     pub const CLUSTER: u8 = 81;
+    /// `-m hashlimit`: a = [`super::HashlimitTable::mode`] of the rule, b = number of the table.
+    pub const HASHLIMIT: u8 = 82;
+    /// `-m connbytes`: a = packets, bytes, average | original, reply, both << 8, b = line of two bounds, 64 bits each; the second below the
+    /// first: what is outside of them.
+    pub const CONNBYTES: u8 = 83;
+    /// `-m connlabel`: a = the label, b = 1: it is set by the check.
+    pub const CONNLABEL: u8 = 84;
+    /// `-m helper`: holds if it is inverted.
+    pub const HELPER: u8 = 85;
+    /// `-m connlimit`, inverted: upto. b = line of the state (word 0: a number for the rule, 0 at first), c = the limit, d = line of the mask,
+    /// network byte order; flag [`super::LIMIT_DESTINATION`].
+    pub const CONNLIMIT: u8 = 86;
 }
 
 /// State of a limit rule in the image: written by programs, zero in a new image (programs begin a zero state with a full burst).
@@ -320,6 +332,38 @@ pub mod track {
     pub const MARK: u32 = 16;
 }
 
+/// [`HashlimitTable::mode`], beside `--hashlimit-mode` as the kernel numbers it: the rate is in bytes.
+pub const HASHLIMIT_BYTES: u32 = 32;
+/// `--hashlimit-rate-match`.
+pub const HASHLIMIT_RATE_MATCH: u32 = 64;
+
+/// A table of `-m hashlimit`. Times are in ticks of 4 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HashlimitTable {
+    /// What a bucket begins with: credit, cap and cost; or of a rate that is matched the interval in seconds, 0, the rate and the burst.
+    pub rate: [u64; 4],
+    /// Mask of sources, network byte order; IPv4: the first word.
+    pub smask: [u32; 4],
+    /// Mask of destinations.
+    pub dmask: [u32; 4],
+    /// When it was made.
+    pub born: u64,
+    /// The collection that was done last, the programs' own.
+    pub swept: u64,
+    /// Ticks after which a bucket that nobody asks for is over.
+    pub expire: u32,
+    /// Ticks between two collections of buckets that are over.
+    pub gc: u32,
+    /// Bits of `--hashlimit-mode`, [`HASHLIMIT_BYTES`] and [`HASHLIMIT_RATE_MATCH`].
+    pub mode: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Flag of [`op::CONNLIMIT`]: the destination's address.
+pub const LIMIT_DESTINATION: u8 = 2;
+
 /// Parameters of SNPT and DNPT, in a line. Network byte order, but for `bits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -393,6 +437,7 @@ pub const NAT_PROTO_OFFSET: u32 = 32;
 
 const _: () = {
     assert!(size_of::<Op>() == 16);
+    assert!(size_of::<HashlimitTable>() == 96);
     assert!(size_of::<RecentParams>() == 16);
     assert!(size_of::<TimeParams>() == 24);
     assert!(size_of::<NatParams>() == 20);

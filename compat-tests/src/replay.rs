@@ -61,6 +61,11 @@ const MATCHES: &[&str] = &[
     "rpfilter",
     "string",
     "bpf",
+    "hashlimit",
+    "connbytes",
+    "connlabel",
+    "helper",
+    "connlimit",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.
@@ -83,7 +88,7 @@ const LATER_TARGETS: &[&str] = &[
 ];
 
 /// How `-L` shows rules of later issues.
-const LATER_LISTED: &[&str] = &["CT helper", " mode srcip", " mode dstip", " HL match HL "];
+const LATER_LISTED: &[&str] = &["CT helper", " HL match HL "];
 
 /// What a rule needs that a later issue brings, by name.
 fn later(rule: &[String]) -> Option<String> {

@@ -3,6 +3,7 @@
 //! Order of lines: header, bases, chains (one line each), rules (each chain's in a row), then everything that they refer to.
 
 use crate::error::{CompileError, RulePlace};
+use crate::hashlimit::Tables;
 use crate::iface::Ifaces;
 use crate::image::Image;
 use crate::ir::{ChainId, Ir, IrChain};
@@ -13,9 +14,9 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GROUPS, FLAG_GUARD,
-    FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES,
-    policy, vecref,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GROUPS,
+    FLAG_GUARD, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES,
+    Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
@@ -56,7 +57,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     lines.reserve(end as usize);
     let mut header = header(ruleset);
     ifaces.store(&mut lines, &mut header)?;
-    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)? };
+    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)?, hashlimits: Tables::new(ruleset)? };
     let mut records = Vec::new();
     for (id, chain) in ir.chains.iter().enumerate() {
         let place = places[id];
@@ -115,7 +116,8 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     header.lines = lines.len();
     lines.set(0, zerocopy::transmute!(header));
     let recent = left.lists.into_vec();
-    let image = Image { lines: lines.into_lines(), states: left.states, recent, warnings: Vec::new() };
+    let hashlimits = left.hashlimits.into_vec();
+    let image = Image { lines: lines.into_lines(), states: left.states, recent, hashlimits, warnings: Vec::new() };
     #[cfg(debug_assertions)]
     crate::verify::verify(&image).map_err(|defect| CompileError::Internal(defect.to_string().into()))?;
     Ok(image)
@@ -131,7 +133,7 @@ fn refuse_unreached(ruleset: &Ruleset, ir: &Ir<'_>, refused: &mut Vec<CompileErr
         return Ok(());
     }
     let ifaces = Ifaces::new(&Ir::default())?;
-    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)? };
+    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)?, hashlimits: Tables::new(ruleset)? };
     let mut lines = Lines::default();
     // Patterns of interfaces can always be run, but have no class here.
     let bare = |rule: &Rule| Rule { ip: IpMatch { iif: None, oif: None, ..rule.ip.clone() }, ..rule.clone() };
@@ -236,7 +238,14 @@ fn header(ruleset: &Ruleset) -> Header {
         };
         for m in &rule.matches {
             flags |= match m {
-                Match::Conntrack(_) | Match::State(_) | Match::Connmark(_) | Match::Cluster(_) => FLAG_CONNTRACK,
+                Match::Conntrack(_)
+                | Match::State(_)
+                | Match::Connmark(_)
+                | Match::Cluster(_)
+                | Match::Connlimit(_)
+                | Match::Helper(_) => FLAG_CONNTRACK,
+                Match::Connbytes(_) => FLAG_CONNTRACK | FLAG_ACCT,
+                Match::Connlabel(_) => FLAG_CONNTRACK | FLAG_LABELS,
                 Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
                 Match::Devgroup(_) => FLAG_GROUPS,
                 _ => 0,

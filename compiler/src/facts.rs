@@ -229,7 +229,8 @@ impl Reader<'_> {
     /// Takes what `m` says; false: nothing after it counts.
     fn take(&mut self, m: &Match) -> bool {
         match m {
-            Match::Limit(_) | Match::Recent(_) => return false,
+            Match::Limit(_) | Match::Recent(_) | Match::Hashlimit(_) | Match::Connlimit(_) => return false,
+            Match::Connlabel(c) => return !c.set,
             Match::Statistic(s) => return !matches!(s.mode, StatisticMode::Nth { .. }),
             Match::Tcp(t) => {
                 self.port(field::SPORT, t.sport, t.invert_sport);
@@ -287,6 +288,7 @@ impl Reader<'_> {
             Match::Addrtype(_)
             | Match::Cluster(_)
             | Match::Comment(_)
+            | Match::Connbytes(_)
             | Match::Connmark(_)
             | Match::Cpu(_)
             | Match::Bpf(_)
@@ -294,6 +296,7 @@ impl Reader<'_> {
             | Match::Devgroup(_)
             | Match::Dscp(_)
             | Match::Ecn(_)
+            | Match::Helper(_)
             | Match::Hl(_)
             | Match::Iprange(_)
             | Match::Length(_)

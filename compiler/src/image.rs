@@ -1,6 +1,7 @@
 //! The finished image.
 
 use bpftables_abi::image::{Header, LINE};
+use bpftables_ruleset::matches::Hashlimit;
 use bpftables_ruleset::{Family, Slot};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -31,6 +32,8 @@ pub enum StateKind {
     Nth,
     /// Bytes 0 to 7: what of a `--quota` is used up, zero at first.
     Quota,
+    /// Word 0: the number of the rule's groups of `-m connlimit`, zero at first.
+    Connlimit,
 }
 
 impl StateKind {
@@ -41,6 +44,7 @@ impl StateKind {
             Self::Limit => 0,
             Self::Nth => 1,
             Self::Quota => 2,
+            Self::Connlimit => 3,
         }
     }
 
@@ -51,6 +55,7 @@ impl StateKind {
             0 => Some(Self::Limit),
             1 => Some(Self::Nth),
             2 => Some(Self::Quota),
+            3 => Some(Self::Connlimit),
             _ => None,
         }
     }
@@ -81,8 +86,17 @@ pub struct RecentList {
     pub stamps: u16,
 }
 
-/// A compiled ruleset.
+/// A table of `-m hashlimit` and its number in ops. The number depends on the name alone (barring a collision in one ruleset).
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashlimitTable {
+    /// What ops call it.
+    pub id: u32,
+    /// The rule that makes it: its rate, its groups and its times are the table's.
+    pub maker: Hashlimit,
+}
+
+/// A compiled ruleset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// The lines. Line 0 is the [`Header`]; generation and blob are the caller's to set.
     pub lines: Vec<Line>,
@@ -90,6 +104,8 @@ pub struct Image {
     pub states: Vec<StateLine>,
     /// The lists of `-m recent`, by name.
     pub recent: Vec<RecentList>,
+    /// The tables of `-m hashlimit`, by name.
+    pub hashlimits: Vec<HashlimitTable>,
     /// What the administrator should know, in words.
     pub warnings: Vec<Box<str>>,
 }
@@ -118,6 +134,12 @@ impl Image {
         self.lines[0] = Line(zerocopy::transmute!(*header));
     }
 
+    /// Adds flags to the header.
+    pub fn add_flags(&mut self, flags: u32) {
+        let header = self.header();
+        self.set_header(&Header { flags: header.flags | flags, ..header });
+    }
+
     /// Sets the generation that a commit gives it.
     pub fn set_generation(&mut self, generation: u32) {
         let header = Header { generation, ..self.header() };
@@ -140,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_blob_stands_after_the_lines_and_in_the_header() {
-        let mut image = Image { lines: vec![Line::ZERO; 3], states: vec![], recent: vec![], warnings: vec![] };
+        let mut image = Image { lines: vec![Line::ZERO; 3], ..Image::default() };
         let blob: Vec<u8> = (0..100).collect();
         image.append_blob(&blob);
         image.set_generation(7);

@@ -17,6 +17,7 @@ pub mod explain;
 mod facts;
 mod fields;
 mod graph;
+mod hashlimit;
 mod header;
 mod iface;
 mod image;
@@ -39,7 +40,7 @@ pub mod interp;
 pub mod testgen;
 
 pub use error::{CompileError, RulePlace};
-pub use image::{Image, Line, RecentList, StateKind, StateLine};
+pub use image::{HashlimitTable, Image, Line, RecentList, StateKind, StateLine};
 
 use bpftables_ruleset::Ruleset;
 

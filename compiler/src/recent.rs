@@ -19,6 +19,16 @@ const MAX_HITS: u32 = 255;
 /// Stamps of a list without `--hitcount`: `ip_pkt_list_tot` (20) rounded up.
 const DEFAULT_STAMPS: u16 = 32;
 
+/// A number for a name: a fold of it, equal in each image. The next free one if two names of a ruleset fold to one.
+pub(crate) fn number(name: &str, taken: &mut BTreeSet<u32>) -> u32 {
+    let fold = name.bytes().fold(0u64, |h, byte| bpftables_abi::image::hash(h, u64::from(byte) + 1));
+    let mut id = fold as u32;
+    while !taken.insert(id) {
+        id = id.wrapping_add(1);
+    }
+    id
+}
+
 /// Lists by name.
 #[derive(Debug, Default)]
 pub(crate) struct Lists(BTreeMap<Box<str>, RecentList>);
@@ -56,12 +66,7 @@ impl Lists {
         let mut taken = BTreeSet::new();
         let mut lists = BTreeMap::new();
         for (name, stamps) in stamps {
-            // A fold of the name: equal in each image. The next free number if two names of a ruleset fold to one.
-            let fold = name.bytes().fold(0u64, |h, byte| bpftables_abi::image::hash(h, u64::from(byte) + 1));
-            let mut id = fold as u32;
-            while !taken.insert(id) {
-                id = id.wrapping_add(1);
-            }
+            let id = number(name, &mut taken);
             lists.insert(name.into(), RecentList { name: name.into(), id, stamps });
         }
         Ok(Self(lists))

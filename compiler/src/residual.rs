@@ -9,6 +9,7 @@ mod transport;
 mod words;
 
 use crate::error::CompileError;
+use crate::hashlimit::Tables;
 use crate::image::{Line, StateKind, StateLine};
 use crate::lines::Lines;
 use crate::recent::Lists;
@@ -30,6 +31,7 @@ use zerocopy::IntoBytes;
 pub(crate) struct Leftovers {
     pub(crate) states: Vec<StateLine>,
     pub(crate) lists: Lists,
+    pub(crate) hashlimits: Tables,
 }
 
 const ZERO: Op = Op { op: 0, flags: 0, a: 0, b: 0, c: 0, d: 0 };
@@ -95,6 +97,13 @@ impl<'a> Encoder<'a> {
             Match::Recent(r) => self.recent(r)?,
             Match::Quota(q) => state::quota(self, q),
             Match::Cluster(c) => state::cluster(c),
+            Match::Hashlimit(h) => state::hashlimit(self, h)?,
+            Match::Connlimit(c) => state::connlimit(self, c),
+            Match::Connbytes(c) => state::connbytes(self, c),
+            Match::Connlabel(c) => {
+                Op { op: op::CONNLABEL, flags: inv(c.invert), a: c.bit & 127, b: c.set.into(), ..ZERO }
+            }
+            Match::Helper(h) => Op { op: op::HELPER, flags: inv(h.invert), ..ZERO },
             Match::U32(u) => words::encode(u, self.lines),
             Match::Time(t) => clock::encode(t, self.lines),
             Match::String(s) => match search::string(s, self.lines) {

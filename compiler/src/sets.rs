@@ -140,7 +140,7 @@ mod tests {
             set.insert(0);
             set.remove(want[0]);
             let changed = set.vecref(&mut lines);
-            let mut image = Image { lines: lines.into_lines(), states: vec![], recent: vec![], warnings: vec![] };
+            let mut image = Image { lines: lines.into_lines(), ..Image::default() };
             let header = Header { lines: image.lines.len() as u32, ..Header::new_zeroed() };
             image.set_header(&header);
             assert_eq!(search::rules(&image, at).unwrap().unwrap(), want);

@@ -146,7 +146,7 @@ impl Walk<'_> {
             let o: Op = zerocopy::transmute!(bytes);
             let known = matches!(
                 o.op,
-                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CLUSTER
+                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CONNLIMIT
             );
             ensure(known, at, "unknown op")?;
             match o.op {
@@ -154,7 +154,7 @@ impl Walk<'_> {
                     line(self.image, o.c)?;
                     ensure(o.a <= 15, at, "too many ports")?;
                 }
-                op::LIMIT | op::NTH | op::QUOTA => {
+                op::LIMIT | op::NTH | op::QUOTA | op::CONNLIMIT => {
                     let known = self.image.states.iter().any(|state| state.line == o.b);
                     ensure(known, at, "a state line that is not listed")?;
                 }
@@ -199,7 +199,12 @@ impl Walk<'_> {
                         line(self.image, o.b + step / 4)?;
                     }
                 }
-                op::TIME => {
+                op::HASHLIMIT => {
+                    let known = self.image.hashlimits.iter().any(|table| table.id == o.b);
+                    ensure(known, at, "an unknown hashlimit table")?;
+                }
+                op::CONNLABEL => ensure(o.a <= 127, at, "a label that there is not")?,
+                op::TIME | op::CONNBYTES => {
                     line(self.image, o.b)?;
                 }
                 op::CT => ensure(index + o.c < u32::from(r.nops), at, "ops of a conntrack match")?,

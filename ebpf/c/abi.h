@@ -27,7 +27,7 @@ enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
 enum bt_image_flag {
 	IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_GROUPS = 2048, IMG_ZONES = 4096,
-	IMG_CLAMP = 8192, IMG_TRACE = 1 << 17,
+	IMG_CLAMP = 8192, IMG_TRACE = 1 << 17, IMG_ACCT = 1 << 18, IMG_LABELS = 1 << 19,
 };
 enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
 enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
@@ -56,7 +56,7 @@ enum bt_opcode {
 	OP_SCTP, OP_DCCP, OP_SPI, OP_TCPMSS, OP_AH6, OP_IPV6HEADER, OP_FRAG, OP_RT, OP_OPTS, OP_MH, OP_SRH, OP_EUI64,
 	OP_DEVGROUP, OP_REALM, OP_RPFILTER, OP_CGROUP, OP_STRING, OP_BPF,
 	OP_U32 = 64, OP_TIME, OP_CPU,
-	OP_QUOTA = 80, OP_CLUSTER,
+	OP_QUOTA = 80, OP_CLUSTER, OP_HASHLIMIT, OP_CONNBYTES, OP_CONNLABEL, OP_HELPER, OP_CONNLIMIT,
 };
 #define BT_MAX_OPS 32
 enum bt_op_flag {
@@ -83,6 +83,7 @@ enum bt_ct_state_bit {
 enum bt_status {
 	ST_SEEN_REPLY = 1 << 1, ST_ASSURED = 1 << 2, ST_CONFIRMED = 1 << 3, ST_SRC_NAT = 1 << 4, ST_DST_NAT = 1 << 5,
 	ST_SRC_NAT_DONE = 1 << 7, ST_DST_NAT_DONE = 1 << 8, ST_DYING = 1 << 9, ST_LIVE = 1 << 16,
+	ST_ACCT = 1 << 21, ST_LABELS = 1 << 22,
 };
 enum bt_timeout {
 	TO_TCP = 0, TO_TCP_RETRANS = 10, TO_TCP_UNACK = 11, TO_UDP = 12, TO_UDP_STREAM = 13, TO_ICMP = 14, TO_GENERIC = 15, TO_SCTP = 16,
@@ -167,6 +168,22 @@ struct bt_recent_params {
 	__u32 seconds, hitcount;
 	bt_addr mask;
 	__u8 op, dest, ttl, reap;
+};
+
+enum bt_hashlimit_mode {
+	HASHLIMIT_DESTINATION = 1, HASHLIMIT_DESTINATION_PORT = 2, HASHLIMIT_SOURCE = 4, HASHLIMIT_SOURCE_PORT = 8,
+	HASHLIMIT_BYTES = 32, HASHLIMIT_RATE_MATCH = 64,
+};
+
+struct bt_hashlimit_table {
+	__u64 rate[4];
+	__u32 smask[4], dmask[4];
+	__u64 born, swept;
+	__u32 expire, gc, mode, pad;
+};
+
+struct bt_acct {
+	__u64 packets[2], bytes[2];
 };
 
 struct bt_nat_params {

@@ -143,6 +143,42 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 	p->ctdir = hit & 1;
 }
 
+/* Counts the packet, or what a later fragment adds to it, for its connection. */
+__noinline int bt_ct_account(__u32 i, __u32 dir)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_conn *c = bt_conn_at(i);
+	struct bt_acct *a;
+
+	if (!p || !c || !(c->status & ST_ACCT))
+		return 0;
+	a = ct_acct_at(i);
+	if (!a)
+		return 0;
+	__sync_fetch_and_add(dir ? &a->packets[1] : &a->packets[0], p->npkts);
+	__sync_fetch_and_add(dir ? &a->bytes[1] : &a->bytes[0], p->nbytes);
+	return 0;
+}
+
+/* What a new connection has besides: counts and labels, if rules ask for them. Status bits. */
+static __always_inline __u32 ct_extras(__u32 i)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_acct *a;
+	__u32 bits = 0;
+
+	if (!p || !(p->img_flags & (IMG_ACCT | IMG_LABELS)))
+		return 0;
+	if (p->img_flags & IMG_LABELS)
+		bits |= ST_LABELS;
+	a = p->img_flags & IMG_ACCT ? ct_acct_at(i) : NULL;
+	if (a) {
+		__builtin_memset(a, 0, sizeof(*a));
+		bits |= ST_ACCT;
+	}
+	return bits;
+}
+
 #define SCTP_BEGIN (1u << 1 | 1u << 2 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 10)
 #define SCTP_BEGIN_TAGGED (1u << 4 | 1u << 5 | 1u << 8)
 
@@ -199,7 +235,7 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	CT_TIMEOUT(c) = secs;
 	if (x->t.proto == IPPROTO_TCP)
 		tcp_begin(c, x);
-	__sync_lock_test_and_set(&c->status, ST_LIVE);
+	__sync_lock_test_and_set(&c->status, ST_LIVE | ct_extras(i));
 	val = i << 1;
 	if (bpf_map_update_elem(&bt_tuples, &c->orig, &val, BPF_NOEXIST)) {
 		/* Another CPU made it just now, or the key table is full. */
@@ -264,6 +300,7 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 		dir = DIR_REPLY;
 	}
 	status = c->status;
+	x->refreshed = p->proto != IPPROTO_TCP;
 	if (p->proto == IPPROTO_TCP) {
 		r = bt_tcp_packet(skb, i, dir);
 		if (r == TCP_REPEAT)
@@ -284,6 +321,8 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 	} else {
 		ct_refresh(c, x->now, ctl->timeouts[p->proto == IPPROTO_SCTP ? TO_SCTP : TO_GENERIC]);
 	}
+	if (p->img_flags & IMG_ACCT && x->refreshed)
+		bt_ct_account(i, dir);
 	p->ct = i + 1;
 	p->ctdir = dir;
 	p->ctinfo = dir == DIR_REPLY || (status & ST_SEEN_REPLY) ? CI_ESTABLISHED : CI_NEW;
@@ -314,6 +353,8 @@ __noinline int bt_ct_in(struct __sk_buff *skb)
 		p->ct = x->f_ct;
 		p->ctinfo = x->f_info == CI_NONE ? CI_INVALID : x->f_info;
 		p->ctdir = x->f_dir;
+		if (p->img_flags & IMG_ACCT && p->ct && (p->ctinfo == CI_NEW || p->ctinfo == CI_ESTABLISHED))
+			bt_ct_account(p->ct - 1, p->ctdir);
 		return 0;
 	}
 	p->ctinfo = CI_INVALID;

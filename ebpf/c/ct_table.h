@@ -28,7 +28,7 @@
 #define ST_KEY_ORIG (1u << 20)  /* the original key is */
 #define ST_NAT_BITS (ST_SRC_NAT | ST_DST_NAT)
 /* What an ended connection keeps, for the packets that still carry it. */
-#define ST_KEPT (ST_SEEN_REPLY | ST_ASSURED | ST_CONFIRMED | ST_NAT_BITS | ST_SRC_NAT_DONE | ST_DST_NAT_DONE)
+#define ST_KEPT (ST_SEEN_REPLY | ST_ASSURED | ST_CONFIRMED | ST_NAT_BITS | ST_SRC_NAT_DONE | ST_DST_NAT_DONE | ST_ACCT | ST_LABELS)
 
 #define SEC_NS 1000000000ULL
 #define CT_GRACE (200 * 1000000ULL)
@@ -49,6 +49,8 @@
 /* Of an unconfirmed connection: seconds it will live once confirmed, and packets under way. */
 #define CT_TIMEOUT(c) (((__u32 *)&(c)->reserved[0])[0])
 #define CT_REFS(c) (((__u32 *)&(c)->reserved[0])[1])
+/* 128 bits. */
+#define CT_LABELS(c) (&(c)->reserved[1])
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -65,7 +67,7 @@ struct {
 } bt_free_conns SEC(".maps");
 
 struct bt_ct_global {
-	__u32 bump, cursor, live, pad;
+	__u32 bump, cursor, live, limits;
 };
 
 struct {
@@ -97,7 +99,8 @@ struct bt_ctx {
 	__u8 opt[64];
 	/* Port search. */
 	__u16 zone[2];   /* of the packet's directions: of the original, of the reply */
-	__u16 n_zone, n_pad;
+	__u16 n_zone;
+	__u8 refreshed, n_pad; /* refreshed: the packet counts for its connection */
 	__u32 n_conn, n_min, n_range, n_off, n_tries, n_span, n_end, n_found, n_manip, n_src;
 	struct bt_nat_params r;
 	bt_addr to; /* what bt_nat_inner and bt_nat_outer write */
@@ -123,6 +126,30 @@ static __always_inline struct bt_ctx *ctx_(void)
 {
 	__u32 zero = 0;
 	return bpf_map_lookup_elem(&bt_ct_scratch, &zero);
+}
+
+/* What connections have carried, by number. User space puts the map in when rules first ask for it. */
+struct bt_acct_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bt_acct));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct bt_acct_map);
+} bt_accts SEC(".maps");
+
+static __always_inline struct bt_acct *ct_acct_at(__u32 i)
+{
+	__u32 zero = 0;
+	void *map = bpf_map_lookup_elem(&bt_accts, &zero);
+
+	return map ? bpf_map_lookup_elem(map, &i) : NULL;
 }
 
 static __always_inline struct bt_ct_global *ct_global(void)

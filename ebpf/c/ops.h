@@ -24,6 +24,9 @@
 #endif
 #include "ops_stateful.h"
 #include "recent.h"
+#include "hashlimit.h"
+#include "ops_conn.h"
+#include "connlimit.h"
 
 #define OP_HOTDROP (-1)
 
@@ -118,6 +121,16 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_quota(skb, how, op->b, op->c, op->d);
 	case OP_CLUSTER:
 		return bt_op_cluster(skb, how, op->b, op->c);
+	case OP_HASHLIMIT:
+		return bt_op_hashlimit(skb, how, op->b);
+	case OP_CONNBYTES:
+		return bt_op_connbytes(skb, op->a, op->b);
+	case OP_CONNLABEL:
+		return bt_op_connlabel(skb, how, op->a, op->b);
+	case OP_CONNLIMIT:
+		return bt_op_connlimit(skb, how, op->b, op->c, op->d);
+	case OP_HELPER:
+		return invert; /* no connection has a helper */
 	case OP_CT_PROTO:
 	case OP_CT_ADDR:
 	case OP_CT_PORT:

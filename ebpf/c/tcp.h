@@ -329,7 +329,7 @@ static __always_inline __u32 tcp_time(const struct bt_control *ctl, __u32 which)
 }
 
 /* Under the connection's lock. */
-static __always_inline int tcp_locked(struct bt_conn *c, const struct bt_ctx *x, const struct bt_control *ctl, __u32 dir,
+static __always_inline int tcp_locked(struct bt_conn *c, struct bt_ctx *x, const struct bt_control *ctl, __u32 dir,
 				      __u32 *kill)
 {
 	struct bt_tcp_side *snd = dir == DIR_ORIG ? &c->side[0] : &c->side[1];
@@ -449,7 +449,11 @@ static __always_inline int tcp_locked(struct bt_conn *c, const struct bt_ctx *x,
 		secs = tcp_time(ctl, TO_TCP_RETRANS);
 
 	if (!(c->status & ST_SEEN_REPLY)) {
+		/* A SYN that comes again does not keep alive what nobody answers. */
+		if (kind == TCPI_SYN && old == tSS)
+			return TCP_ACCEPT;
 		if (x->tflags & TF_RST) {
+			x->refreshed = 1;
 			*kill = 1;
 			return TCP_ACCEPT;
 		}
@@ -458,6 +462,7 @@ static __always_inline int tcp_locked(struct bt_conn *c, const struct bt_ctx *x,
 	} else if (!(c->status & ST_ASSURED) && (old == tSR || old == tES) && next == tES) {
 		__sync_fetch_and_or(&c->status, ST_ASSURED);
 	}
+	x->refreshed = 1;
 	ct_refresh(c, x->now, secs);
 	return TCP_ACCEPT;
 }

@@ -4,6 +4,7 @@ use crate::addrs;
 use crate::attach;
 use crate::connections;
 use crate::counters::{self, KernelCounters};
+use crate::demand;
 use crate::devices::{self, Coverage, Device};
 use crate::engine::Committed;
 use crate::error::{Doing, EngineError, Result};
@@ -19,7 +20,7 @@ use crate::sys::bpf;
 use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
-use bpftables_abi::image::{FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_NFLOG, FLAG_TRACE};
+use bpftables_abi::image::{FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_NFLOG, FLAG_TRACE};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_compiler::{Options, StateKind, compile};
 use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target};
@@ -133,7 +134,11 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     let retired = old_used.without(&used);
 
     // The image; whatever cannot be run is refused here, before anything is made.
-    let compiled = compile(ruleset, &Options::default())?;
+    let mut compiled = compile(ruleset, &Options::default())?;
+    // Once rules asked what connections carried, connections are counted, as with legacy, which turns a sysctl on.
+    if live.as_ref().is_some_and(|live| live.header.flags & FLAG_ACCT != 0) {
+        compiled.add_flags(FLAG_ACCT);
+    }
     let mut warnings: Vec<String> = compiled.warnings.iter().map(ToString::to_string).collect();
     let unchanged = |kind| live.as_ref().filter(|_| only.is_some_and(|only| only != kind))?.blob.table(kind);
     let tables = Tables::encode(ruleset, unchanged)?;
@@ -160,7 +165,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     let end = used.ranges().last().map_or(0, |(first, count)| first + count);
     counters::ensure(&installed.counters, end)?;
 
-    let states = compiled.states.clone();
+    let (states, hashlimits) = (compiled.states.clone(), compiled.hashlimits.clone());
     let generation = before.wrapping_add(1).max(1);
     let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, ruleset.family)?;
     let (lines, bytes) = (prepared.header.lines, prepared.bytes());
@@ -195,6 +200,14 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     }
     let waited = placed.waited;
     forget_lists(installed, &live.meta().recent)?;
+    demand::forget_hashlimits(installed, &live.meta().hashlimits)?;
+    demand::make_hashlimits(installed, &hashlimits, &live.meta().hashlimits)?;
+    if states.iter().any(|state| state.kind == StateKind::Connlimit) {
+        demand::make_limits(installed)?;
+    }
+    if prepared.header.flags & FLAG_ACCT != 0 {
+        demand::make_accts(installed)?;
+    }
     carry_states(ruleset, &tables, &live, &states, &placed);
     if prepared.header.flags & !live.header.flags & FLAG_CONNTRACK != 0 {
         warnings.extend(begin_tracking(installed, adopting)?);
@@ -233,7 +246,7 @@ fn lo_ifindex(devices: &[Device]) -> Result<u32> {
     lo.map(|device| device.ifindex).ok_or_else(|| EngineError::Internal("no device lo".to_owned()))
 }
 
-/// Copies what `limit`, `nth` and `quota` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
+/// Copies what `limit`, `nth`, `quota` and `connlimit` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
 /// every rule of a table that it replaces, and only for these.
 fn carry_states(
     ruleset: &Ruleset,

@@ -59,7 +59,7 @@ impl Prepared {
         retired: &SlotSet,
         family: Family,
     ) -> Result<Self> {
-        let blob = state::encode(family, tables, used, retired, &image.states, &image.recent)?;
+        let blob = state::encode(family, tables, used, retired, &image)?;
         let (blob_line, blob_len) = (image.lines.len() as u32, blob.bytes().len() as u32);
         let header = Header { generation, blob_line, blob_len, blob_crc: blob.crc(), ..image.header() };
         image.set_header(&header);

@@ -134,7 +134,7 @@ where
         tuples.set_many(&keys, &values)?;
     }
     let used = theirs.len() as u32;
-    globals.set(&0, &ConnTable { bump: used, cursor: 0, live: used, pad: 0 })
+    globals.set(&0, &ConnTable { bump: used, cursor: 0, live: used, limits: 0 })
 }
 
 macro_rules! translate {

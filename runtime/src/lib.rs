@@ -10,6 +10,7 @@ mod commit;
 mod connections;
 mod conntrack;
 mod counters;
+mod demand;
 mod devices;
 mod engine;
 mod error;

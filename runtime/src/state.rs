@@ -6,7 +6,7 @@
 
 use crate::error::{EngineError, Result};
 use crate::slots::SlotSet;
-use bpftables_compiler::{RecentList, StateKind, StateLine};
+use bpftables_compiler::{Image, StateKind, StateLine};
 use bpftables_ruleset::{Family, Ruleset, Slot, Table, TableKind};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// "BTST".
 const MAGIC: u32 = 0x5453_5442;
 /// Grows when what is serialized changes its shape: the model of `ruleset`, or [`Meta`].
-pub(crate) const FORMAT: u32 = 5;
+pub(crate) const FORMAT: u32 = 6;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -40,6 +40,8 @@ pub(crate) struct Meta {
     states: Vec<(u32, u8, u8, u32)>,
     /// Numbers of the lists of `-m recent` that rules name.
     pub(crate) recent: Vec<u32>,
+    /// Numbers of the tables of `-m hashlimit` that rules name.
+    pub(crate) hashlimits: Vec<u32>,
 }
 
 impl Meta {
@@ -113,13 +115,13 @@ pub(crate) fn encode(
     tables: &Tables,
     used: &SlotSet,
     retired: &SlotSet,
-    states: &[StateLine],
-    recent: &[RecentList],
+    image: &Image,
 ) -> Result<Blob> {
-    let states = states.iter().map(|s| (s.slot.0, s.ordinal, s.kind.code(), s.line)).collect();
-    let recent = recent.iter().map(|list| list.id).collect();
+    let states = image.states.iter().map(|s| (s.slot.0, s.ordinal, s.kind.code(), s.line)).collect();
+    let recent = image.recent.iter().map(|list| list.id).collect();
+    let hashlimits = image.hashlimits.iter().map(|table| table.id).collect();
     let (used, retired) = (used.ranges(), retired.ranges());
-    let meta = Meta { family, tables: tables.kinds.clone(), used, retired, states, recent };
+    let meta = Meta { family, tables: tables.kinds.clone(), used, retired, states, recent, hashlimits };
     let mut blob = vec![0; size_of::<Prefix>()];
     blob.reserve(tables.bytes.len() + 4096);
     let mut blob =
@@ -210,10 +212,11 @@ mod tests {
         ruleset.table_mut(TableKind::Nat).builtin[0].slot = Slot(9);
         ruleset.table_mut(TableKind::Filter);
         let tables = Tables::encode(&ruleset, |_| None).unwrap();
-        let kinds = [StateKind::Limit, StateKind::Nth, StateKind::Quota];
+        let kinds = [StateKind::Limit, StateKind::Nth, StateKind::Quota, StateKind::Connlimit];
         let states = kinds.map(|kind| StateLine { slot: Slot(1), ordinal: 2, kind, line: 3 });
         let used = SlotSet::from_ranges(&[(3, 4)]);
-        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &states, &[]).unwrap();
+        let image = Image { states: states.to_vec(), ..Image::default() };
+        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &image).unwrap();
         assert_eq!(blob.meta.states().collect::<Vec<_>>(), states);
         (ruleset, blob.bytes)
     }

@@ -71,7 +71,7 @@ fn addrs(image: &Image, r: &Record) -> Result<[Vec<u8>; 4], Fault> {
 }
 
 /// Whether the rule matches.
-pub(super) fn rule(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
+pub(super) fn rule(image: &Image, r: &Record, packet: &mut Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
     match base(image, r, packet)? {
         Answer::Yes => {}
         other => return Ok(other),
@@ -149,7 +149,7 @@ fn folded(r: &Record, packet: &Packet) -> Answer {
     (ports && (!tcp || (h.0[13] & r.l4_a == r.l4_b) != on(f::INV_TCP_FLAGS))).into()
 }
 
-fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
+fn ops(image: &Image, r: &Record, packet: &mut Packet, env: &mut dyn Environment) -> Result<Answer, Fault> {
     let mut at = 0;
     let mut ordinal = 0;
     let mut doomed = false;
@@ -161,7 +161,7 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
         at += 1;
         let invert = o.flags & INVERT != 0;
         let key = StateKey { slot: Slot(r.slot), ordinal };
-        ordinal += u8::from(matches!(o.op, op::LIMIT | op::NTH | op::RECENT | op::QUOTA));
+        ordinal += u8::from(matches!(o.op, op::LIMIT | op::NTH | op::RECENT | op::QUOTA | op::CONNLIMIT));
         let answer: Answer = match o.op {
             op::TCP => tcp(&o, packet),
             op::UDP => udp(&o, packet),
@@ -201,6 +201,11 @@ fn ops(image: &Image, r: &Record, packet: &Packet, env: &mut dyn Environment) ->
             op::STRING..=op::BPF => super::search_ops::check(image, &o, packet)?.into(),
             op::U32..=op::CPU => super::packet::check(image, &o, packet, env)?.into(),
             op::QUOTA => (env.quota(key, u64::from(o.d) << 32 | u64::from(o.c), packet.len() as u64) != invert).into(),
+            op::CONNLIMIT => {
+                let limit = super::connection::connlimit(image, &o)?;
+                env.connlimit(key, &limit, packet).map_or(Answer::Hotdrop, Answer::from)
+            }
+            op::HASHLIMIT..=op::HELPER => super::connection::check(image, &o, packet, env)?,
             op::CLUSTER => {
                 let cluster = Cluster { total: o.a.into(), mask: o.b, seed: o.c, invert };
                 bpftables_ruleset::eval::cluster_holds(&cluster, packet).into()

@@ -1,6 +1,7 @@
 //! Runs an image in user space: the reference of how the programs search and check, written from the comments of `abi`.
 
 mod check;
+mod connection;
 mod decode;
 mod extension;
 mod packet;

@@ -57,6 +57,14 @@ fn one_match(m: Match) -> Match {
             }
             Match::Conntrack(c)
         }
+        Match::Hashlimit(mut h) => {
+            (h.source_mask, h.destination_mask, h.width) = (h.source_mask + 96, h.destination_mask + 96, 128);
+            Match::Hashlimit(h)
+        }
+        Match::Connlimit(mut c) => {
+            c.mask = mask(c.mask);
+            Match::Connlimit(c)
+        }
         Match::Recent(mut r) => {
             r.mask = mask(r.mask);
             Match::Recent(r)

@@ -4,9 +4,10 @@ use super::Profile;
 use super::pools::{addr, mark, port};
 use bpftables_ruleset::matches::u32_test::{U32Operator, U32Test};
 use bpftables_ruleset::matches::{
-    Addrtype, Cluster, Comment, Connmark, Conntrack, Cpu, CtStates, CtStatus, Dscp, Ecn, HopComparison, Icmp, Iprange,
-    Length, Limit, Mark, Match, Multiport, MultiportEntry, MultiportSide, Quota, Recent, RecentOp, State, Statistic,
-    StatisticMode, Tcp, Time, Tos, Ttl, U32, Udp, time,
+    Addrtype, Cluster, Comment, Connbytes, ConnbytesDirection, ConnbytesMode, Connlabel, Connlimit, Connmark,
+    Conntrack, Cpu, CtStates, CtStatus, Dscp, Ecn, Hashlimit, Helper, HopComparison, Icmp, Iprange, Length, Limit,
+    Mark, Match, Multiport, MultiportEntry, MultiportSide, Quota, Recent, RecentOp, State, Statistic, StatisticMode,
+    Tcp, Time, Tos, Ttl, U32, Udp, time,
 };
 use bpftables_ruleset::{AddrMatch, PortRange};
 use proptest::collection::vec;
@@ -246,6 +247,44 @@ fn cpu() -> impl Strategy<Value = Match> {
     invert().prop_map(|invert| Match::Cpu(Cpu { cpu: 1 << 20, invert }))
 }
 
+/// A table's name says what it is like, so that it does not matter which rule makes it.
+fn hashlimit() -> impl Strategy<Value = Match> {
+    (0u8..16, 0u8..4, any::<bool>()).prop_map(|(mode, kind, above)| {
+        let (bytes, rate_match) = (kind & 1 != 0, kind & 2 != 0);
+        let cost = if bytes { u64::from(u32::MAX / (4000 / 16 + 1)) } else { 1_000_000 };
+        Match::Hashlimit(Box::new(Hashlimit {
+            above,
+            bytes,
+            mode,
+            cost,
+            burst: 2,
+            name: format!("{mode}-{kind}").into(),
+            size: 0,
+            max: 0,
+            gc_interval: 1000,
+            expire: 2000,
+            source_mask: 24,
+            destination_mask: 31,
+            width: 32,
+            rate_match,
+            interval: if rate_match { 1 } else { 0 },
+        }))
+    })
+}
+
+/// What a connection carries.
+fn connection() -> impl Strategy<Value = Match> {
+    let mode = select(&[ConnbytesMode::Packets, ConnbytesMode::Bytes, ConnbytesMode::AveragePacket][..]);
+    let direction = select(&[ConnbytesDirection::Original, ConnbytesDirection::Reply, ConnbytesDirection::Both][..]);
+    let bound = || select(&[0u64, 1, 3, 100, 200, 600, u64::MAX][..]);
+    let connbytes = (bound(), bound(), mode, direction)
+        .prop_map(|(from, to, mode, direction)| Match::Connbytes(Connbytes { from, to, mode, direction }));
+    let connlabel = (select(&[0u16, 1, 5, 127][..]), invert(), any::<bool>())
+        .prop_map(|(bit, invert, set)| Match::Connlabel(Connlabel { bit, name: None, invert, set }));
+    let helper = invert().prop_map(|invert| Match::Helper(Helper { name: "ftp".into(), invert }));
+    prop_oneof![3 => connbytes, 3 => connlabel, 1 => helper]
+}
+
 /// One match.
 pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
     let mut choices: Vec<(u32, BoxedStrategy<Match>)> = vec![
@@ -269,6 +308,12 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
         let quota = (select(&[0u64, 60, 100, 500, 1 << 32][..]), invert())
             .prop_map(|(bytes, invert)| Match::Quota(Quota { bytes, invert }));
         choices.extend([(1, nth().boxed()), (1, limit.boxed()), (1, recent().boxed()), (1, quota.boxed())]);
+        choices.push((1, hashlimit().boxed()));
+        let mask = select(vec![Ipv4Addr::BROADCAST, Ipv4Addr::new(255, 255, 0, 0)]);
+        let connlimit = (0u32..3, invert(), mask, any::<bool>()).prop_map(|(limit, upto, mask, destination)| {
+            Match::Connlimit(Connlimit { limit, upto, mask: mask.into(), destination })
+        });
+        choices.push((1, connlimit.boxed()));
     }
     if profile.conntrack {
         let state = (1u16..32, invert()).prop_map(|(s, invert)| Match::State(State { states: CtStates(s), invert }));
@@ -279,6 +324,7 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
             Match::Cluster(Cluster { total, mask, seed, invert })
         });
         choices.extend([(3, state.boxed()), (3, conntrack().boxed()), (1, connmark.boxed()), (1, cluster.boxed())]);
+        choices.push((1, connection().boxed()));
     }
     proptest::strategy::Union::new_weighted(choices).boxed()
 }

@@ -136,8 +136,12 @@ fn ct() -> impl Strategy<Value = Ct> {
     let state = select(&[ConnectionState::New, ConnectionState::Established, ConnectionState::Related][..]);
     let connection = (state, any::<bool>(), mark(), any::<u8>(), select(&[6u8, 17][..]), tuple(), tuple(), 0u32..9)
         .prop_map(|(state, reply, mark, status, proto, original, answer, expires)| {
+            let labels = (status & 0x40 == 0).then_some(u128::from(mark));
+            let carried = (status & 0x80 == 0).then_some([(expires.into(), 400), (u64::from(status) & 3, 200)]);
             let status = u32::from(status & 0x3f);
-            Ct::Connection(Box::new(Connection { state, reply, mark, status, proto, original, answer, expires }))
+            let connection =
+                Connection { state, reply, mark, status, proto, original, answer, expires, carried, labels };
+            Ct::Connection(Box::new(connection))
         });
     prop_oneof![1 => Just(Ct::None), 1 => Just(Ct::Untracked), 6 => connection]
 }

@@ -1,7 +1,8 @@
 //! What a packet's verdict depends on besides the packet.
 
+use super::packet::Packet;
 use crate::counters::Slot;
-use crate::matches::Recent;
+use crate::matches::{Connlimit, Hashlimit, Recent};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Names the state of one stateful match.
@@ -9,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct StateKey {
     /// Of its rule.
     pub slot: Slot,
-    /// Which of the rule's limit, recent, nth and quota matches, from 0.
+    /// Which of the rule's limit, recent, nth, quota and connlimit matches, from 0.
     pub ordinal: u8,
 }
 
@@ -25,6 +26,10 @@ pub trait Environment {
     fn quota(&mut self, key: StateKey, quota: u64, bytes: u64) -> bool;
     /// `-m recent` with its `!`, for the packet's address (not masked yet) and TTL. `None`: hotdrop.
     fn recent(&mut self, recent: &Recent, addr: IpAddr, ttl: u8) -> Option<bool>;
+    /// `-m connlimit` with its direction. `None`: hotdrop.
+    fn connlimit(&mut self, key: StateKey, m: &Connlimit, packet: &Packet) -> Option<bool>;
+    /// `-m hashlimit` with its direction. `None`: hotdrop.
+    fn hashlimit(&mut self, m: &Hashlimit, packet: &Packet) -> Option<bool>;
     /// The RTN_* type of an address in the local table, of one device's addresses alone if one is named.
     fn addr_type(&self, addr: Ipv4Addr, device: Option<&str>) -> u8;
     /// What IPv6 routing says of an address, as bits by RTN_* number, of which LOCAL, ANYCAST and UNREACHABLE count; if a device is

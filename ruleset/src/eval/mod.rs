@@ -6,9 +6,11 @@
 mod addrtype;
 mod clock;
 mod cluster;
+mod connection;
 mod conntrack;
 mod env;
 mod extension;
+mod hashlimit;
 mod header;
 mod ip;
 mod ipv6;
@@ -24,8 +26,10 @@ mod words;
 pub use addrtype::holds as addrtype_holds;
 pub use clock::holds as time_holds;
 pub use cluster::holds as cluster_holds;
+pub use connection::{connbytes as connbytes_holds, connlabel as connlabel_holds};
 pub use env::{Environment, StateKey};
 pub use extension::holds as extension_holds;
+pub use hashlimit::{begin as hashlimit_begin, ticks as hashlimit_ticks};
 pub use header::holds as header_holds;
 pub use packet::{Connection, ConnectionState, Ct, CtTuple, Packet, status};
 pub use rewrite::{Rewritten, rewrite};
@@ -218,7 +222,7 @@ pub fn connmark_set(set: &ConnmarkSet, packet: &mut u32, connection: &mut u32) {
 }
 
 /// Whether a rule matches: the header first, then its matches in order, none after the first that fails.
-fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer {
+fn rule_holds(rule: &Rule, packet: &mut Packet, env: &mut dyn Environment) -> Answer {
     match ip::holds(&rule.ip, packet) {
         Answer::Yes => {}
         other => return other,
@@ -227,7 +231,7 @@ fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer
     let mut doomed = false;
     for m in &rule.matches {
         let key = StateKey { slot: rule.slot, ordinal };
-        if matches!(m, Match::Limit(_) | Match::Recent(_) | Match::Quota(_))
+        if matches!(m, Match::Limit(_) | Match::Recent(_) | Match::Quota(_) | Match::Connlimit(_))
             || matches!(m, Match::Statistic(s) if matches!(s.mode, StatisticMode::Nth { .. }))
         {
             ordinal += 1;
@@ -242,7 +246,7 @@ fn rule_holds(rule: &Rule, packet: &Packet, env: &mut dyn Environment) -> Answer
     if doomed { Answer::Doomed } else { Answer::Yes }
 }
 
-fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environment) -> Answer {
+fn match_holds(m: &Match, key: StateKey, packet: &mut Packet, env: &mut dyn Environment) -> Answer {
     match m {
         Match::Addrtype(a) => addrtype::holds(a, packet, env).into(),
         Match::Comment(_) => Answer::Yes,
@@ -250,7 +254,13 @@ fn match_holds(m: &Match, key: StateKey, packet: &Packet, env: &mut dyn Environm
             Ct::Connection(ct) => (((ct.mark & c.mask) == c.value) != c.invert).into(),
             _ => Answer::No,
         },
+        Match::Connbytes(c) => connection::connbytes(c, packet).into(),
+        Match::Connlimit(c) => env.connlimit(key, c, packet).map_or(Answer::Hotdrop, Answer::from),
+        Match::Connlabel(c) => connection::connlabel(c, packet).into(),
         Match::Conntrack(c) => conntrack::holds(c, packet).into(),
+        Match::Hashlimit(h) => env.hashlimit(h, packet).map_or(Answer::Hotdrop, Answer::from),
+        // No connection has a helper.
+        Match::Helper(h) => h.invert.into(),
         Match::State(s) => ((packet.state_bit() & s.states.0 != 0) != s.invert).into(),
         Match::Mark(mark) => (((packet.mark & mark.mask) == mark.value) != mark.invert).into(),
         Match::Icmp(icmp) => l4::icmp(icmp, packet),

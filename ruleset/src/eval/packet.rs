@@ -56,6 +56,10 @@ pub struct Connection {
     pub answer: CtTuple,
     /// Seconds until it ends.
     pub expires: u32,
+    /// Packets and bytes of both directions, original first, if they are counted.
+    pub carried: Option<[(u64, u64); 2]>,
+    /// Its labels, if it has any.
+    pub labels: Option<u128>,
 }
 
 /// A packet's relation to conntrack.

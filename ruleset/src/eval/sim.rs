@@ -1,9 +1,11 @@
 //! An environment for tests: its own clock, counters, lists and addresses.
 
 use super::env::{Environment, StateKey};
+use super::hashlimit::{Bucket, Group, group};
+use super::packet::{Ct, CtTuple, Packet};
 use crate::addr::masked;
 use crate::counters::Slot;
-use crate::matches::{Recent, RecentOp};
+use crate::matches::{Connlimit, Hashlimit, Recent, RecentOp};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -46,6 +48,9 @@ pub struct Simulated {
     /// What is used up.
     quota: BTreeMap<StateKey, u64>,
     lists: BTreeMap<Box<str>, Vec<Entry>>,
+    buckets: BTreeMap<(Box<str>, Group), Bucket>,
+    /// Connections that passed, none of which ends.
+    connections: BTreeMap<(StateKey, IpAddr), Vec<(u8, CtTuple)>>,
     touches: u64,
 }
 
@@ -142,6 +147,38 @@ impl Environment for Simulated {
             (entry.ttl, entry.touched) = (ttl, self.touches);
         }
         Some(answer)
+    }
+
+    fn connlimit(&mut self, key: StateKey, m: &Connlimit, packet: &Packet) -> Option<bool> {
+        let addr = masked(if m.destination { packet.daddr() } else { packet.saddr() }, m.mask);
+        let passed = self.connections.entry((key, addr)).or_default();
+        let count = match &packet.ct {
+            Ct::Connection(ct) => {
+                if !passed.contains(&(ct.proto, ct.original)) {
+                    passed.push((ct.proto, ct.original));
+                }
+                passed.len()
+            }
+            _ => {
+                let least = match packet.proto()? {
+                    6 | 17 | 132 | 136 => 4,
+                    1 | 58 => 8,
+                    _ => 0,
+                };
+                if packet.fragment_offset() != 0 || packet.payload().len() < least {
+                    return None;
+                }
+                passed.len() + 1
+            }
+        };
+        Some((count as u64 > u64::from(m.limit)) != m.upto)
+    }
+
+    fn hashlimit(&mut self, m: &Hashlimit, packet: &Packet) -> Option<bool> {
+        let now = self.now / (SECOND / 250);
+        let key = (m.name.clone(), group(m, packet)?);
+        let bucket = self.buckets.entry(key).or_insert_with(|| Bucket::new(m, now));
+        Some(bucket.take(m, now, packet.len() as u64) != m.above)
     }
 
     fn addr_type(&self, addr: Ipv4Addr, device: Option<&str>) -> u8 {

@@ -7,6 +7,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `BPF_MAP_TYPE_ARRAY`.
 pub const MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_HASH`.
+const MAP_TYPE_HASH: u32 = 1;
+/// `BPF_F_NO_PREALLOC`.
+const F_NO_PREALLOC: u32 = 1;
 /// `BPF_F_MMAPABLE`.
 pub const F_MMAPABLE: u32 = 1 << 10;
 /// `BPF_F_INNER_MAP`.
@@ -31,17 +35,35 @@ struct MapCreateAttr {
 /// # Errors
 /// What the kernel says: EPERM without CAP_BPF, ENOMEM, E2BIG.
 pub fn create_array(name: &str, value_size: u32, max_entries: u32, flags: u32) -> io::Result<OwnedFd> {
+    create(name, MAP_TYPE_ARRAY, (4, value_size), max_entries, flags)
+}
+
+/// Makes a HASH map whose entries are allocated when they come. `name` is cut to 15 bytes.
+///
+/// # Errors
+/// What the kernel says: EPERM without CAP_BPF, ENOMEM, E2BIG.
+pub fn create_hash(name: &str, key_size: u32, value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
+    create(name, MAP_TYPE_HASH, (key_size, value_size), max_entries, F_NO_PREALLOC)
+}
+
+fn create(
+    name: &str,
+    map_type: u32,
+    (key_size, value_size): (u32, u32),
+    max_entries: u32,
+    map_flags: u32,
+) -> io::Result<OwnedFd> {
     let mut map_name = [0; 16];
     let n = name.len().min(15);
     map_name[..n].copy_from_slice(&name.as_bytes()[..n]);
     bpf_fd(
         Cmd::MapCreate,
         &mut MapCreateAttr {
-            map_type: MAP_TYPE_ARRAY,
-            key_size: 4,
+            map_type,
+            key_size,
             value_size,
             max_entries,
-            map_flags: flags,
+            map_flags,
             inner_map_fd: 0,
             numa_node: 0,
             map_name,
