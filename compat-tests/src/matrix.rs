@@ -358,21 +358,6 @@ c> udp 0.0.0.0:68 255.255.255.255:67 len=4
         ],
     },
     Family {
-        name: "connlimit",
-        connections: true,
-        traffic: "repeat 5 c> udp 10.1.0.12:{i} 10.2.0.10:53 len=8\ns reply len=3\nc> udp 10.1.0.13:1 10.2.0.10:53 len=8\n",
-        rules: &[
-            "-m connlimit --connlimit-above 2 --connlimit-mask 32 --connlimit-saddr",
-            "-m connlimit --connlimit-upto 2 --connlimit-mask 32 --connlimit-saddr",
-            "-m connlimit --connlimit-above 3 --connlimit-mask 24 --connlimit-saddr",
-            "-p udp -m connlimit --connlimit-upto 3 --connlimit-mask 0 --connlimit-saddr",
-            "-m connlimit --connlimit-above 1 --connlimit-mask 32 --connlimit-daddr",
-            "-p tcp -m connlimit --connlimit-upto 1 --connlimit-mask 16 --connlimit-daddr",
-            "-m connlimit --connlimit-above 0 --connlimit-mask 32 --connlimit-saddr",
-            "-m connlimit --connlimit-upto 0 --connlimit-mask 32 --connlimit-saddr",
-        ],
-    },
-    Family {
         name: "connbytes",
         connections: true,
         traffic: "c> udp 10.1.0.12:1 10.2.0.10:53 len=8\ns reply len=3\ns reply len=30\nc> udp 10.1.0.12:1 10.2.0.10:53 len=100\n",

@@ -65,6 +65,10 @@ pub(crate) fn encode(
     let mut encoder = Encoder::new(lines, left, rule.slot, family);
     for (at, m) in rule.matches.iter().enumerate() {
         check_match(rule, m, family).map_err(unsupported)?;
+        // Legacy counts a packet there by its tuple, which is a connection's only later.
+        if matches!(m, Match::Connlimit(_)) && chain.table == bpftables_ruleset::TableKind::Raw {
+            return Err(unsupported("-m connlimit can't be run in raw, where connections are not known yet"));
+        }
         if chain.input && matches!(m, Match::Realm(_) | Match::Cgroup(_)) {
             let what = "at INPUT can't be run, for the route and the socket are found behind the programs";
             return Err(unsupported(&format!("-m {} {what}", m.name())));
