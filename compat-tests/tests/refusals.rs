@@ -9,7 +9,7 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 }
 
 /// Table, the extension's name, and a rule that legacy accepts.
-const LATER: &[(&str, &str, &str)] = &[
+const REFUSED: &[(&str, &str, &str)] = &[
     ("mangle", "TPROXY", "-A PREROUTING -p tcp -j TPROXY --on-port 1"),
     ("filter", "NFQUEUE", "-A INPUT -j NFQUEUE --queue-num 1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),
@@ -22,16 +22,17 @@ const LATER: &[(&str, &str, &str)] = &[
     ("filter", "realm", "-A INPUT -m realm --realm 1 -j DROP"),
     ("filter", "cgroup", "-A INPUT -m cgroup --cgroup 1 -j DROP"),
     ("filter", "TEE", "-A INPUT -j TEE --gateway 10.0.0.9"),
+    ("raw", "connlimit", "-A PREROUTING -m connlimit --connlimit-above 1 -j DROP"),
     ("raw", "CT", "-A PREROUTING -p tcp -j CT --helper ftp"),
 ];
 
 #[test]
-fn a_rule_of_a_later_issue_is_refused_by_name_and_changes_nothing() {
+fn what_cannot_run_is_refused_by_name_and_changes_nothing() {
     let p = Place::new(Kind::Ours).expect("a place");
     assert_eq!(call(&p, "iptables -A INPUT -s 10.0.0.1 -j DROP", "").code, Some(0));
     let before = call(&p, "iptables-save", "").stdout;
     let rules = |save: &str| save.lines().filter(|l| l.starts_with("-A")).collect::<Vec<_>>().join("\n");
-    for (table, name, rule) in LATER {
+    for (table, name, rule) in REFUSED {
         let a = call(&p, &format!("iptables -t {table} {rule}"), "");
         assert!(matches!(a.code, Some(1 | 2)), "{rule}: {a:?}");
         assert!(a.stderr.contains(name), "{rule}: the message does not name {name}: {}", a.stderr);
