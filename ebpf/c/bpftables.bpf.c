@@ -225,7 +225,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		p->ct = ct;
 		p->ctinfo = kind >> 8;
 		p->ctdir = kind >> 16;
-		p->traced = kind >> 24;
+		p->traced = was_traced(kind);
 	}
 	p->hook = H_PRE;
 	if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
@@ -330,7 +330,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		if (p->img_flags & IMG_IFACE && !known)
 			p->class_in = bt_dev_class(skb, p->ifin);
 		if (routed)
-			p->traced = kind >> 24;
+			p->traced = was_traced(kind);
 		else if (p->img_flags & IMG_TRACE)
 			trace_take(skb, p);
 		if (p->img_flags & IMG_MAC)

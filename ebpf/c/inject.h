@@ -18,6 +18,12 @@ static __always_inline __u32 with_ct(const struct bt_pkt *p, __u32 kind)
 	return kind | (__u32)p->ctinfo << 8 | (__u32)p->ctdir << 16 | (__u32)p->traced << 24;
 }
 
+/* Above the bit there may be more, of host_route.h. */
+static __always_inline bool was_traced(__u32 kind)
+{
+	return kind >> 24 & 1;
+}
+
 static __always_inline void mark_injected(struct __sk_buff *skb, struct bt_control *ctl, __u32 kind, __u32 ct)
 {
 	skb->cb[0] = ctl->magic;
