@@ -1,18 +1,23 @@
 //! Netfilter's rules become ours and go back, with their connections. Needs root, iptables-legacy and iptables-nft.
 
+#[path = "common/live.rs"]
+mod live;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
 
 use bpftables_runtime::sys::ns;
-use netns::{Other, in_namespace, ip};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use live::{Live, world};
+use netns::in_namespace;
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The binary.
 const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
+/// How long words may take on a connection that lives.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Handovers that are killed, of each kind.
 const KILLS: u64 = 6;
 
@@ -54,43 +59,6 @@ fn rules(text: &str) -> String {
     tables.concat()
 }
 
-/// A connection from another namespace, and the end of it here.
-struct Live {
-    far: TcpStream,
-    here: TcpStream,
-}
-
-impl Live {
-    fn open(there: &Other, listener: &TcpListener, to: &str) -> Self {
-        let to = to.to_owned();
-        let far = there.run(move || TcpStream::connect(to).unwrap());
-        let (here, _) = listener.accept().unwrap();
-        for stream in [&far, &here] {
-            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        }
-        Self { far, here }
-    }
-
-    /// Whether words still go both ways.
-    fn talks(&mut self) -> bool {
-        let mut heard = [0; 4];
-        let mut one_way = |from: &mut TcpStream, to: &mut TcpStream| {
-            from.write_all(b"word").is_ok() && to.read_exact(&mut heard).is_ok()
-        };
-        one_way(&mut self.far, &mut self.here) && one_way(&mut self.here, &mut self.far)
-    }
-}
-
-fn world() -> Other {
-    let there = Other::new();
-    ip(&format!(
-        "link add a1 type veth peer name b1 netns {}\nlink set a1 up\naddr add 10.50.1.1/24 dev a1\naddr add fd50::1/64 dev a1 nodad\n",
-        there.path()
-    ));
-    there.run(|| ip("link set b1 up\naddr add 10.50.1.2/24 dev b1\naddr add fd50::2/64 dev b1 nodad\n"));
-    there
-}
-
 /// A closed host with one service behind a translation, in a text that every save gives back.
 fn service(v6: bool) -> String {
     let icmp = if v6 { "ipv6-icmp" } else { "icmp" };
@@ -117,7 +85,7 @@ fn rules_and_connections_become_ours_and_go_back() {
             run(&restore, "", &service(prefix == "6"));
             let before = rules(&run(&save, "", ""));
             assert_eq!(before.matches("-A ").count(), 6);
-            let mut first = Live::open(&there, &listener, &format!("{address}:80"));
+            let mut first = Live::open(&there, &listener, &format!("{address}:80"), PATIENCE);
             assert!(first.talks());
 
             let said = run(BINARY, "bpftables adopt --dry-run", "");
@@ -133,7 +101,7 @@ fn rules_and_connections_become_ours_and_go_back() {
                 "counters come along: {counted}"
             );
             assert!(first.talks(), "{kind}: it is established, and translated");
-            let mut second = Live::open(&there, &listener, &format!("{address}:80"));
+            let mut second = Live::open(&there, &listener, &format!("{address}:80"), PATIENCE);
             assert!(second.talks());
             assert_eq!(run(BINARY, "bpftables adopt", ""), "netfilter has no rules here\n");
 
@@ -142,7 +110,7 @@ fn rules_and_connections_become_ours_and_go_back() {
             assert_eq!(rules(&run(&save, "", "")), before);
             assert_eq!(rules(&run(BINARY, &format!("ip{prefix}tables-save"), "")), "");
             assert!(first.talks() && second.talks(), "{kind}: both are established, and translated");
-            let mut third = Live::open(&there, &listener, &format!("{address}:80"));
+            let mut third = Live::open(&there, &listener, &format!("{address}:80"), PATIENCE);
             assert!(third.talks());
             // The test can fail: who is forgotten is shut out.
             run("conntrack", "-F", "");
@@ -203,7 +171,7 @@ fn who_is_killed_amid_a_handover_leaves_rules_in_force_and_the_next_one_ends_it(
         run("iptables-legacy-restore", "", &service(false));
         run("ip6tables-legacy-restore", "", &service(true));
         let before = rules(&run("iptables-legacy-save", "", ""));
-        let mut live = Live::open(&there, &listener, "10.50.1.1:80");
+        let mut live = Live::open(&there, &listener, "10.50.1.1:80", PATIENCE);
         let closed = UdpSocket::bind(("0.0.0.0", 9999)).unwrap();
         closed.set_nonblocking(true).unwrap();
         let far = there.run(|| UdpSocket::bind(("0.0.0.0", 9999)).unwrap());

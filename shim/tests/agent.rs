@@ -1,14 +1,17 @@
 //! `bpftablesd` and what changes while it runs, and while it is killed. Needs root.
 
+#[path = "common/daemon.rs"]
+mod daemon;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
 
 use bpftables_runtime::sys::ns;
+use daemon::Agent;
 use netns::{Other, in_namespace, ip};
 use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::panic::AssertUnwindSafe;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,28 +34,6 @@ fn run(words: &str) -> String {
     let out = ours(words);
     assert!(out.status.success(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
-}
-
-/// The agent of this namespace, killed when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start() -> Self {
-        Self::with(&[])
-    }
-
-    fn with(arguments: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
-        command.args(["bpftablesd", "--this-namespace"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn eventually(what: &str, holds: impl Fn() -> bool) {
@@ -112,7 +93,7 @@ fn devices_addresses_and_settings_are_followed() {
         run("iptables -A INPUT -m addrtype ! --dst-type LOCAL -p udp --dport 9999 -m comment --comment foreign");
         run("iptables -A INPUT -m addrtype --dst-type LOCAL -p udp --dport 9999 -m comment --comment local");
         run("iptables -t nat -A POSTROUTING -p udp --dport 7777 -j MASQUERADE");
-        let _agent = Agent::start();
+        let _agent = Agent::start(&[]);
         let far = there.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
 
         // A device that appears.
@@ -176,7 +157,7 @@ fn no_packet_passes_unseen_by_devices_that_appear_while_the_agent_attaches() {
         let there = Other::new();
         run("iptables -P INPUT DROP");
         run("iptables -P OUTPUT DROP");
-        let _agent = Agent::start();
+        let _agent = Agent::start(&[]);
         let (done, ready) = (AtomicBool::new(false), AtomicU32::new(0));
         let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
         let far = there.run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
@@ -259,13 +240,13 @@ fn an_agent_that_is_killed_at_any_instant_leaves_rules_and_connections_alone() {
                         pair(1 + round / 3, &there);
                         newest.store(1 + round / 3, Ordering::Relaxed);
                     }
-                    let agent = Agent::start();
+                    let agent = Agent::start(&[]);
                     std::thread::sleep(Duration::from_micros((random >> 33) % 60_000));
                     drop(agent);
                     client.send(b"hello").unwrap();
                     assert_eq!(client.recv(&mut [0; 16]).unwrap(), 5, "round {round}: the connection lives");
                 }
-                let _agent = Agent::start();
+                let _agent = Agent::start(&[]);
                 eventually("the next one takes over", || all_covered((0..KILLS / 3).map(|n| format!("a{}", n + 1))));
             }));
             done.store(true, Ordering::Relaxed);
@@ -284,7 +265,7 @@ fn an_agent_that_is_killed_at_any_instant_leaves_rules_and_connections_alone() {
 fn a_second_agent_says_so_and_sigterm_leaves_what_is_attached() {
     in_namespace(|| {
         run("iptables -P INPUT DROP");
-        let mut first = Agent::start();
+        let mut first = Agent::start(&[]);
         ip("link add c1 type veth peer name c2\n");
         eventually("the first one serves", || covered("c1"));
         let second = ours("bpftablesd --this-namespace");
@@ -320,7 +301,7 @@ fn log_writes_the_kernels_lines_and_never_stalls_a_packet() {
         assert_eq!(String::from_utf8_lossy(&warned.stderr), "bpftables: LOG writes nothing until bpftablesd runs\n");
         let file = std::env::temp_dir().join(format!("bpftables-log-{:x}", ns::netns_cookie().unwrap()));
         let text = || std::fs::read_to_string(&file).unwrap_or_default();
-        let agent = Agent::with(&["--log-to", file.to_str().unwrap()]);
+        let agent = Agent::start(&["--log-to", file.to_str().unwrap()]);
         eventually("the agent is known to run", || {
             let quiet = ours("iptables -A OUTPUT -o a0 -p udp --sport 9999 -j LOG --log-uid");
             assert!(quiet.status.success());
@@ -372,7 +353,7 @@ fn log_writes_the_kernels_lines_of_ipv6_beside_those_of_ipv4() {
         run("ip6tables -A OUTPUT -o a0 -p udp --sport 9999 -j LOG --log-prefix out: --log-uid");
         let file = std::env::temp_dir().join(format!("bpftables-log6-{:x}", ns::netns_cookie().unwrap()));
         let text = || std::fs::read_to_string(&file).unwrap_or_default();
-        let _agent = Agent::with(&["--log-to", file.to_str().unwrap()]);
+        let _agent = Agent::start(&["--log-to", file.to_str().unwrap()]);
         let here = UdpSocket::bind(("::", PORT)).unwrap();
         let far = there.run(|| UdpSocket::bind(("::", PORT)).unwrap());
         far.send_to(b"x", "10.50.0.1:9999").unwrap();

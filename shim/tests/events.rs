@@ -1,16 +1,19 @@
 //! NFLOG and TRACE: what listeners of the kernel's get of legacy's rules, and what they get of ours. Needs root and iptables-legacy.
 
+#[path = "common/daemon.rs"]
+mod daemon;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
 
 use bpftables_runtime::sys::ns;
+use daemon::Agent;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use netns::{Other, in_namespace, ip};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The binary.
@@ -51,24 +54,6 @@ fn tables(whose: Whose, name: &str, words: &str, stdin: &str) -> Output {
     };
     assert!(out.status.success(), "{whose:?} {name} {words:?}: {}", String::from_utf8_lossy(&out.stderr));
     out
-}
-
-/// The agent of this namespace, killed when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
-        command.args(["bpftablesd", "--this-namespace"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A listener of an nfnetlink_log group, as ulogd is one.

@@ -1,17 +1,22 @@
 //! Connections that netfilter tracked go on under our rules. Needs root, and legacy's commands.
 
+#[path = "common/live.rs"]
+mod live;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
 
 use bpftables_runtime::sys::ns;
-use netns::{Other, in_namespace, ip};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use live::{Live, world};
+use netns::in_namespace;
+use std::io::Write;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The binary.
 const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
+/// How long words may take on a connection that lives.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Standard output of a command that has to work.
 fn run(program: &str, words: &str, input: &str) -> String {
@@ -23,43 +28,6 @@ fn run(program: &str, words: &str, input: &str) -> String {
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success(), "{program} {words}");
     String::from_utf8(out.stdout).unwrap()
-}
-
-/// A connection from another namespace, and the end of it here.
-struct Live {
-    far: TcpStream,
-    here: TcpStream,
-}
-
-impl Live {
-    fn open(there: &Other, listener: &TcpListener, to: &str) -> Self {
-        let to = to.to_owned();
-        let far = there.run(move || TcpStream::connect(to).unwrap());
-        let (here, _) = listener.accept().unwrap();
-        for stream in [&far, &here] {
-            stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        }
-        Self { far, here }
-    }
-
-    /// Whether words still go both ways.
-    fn talks(&mut self) -> bool {
-        let mut heard = [0; 4];
-        let mut one_way = |from: &mut TcpStream, to: &mut TcpStream| {
-            from.write_all(b"word").is_ok() && to.read_exact(&mut heard).is_ok()
-        };
-        one_way(&mut self.far, &mut self.here) && one_way(&mut self.here, &mut self.far)
-    }
-}
-
-fn world() -> Other {
-    let there = Other::new();
-    ip(&format!(
-        "link add a1 type veth peer name b1 netns {}\nlink set a1 up\naddr add 10.50.1.1/24 dev a1\naddr add fd50::1/64 dev a1 nodad\n",
-        there.path()
-    ));
-    there.run(|| ip("link set b1 up\naddr add 10.50.1.2/24 dev b1\naddr add fd50::2/64 dev b1 nodad\n"));
-    there
 }
 
 /// Only what is established gets in.
@@ -75,7 +43,7 @@ fn translated_connections_go_on_once_netfilters_rules_are_gone() {
             let listener = TcpListener::bind(format!("{address}:8080")).unwrap();
             let legacy = |words: &str| run(&format!("ip{prefix}tables-legacy"), words, "");
             legacy("-t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8080");
-            let mut live = Live::open(&there, &listener, &format!("{address}:80"));
+            let mut live = Live::open(&there, &listener, &format!("{address}:80"), PATIENCE);
             assert!(live.talks());
             legacy("-t nat -F");
             run(
@@ -104,8 +72,8 @@ fn what_netfilter_still_translates_is_left_to_it_and_the_rest_is_known() {
         let (plain, translated) =
             (TcpListener::bind("10.50.1.1:7000").unwrap(), TcpListener::bind("10.50.1.1:8080").unwrap());
         run("iptables-legacy", "-t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8080", "");
-        let mut known = Live::open(&there, &plain, "10.50.1.1:7000");
-        let mut theirs = Live::open(&there, &translated, "10.50.1.1:80");
+        let mut known = Live::open(&there, &plain, "10.50.1.1:7000", PATIENCE);
+        let mut theirs = Live::open(&there, &translated, "10.50.1.1:80", PATIENCE);
         assert!(known.talks() && theirs.talks());
         run(
             BINARY,
