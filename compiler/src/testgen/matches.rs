@@ -9,7 +9,7 @@ use bpftables_ruleset::matches::{
     Mark, Match, Multiport, MultiportEntry, MultiportSide, Quota, Recent, RecentOp, State, Statistic, StatisticMode,
     Tcp, Time, Tos, Ttl, U32, Udp, time,
 };
-use bpftables_ruleset::{AddrMatch, PortRange};
+use bpftables_ruleset::{AddrMatch, PortRange, TableKind};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -313,7 +313,10 @@ pub(super) fn any_match(profile: Profile) -> BoxedStrategy<Match> {
         let connlimit = (0u32..3, invert(), mask, any::<bool>()).prop_map(|(limit, upto, mask, destination)| {
             Match::Connlimit(Connlimit { limit, upto, mask: mask.into(), destination })
         });
-        choices.push((1, connlimit.boxed()));
+        // Refused in raw, where a packet's connection is not known yet.
+        if profile.table != TableKind::Raw {
+            choices.push((1, connlimit.boxed()));
+        }
     }
     if profile.conntrack {
         let state = (1u16..32, invert()).prop_map(|(s, invert)| Match::State(State { states: CtStates(s), invert }));
