@@ -213,6 +213,10 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 			bt_nflog(s->skb, r->arg);
 		if (r->target == TG_CONNMARK)
 			target_connmark(p, img, r->arg);
+		if (r->target == TG_REJECT) {
+			p->reject = r->arg;
+			return finish(p, V_REJECT);
+		}
 		stat_add(STAT_DROP_HOTDROP);
 		return finish(p, V_DROP);
 	}

@@ -57,6 +57,11 @@ pub fn traverse(
                 Answer::Yes => counted.push(Slot(record.slot)),
                 Answer::Doomed => {
                     counted.push(Slot(record.slot));
+                    match target_of(image, &record)? {
+                        Target::Connmark(set) => connmark(&set, packet),
+                        Target::Reject(with) => break 'chain Verdict::Reject(with),
+                        _ => {}
+                    }
                     break 'chain Verdict::Hotdrop;
                 }
             }

@@ -147,10 +147,11 @@ fn run<'a>(
             Answer::Yes => counted.push(rule.slot),
             Answer::Doomed => {
                 counted.push(rule.slot);
+                // The target has its turn first; a packet that ends here shows only these.
                 if let Target::Connmark(set) = &rule.target {
                     connmark(set, packet);
                 }
-                return Verdict::Hotdrop;
+                return if let Target::Reject(with) = &rule.target { Verdict::Reject(*with) } else { Verdict::Hotdrop };
             }
         }
         at = match &rule.target {
