@@ -320,6 +320,8 @@ pub mod target {
     pub const NFLOG: u8 = 100;
     /// The packet is traced from here on.
     pub const TRACE: u8 = 101;
+    /// arg = line of [`super::HmarkParams`].
+    pub const HMARK: u8 = 111;
 }
 
 /// How CT wants a packet tracked.
@@ -363,6 +365,30 @@ pub struct HashlimitTable {
 
 /// Flag of [`op::CONNLIMIT`]: the destination's address.
 pub const LIMIT_DESTINATION: u8 = 2;
+
+/// Parameters of HMARK, in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HmarkParams {
+    /// Mask of sources, network byte order; IPv4: the first word.
+    pub smask: [u32; 4],
+    /// Mask of destinations.
+    pub dmask: [u32; 4],
+    /// Bits of both ports, or of the SPI, that are hashed, network byte order.
+    pub port_mask: u32,
+    /// Bits that are set in them.
+    pub port_set: u32,
+    /// `--hmark-rnd`.
+    pub rnd: u32,
+    /// `--hmark-mod`.
+    pub modulus: u32,
+    /// `--hmark-offset`.
+    pub offset: u32,
+    /// `--hmark-proto-mask`.
+    pub proto_mask: u16,
+    /// 1: `--hmark-tuple ct`.
+    pub conntrack: u16,
+}
 
 /// Parameters of SNPT and DNPT, in a line. Network byte order, but for `bits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -444,4 +470,5 @@ const _: () = {
     assert!(size_of::<RecentParams6>() == 28);
     assert!(size_of::<NatParams6>() == 44);
     assert!(size_of::<NptParams>() == 64);
+    assert!(size_of::<HmarkParams>() == 56);
 };

@@ -73,7 +73,6 @@ const LATER_TARGETS: &[&str] = &[
     "AUDIT",
     "CLUSTERIP",
     "CONNSECMARK",
-    "HMARK",
     "IDLETIMER",
     "LED",
     "NFQUEUE",

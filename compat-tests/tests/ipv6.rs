@@ -36,3 +36,10 @@ fn ipv6_matches_of_routes_and_strings_and_clamped_mss_do_as_in_legacy() {
     let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn ipv6_hashes_mark_as_those_of_legacy() {
+    let text = include_str!("../scenarios/hmark6.txt");
+    let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

@@ -38,6 +38,11 @@ fn headers_are_rewritten_as_by_legacy() {
 }
 
 #[test]
+fn hashes_mark_as_those_of_legacy() {
+    suite::file("hmark.txt");
+}
+
+#[test]
 fn words_clocks_and_cpus_match_as_in_legacy() {
     suite::file("words.txt");
 }

@@ -19,6 +19,7 @@ mod fields;
 mod graph;
 mod hashlimit;
 mod header;
+mod hmark;
 mod iface;
 mod image;
 mod ir;

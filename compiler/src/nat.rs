@@ -81,6 +81,7 @@ pub(crate) fn encode(
         Target::Log(log) => (target::LOG, lines.intern(&[crate::log::params(log)])),
         Target::Nflog(nflog) => (target::NFLOG, lines.intern(&crate::log::nflog(nflog))),
         Target::Trace(_) => (target::TRACE, 0),
+        Target::Hmark(hmark) => (target::HMARK, lines.intern(&[crate::hmark::params(hmark)])),
         other => match crate::header::encode(other, family, lines) {
             Some(known) => known,
             None => return Err(crate::refused::target(other)),

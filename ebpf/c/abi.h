@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 5
+#define BT_ABI_VERSION 6
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -71,6 +71,7 @@ enum bt_target {
 	TG_CHECKSUM = 32, TG_SNPT, TG_DNPT,
 	TG_CT = 48,
 	TG_NFLOG = 100, TG_TRACE,
+	TG_HMARK = 111,
 };
 enum bt_track { TRACK_NOT = 1, TRACK_ORIG = 4, TRACK_REPLY = 8, TRACK_MARK = 16 };
 enum bt_nat_flag {
@@ -184,6 +185,12 @@ struct bt_hashlimit_table {
 
 struct bt_acct {
 	__u64 packets[2], bytes[2];
+};
+
+struct bt_hmark_params {
+	__u32 smask[4], dmask[4];
+	__u32 port_mask, port_set, rnd, modulus, offset;
+	__u16 proto_mask, conntrack;
 };
 
 struct bt_nat_params {

@@ -8,6 +8,7 @@
 #include "header_targets.h"
 #include "nflog.h"
 #include "ops.h"
+#include "hmark.h"
 #include "trace.h"
 
 struct bt_step {
@@ -271,6 +272,9 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 		return 0;
 	case TG_TRACE:
 		p->traced = 1;
+		return 0;
+	case TG_HMARK:
+		bt_target_hmark(s->skb, r->arg);
 		return 0;
 	case TG_TOS ... TG_CLASSIFY:
 	case TG_CHECKSUM ... TG_DNPT:

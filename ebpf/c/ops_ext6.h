@@ -17,6 +17,7 @@ struct ext_seek {
 	__u32 at, end; /* offsets in the skb */
 	__u32 next, target;
 	bool whole;    /* rules see no fragment header */
+	bool frag;     /* it met one */
 	int found;     /* 1: it begins at `at`; 0: there is none; -1: what comes before is cut short */
 };
 
@@ -45,6 +46,7 @@ static long seek_step(__u32 n, struct ext_seek *w)
 			return 1;
 		}
 		found = found && !w->whole;
+		w->frag = true;
 		if (h[2] || h[3] & ~7) {
 			w->found = found;
 			return 1;

@@ -77,6 +77,9 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
             date_start, date_stop, day_start, day_stop, month_days, week_days, kernel_zone, contiguous, pad,
         }
         "bt_hashlimit_table" = ops::HashlimitTable { rate, smask, dmask, born, swept, expire, gc, mode, pad }
+        "bt_hmark_params" = ops::HmarkParams {
+            smask, dmask, port_mask, port_set, rnd, modulus, offset, proto_mask, conntrack,
+        }
         "bt_acct" = conn::Acct { packets, bytes }
         "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }

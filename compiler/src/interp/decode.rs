@@ -64,6 +64,7 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
             Target::Nflog(found.ok_or(Fault::UnknownCode("parameters of NFLOG", r.arg))?)
         }
         target::TRACE => Target::Trace(Trace),
+        target::HMARK => Target::Hmark(Box::new(crate::hmark::decode(line(image, r.arg)?, image.family()))),
         target::TOS => {
             let [value, mask, ..] = r.arg.to_le_bytes();
             Target::Tos(TosSet { value, mask })

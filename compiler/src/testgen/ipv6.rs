@@ -102,6 +102,12 @@ fn target(t: Target) -> Target {
         Target::Ttl(set) => Target::Hl(HlSet(set.0)),
         // IPv4's alone. In its place stands what is IPv6's alone, by the same throw.
         Target::Ecn(set) => prefixes(&set),
+        Target::Hmark(mut set) => {
+            for side in [&mut set.src, &mut set.dst].into_iter().flatten() {
+                side.0 = mask(side.0);
+            }
+            Target::Hmark(set)
+        }
         Target::Reject(_) => Target::Reject(RejectWith::Icmp6PortUnreachable),
         Target::Dnat(r) => Target::Dnat(range(r)),
         Target::Snat(r) => Target::Snat(range(r)),

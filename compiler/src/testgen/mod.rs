@@ -3,6 +3,7 @@
 //! Values come from small pools, so that packets meet rules.
 
 mod extension;
+mod hmark;
 pub mod ipv6;
 mod kube;
 mod matches;

@@ -77,6 +77,7 @@ fn target(profile: Profile) -> BoxedStrategy<Draft> {
         ),
         (1, (0u8..8, 0u8..0x40, "[a-z]{0,29}").prop_map(|(level, flags, prefix)| log(level, flags, &prefix)).boxed()),
     ];
+    choices.push((1, super::hmark::target(profile.conntrack).boxed()));
     if profile.table != TableKind::Nat {
         choices.push((2, Just(Target::Drop).boxed()));
     }

@@ -19,9 +19,10 @@ pub fn holds(m: &Cluster, packet: &Packet) -> bool {
     (m.mask >> node & 1 != 0) != m.invert
 }
 
-const INIT: u32 = 0xdead_beef;
+pub(super) const INIT: u32 = 0xdead_beef;
 
-fn finish([mut a, mut b, mut c]: [u32; 3]) -> u32 {
+/// The last step of `jhash`.
+pub(super) fn finish([mut a, mut b, mut c]: [u32; 3]) -> u32 {
     c = (c ^ b).wrapping_sub(b.rotate_left(14));
     a = (a ^ c).wrapping_sub(c.rotate_left(11));
     b = (b ^ a).wrapping_sub(a.rotate_left(25));

@@ -12,6 +12,7 @@ mod env;
 mod extension;
 mod hashlimit;
 mod header;
+mod hmark;
 mod ip;
 mod ipv6;
 mod l4;

@@ -151,6 +151,7 @@ impl Packet {
                 proto: self.byte(9),
                 at: usize::from(self.byte(0) & 15) * 4,
                 fragment: self.word(6) & 0x1fff,
+                fragmented: self.word(6) & 0x3fff != 0,
             }),
             Family::V6 => ipv6::upper(self.data.get(..self.len()).unwrap_or(&self.data)),
         }

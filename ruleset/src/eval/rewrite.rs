@@ -1,7 +1,7 @@
-//! Targets that write into the packet's headers, byte for byte as netfilter's modules do.
+//! Targets that write into the packet's headers, byte for byte as netfilter's modules do, and HMARK, which reads them.
 
-use super::npt;
 use super::packet::Packet;
+use super::{hmark, npt};
 use crate::addr::Family;
 use crate::targets::{EcnSet, HopChange, Target, TcpmssSet, Tcpoptstrip};
 
@@ -36,6 +36,10 @@ pub fn rewrite(target: &Target, packet: &mut Packet) -> Rewritten {
         Target::Tcpoptstrip(strip) => tcpoptstrip(packet, strip),
         Target::Snpt(set) if !v4 => npt::map(packet, &set.0, false),
         Target::Dnpt(set) if !v4 => npt::map(packet, &set.0, true),
+        Target::Hmark(set) => {
+            hmark::mark(set, packet);
+            Rewritten::Continue
+        }
         // The class does not show in the packet, nor is there one here whose checksum is left to a device.
         Target::Classify(_) | Target::Checksum(_) => Rewritten::Continue,
         _ => Rewritten::Unknown,
