@@ -34,6 +34,8 @@ pub const RECENT_STAMPS: &str = "bt_recent_stamps";
 pub const HASHLIMITS: &str = "bt_hashlimits";
 /// HASH of those numbers to [`crate::ops::HashlimitTable`].
 pub const HASHLIMIT_TABLES: &str = "bt_hashlimit_tables";
+/// HASH of the numbers of rate estimators to [`Rateest`].
+pub const RATEESTS: &str = "bt_rateests";
 /// Bytes of a bucket.
 pub const HASHLIMIT_ENTRY: u32 = 56;
 /// ARRAY_OF_MAPS: its element, once rules ask for it, is a HASH of `-m connlimit`'s groups.
@@ -103,6 +105,33 @@ pub struct Control {
     /// 1: forwarded packets may go from device to device past the stack's forwarding, where it would do nothing else.
     pub host_routing: u32,
 }
+
+/// A rate estimator. User space makes it with `next`, `log` and `ewma`; the rest is the programs'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Rateest {
+    /// 1: a program has it.
+    pub lock: u32,
+    /// The interval is [`RATEEST_QUARTER`] ticks times two to the power of this.
+    pub log: u8,
+    /// The average's weight is two to the power of minus this.
+    pub ewma: u8,
+    /// Zero.
+    pub pad: u16,
+    /// When the interval ends, in ticks of 4 ms since the machine's start.
+    pub next: u64,
+    /// Bytes a second, on average, times 2^8.
+    pub bytes: u64,
+    /// Packets, likewise.
+    pub packets: u64,
+    /// Bytes that came in the interval.
+    pub came_bytes: u64,
+    /// Packets, likewise.
+    pub came_packets: u64,
+}
+
+/// Ticks of 4 ms in what the kernel takes for a quarter of a second.
+pub const RATEEST_QUARTER: u64 = 62;
 
 /// Indices of [`Control::timeouts`]. TCP states are numbered as the kernel's `enum tcp_conntrack`.
 pub mod timeout {

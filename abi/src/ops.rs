@@ -168,6 +168,9 @@ pub mod op {
     /// `-m connlimit`, inverted: upto. b = line of the state (word 0: a number for the rule, 0 at first), c = the limit, d = line of the mask,
     /// network byte order; flag [`super::LIMIT_DESTINATION`].
     pub const CONNLIMIT: u8 = 86;
+    /// `-m rateest`: a = `RATEEST_*` bits | comparison << 8, b, c = numbers of the estimators, d = line of the bytes of both sides and
+    /// the packets of both sides.
+    pub const RATEEST: u8 = 96;
 }
 
 /// State of a limit rule in the image: written by programs, zero in a new image (programs begin a zero state with a full burst).
@@ -322,6 +325,8 @@ pub mod target {
     pub const TRACE: u8 = 101;
     /// arg = line of [`super::HmarkParams`].
     pub const HMARK: u8 = 111;
+    /// arg = number of the estimator.
+    pub const RATEEST: u8 = 112;
 }
 
 /// How CT wants a packet tracked.
@@ -362,6 +367,19 @@ pub struct HashlimitTable {
     /// Zero.
     pub pad: u32,
 }
+
+/// Bits of [`op::RATEEST`]: what a rate lacks to a given one is compared.
+pub const RATEEST_DELTA: u16 = 1;
+/// Bytes are compared.
+pub const RATEEST_BYTES: u16 = 2;
+/// Packets are compared.
+pub const RATEEST_PACKETS: u16 = 4;
+/// With another estimator, not with a given rate.
+pub const RATEEST_OTHER: u16 = 8;
+/// Its comparisons, beside 0, equal: less.
+pub const RATEEST_LESS: u16 = 1;
+/// Greater.
+pub const RATEEST_GREATER: u16 = 2;
 
 /// Flag of [`op::CONNLIMIT`]: the destination's address.
 pub const LIMIT_DESTINATION: u8 = 2;

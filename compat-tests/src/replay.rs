@@ -77,7 +77,6 @@ const LATER_TARGETS: &[&str] = &[
     "LED",
     "NFQUEUE",
     "QUEUE",
-    "RATEEST",
     "SECMARK",
     "SET",
     "SYNPROXY",

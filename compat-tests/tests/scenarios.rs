@@ -43,6 +43,11 @@ fn hashes_mark_as_those_of_legacy() {
 }
 
 #[test]
+fn rates_are_estimated_as_by_legacy() {
+    suite::file("rateest.txt");
+}
+
+#[test]
 fn words_clocks_and_cpus_match_as_in_legacy() {
     suite::file("words.txt");
 }

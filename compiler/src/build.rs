@@ -3,12 +3,10 @@
 //! Order of lines: header, bases, chains (one line each), rules (each chain's in a row), then everything that they refer to.
 
 use crate::error::{CompileError, RulePlace};
-use crate::hashlimit::Tables;
 use crate::iface::Ifaces;
 use crate::image::Image;
 use crate::ir::{ChainId, Ir, IrChain};
 use crate::lines::Lines;
-use crate::recent::Lists;
 use crate::record;
 use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
@@ -57,7 +55,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     lines.reserve(end as usize);
     let mut header = header(ruleset);
     ifaces.store(&mut lines, &mut header)?;
-    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)?, hashlimits: Tables::new(ruleset)? };
+    let mut left = Leftovers::new(ruleset)?;
     let mut records = Vec::new();
     for (id, chain) in ir.chains.iter().enumerate() {
         let place = places[id];
@@ -117,7 +115,8 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     lines.set(0, zerocopy::transmute!(header));
     let recent = left.lists.into_vec();
     let hashlimits = left.hashlimits.into_vec();
-    let image = Image { lines: lines.into_lines(), states: left.states, recent, hashlimits, warnings: Vec::new() };
+    let (lines, states, estimators) = (lines.into_lines(), left.states, left.estimators.into_vec());
+    let image = Image { lines, states, recent, hashlimits, estimators, warnings: Vec::new() };
     #[cfg(debug_assertions)]
     crate::verify::verify(&image).map_err(|defect| CompileError::Internal(defect.to_string().into()))?;
     Ok(image)
@@ -133,7 +132,7 @@ fn refuse_unreached(ruleset: &Ruleset, ir: &Ir<'_>, refused: &mut Vec<CompileErr
         return Ok(());
     }
     let ifaces = Ifaces::new(&Ir::default())?;
-    let mut left = Leftovers { states: Vec::new(), lists: Lists::new(ruleset)?, hashlimits: Tables::new(ruleset)? };
+    let mut left = Leftovers::new(ruleset)?;
     let mut lines = Lines::default();
     // Patterns of interfaces can always be run, but have no class here.
     let bare = |rule: &Rule| Rule { ip: IpMatch { iif: None, oif: None, ..rule.ip.clone() }, ..rule.clone() };

@@ -95,6 +95,17 @@ pub struct HashlimitTable {
     pub maker: Hashlimit,
 }
 
+/// A rate estimator and its number in ops and records. The number depends on the name alone (barring a collision in one ruleset).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Estimator {
+    /// What ops call it.
+    pub id: u32,
+    /// Its name.
+    pub name: Box<str>,
+    /// Interval and average of the first rule that makes it, as powers of two; none: rules only ask it, and another ruleset made it.
+    pub times: Option<(u8, u8)>,
+}
+
 /// A compiled ruleset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
@@ -106,6 +117,8 @@ pub struct Image {
     pub recent: Vec<RecentList>,
     /// The tables of `-m hashlimit`, by name.
     pub hashlimits: Vec<HashlimitTable>,
+    /// The rate estimators, by name.
+    pub estimators: Vec<Estimator>,
     /// What the administrator should know, in words.
     pub warnings: Vec<Box<str>>,
 }

@@ -26,6 +26,7 @@ mod ir;
 mod lines;
 mod log;
 mod nat;
+mod rateest;
 mod recent;
 mod record;
 mod refused;
@@ -41,7 +42,7 @@ pub mod interp;
 pub mod testgen;
 
 pub use error::{CompileError, RulePlace};
-pub use image::{HashlimitTable, Image, Line, RecentList, StateKind, StateLine};
+pub use image::{Estimator, HashlimitTable, Image, Line, RecentList, StateKind, StateLine};
 
 use bpftables_ruleset::Ruleset;
 

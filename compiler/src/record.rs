@@ -11,7 +11,7 @@ use crate::lines::{Lines, lines_of_ops};
 use crate::nat;
 use crate::residual::{Encoder, Leftovers};
 use bpftables_abi::image::{Addrs6, Rule as Record, l4, rule_flag as f};
-use bpftables_abi::ops::MAX_OPS;
+use bpftables_abi::ops::{MAX_OPS, target};
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::{AddrMatch, Family, IfacePattern, IpMatch, Rule, Target};
 use std::net::IpAddr;
@@ -88,8 +88,10 @@ pub(crate) fn encode(
         record.ops = lines.intern(&lines_of_ops(&ops));
         record.nops = ops.len() as u8;
     }
-    (record.target, record.arg) =
-        nat::encode(&rule.target, jump, family, lines).map_err(|reason| unsupported(&reason))?;
+    (record.target, record.arg) = match &rule.target {
+        Target::Rateest(made) => (target::RATEEST, left.estimators.id(&made.name)?),
+        other => nat::encode(other, jump, family, lines).map_err(|reason| unsupported(&reason))?,
+    };
     record.bare = u32::from(is_bare(rule));
     Ok(record)
 }

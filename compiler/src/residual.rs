@@ -12,6 +12,7 @@ use crate::error::CompileError;
 use crate::hashlimit::Tables;
 use crate::image::{Line, StateKind, StateLine};
 use crate::lines::Lines;
+use crate::rateest::{self, Estimators};
 use crate::recent::Lists;
 use crate::refused;
 use bpftables_abi::ops::{
@@ -22,7 +23,7 @@ use bpftables_ruleset::matches::bpf::BpfProgram;
 use bpftables_ruleset::matches::{
     Addrtype, Bpf, Conntrack, CtStates, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
 };
-use bpftables_ruleset::{AddrMatch, Family, PortRange, Slot};
+use bpftables_ruleset::{AddrMatch, Family, PortRange, Ruleset, Slot};
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
@@ -32,6 +33,15 @@ pub(crate) struct Leftovers {
     pub(crate) states: Vec<StateLine>,
     pub(crate) lists: Lists,
     pub(crate) hashlimits: Tables,
+    pub(crate) estimators: Estimators,
+}
+
+impl Leftovers {
+    /// With what is named in `ruleset`.
+    pub(crate) fn new(ruleset: &Ruleset) -> Result<Self, CompileError> {
+        let (lists, hashlimits) = (Lists::new(ruleset)?, Tables::new(ruleset)?);
+        Ok(Self { states: Vec::new(), lists, hashlimits, estimators: Estimators::new(ruleset)? })
+    }
 }
 
 const ZERO: Op = Op { op: 0, flags: 0, a: 0, b: 0, c: 0, d: 0 };
@@ -98,6 +108,7 @@ impl<'a> Encoder<'a> {
             Match::Quota(q) => state::quota(self, q),
             Match::Cluster(c) => state::cluster(c),
             Match::Hashlimit(h) => state::hashlimit(self, h)?,
+            Match::Rateest(r) => rateest::encode(r, &self.left.estimators, self.lines)?,
             Match::Connlimit(c) => state::connlimit(self, c),
             Match::Connbytes(c) => state::connbytes(self, c),
             Match::Connlabel(c) => {

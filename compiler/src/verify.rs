@@ -10,7 +10,7 @@ use bpftables_abi::image::{
     BASES_LINE, Bucket, Bucket6, Chain, FIRST_FREE_LINE, FLAG_TRACE, Field, HOOKS, MAGIC, Rule as Record, TABLES,
     chain_kind, field, field_kind, policy, rule_flag, vecref,
 };
-use bpftables_abi::ops::{MAX_OPS, MAX_U32_STEPS, Op, op, target};
+use bpftables_abi::ops::{MAX_OPS, MAX_U32_STEPS, Op, RATEEST_OTHER, op, target};
 use bpftables_ruleset::Family;
 use rustc_hash::FxHashSet;
 use thiserror::Error;
@@ -115,7 +115,7 @@ impl Walk<'_> {
 
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
-        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE | target::HMARK);
+        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE | target::HMARK | target::RATEEST);
         ensure(known, at, "unknown target")?;
         if self.image.family() == Family::V6 && r.flags & (rule_flag::SADDR | rule_flag::DADDR) != 0 {
             line(self.image, r.saddr)?;
@@ -133,6 +133,7 @@ impl Walk<'_> {
                 line(self.image, r.arg)?;
                 ensure(r.arg >= FIRST_FREE_LINE, at, "a target's parameters")?;
             }
+            target::RATEEST => self.estimator(at, r.arg)?,
             target::NFLOG => {
                 line(self.image, r.arg + 1)?;
                 ensure(r.arg >= FIRST_FREE_LINE, at, "the parameters of NFLOG")?;
@@ -147,7 +148,7 @@ impl Walk<'_> {
             let o: Op = zerocopy::transmute!(bytes);
             let known = matches!(
                 o.op,
-                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CONNLIMIT
+                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CONNLIMIT | op::RATEEST
             );
             ensure(known, at, "unknown op")?;
             match o.op {
@@ -204,6 +205,13 @@ impl Walk<'_> {
                     let known = self.image.hashlimits.iter().any(|table| table.id == o.b);
                     ensure(known, at, "an unknown hashlimit table")?;
                 }
+                op::RATEEST => {
+                    line(self.image, o.d)?;
+                    self.estimator(at, o.b)?;
+                    if o.a & RATEEST_OTHER != 0 {
+                        self.estimator(at, o.c)?;
+                    }
+                }
                 op::CONNLABEL => ensure(o.a <= 127, at, "a label that there is not")?,
                 op::TIME | op::CONNBYTES => {
                     line(self.image, o.b)?;
@@ -213,6 +221,11 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    fn estimator(&self, at: u32, id: u32) -> Result<(), Defect> {
+        let known = self.image.estimators.iter().any(|estimator| estimator.id == id);
+        ensure(known, at, "an unknown rate estimator")
     }
 
     fn field(&mut self, at: u32, f: &Field, nrules: u32) -> Result<(), Defect> {

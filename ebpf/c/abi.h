@@ -57,6 +57,7 @@ enum bt_opcode {
 	OP_DEVGROUP, OP_REALM, OP_RPFILTER, OP_CGROUP, OP_STRING, OP_BPF,
 	OP_U32 = 64, OP_TIME, OP_CPU,
 	OP_QUOTA = 80, OP_CLUSTER, OP_HASHLIMIT, OP_CONNBYTES, OP_CONNLABEL, OP_HELPER, OP_CONNLIMIT,
+	OP_RATEEST = 96,
 };
 #define BT_MAX_OPS 32
 enum bt_op_flag {
@@ -71,7 +72,7 @@ enum bt_target {
 	TG_CHECKSUM = 32, TG_SNPT, TG_DNPT,
 	TG_CT = 48,
 	TG_NFLOG = 100, TG_TRACE,
-	TG_HMARK = 111,
+	TG_HMARK = 111, TG_RATEEST,
 };
 enum bt_track { TRACK_NOT = 1, TRACK_ORIG = 4, TRACK_REPLY = 8, TRACK_MARK = 16 };
 enum bt_nat_flag {
@@ -185,6 +186,16 @@ struct bt_hashlimit_table {
 
 struct bt_acct {
 	__u64 packets[2], bytes[2];
+};
+
+enum bt_rateest_asked { RATEEST_DELTA = 1, RATEEST_BYTES = 2, RATEEST_PACKETS = 4, RATEEST_OTHER = 8 };
+enum bt_rateest_comparison { RATEEST_EQUAL, RATEEST_LESS, RATEEST_GREATER };
+
+struct bt_rateest {
+	__u32 lock;
+	__u8 log, ewma;
+	__u16 pad;
+	__u64 next, bytes, packets, came_bytes, came_packets;
 };
 
 struct bt_hmark_params {

@@ -214,6 +214,8 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 			bt_nflog(s->skb, r->arg);
 		if (r->target == TG_CONNMARK)
 			target_connmark(p, img, r->arg);
+		if (r->target == TG_RATEEST)
+			bt_target_rateest(s->skb, r->arg);
 		if (r->target == TG_REJECT) {
 			p->reject = r->arg;
 			return finish(p, V_REJECT);
@@ -272,6 +274,9 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 		return 0;
 	case TG_TRACE:
 		p->traced = 1;
+		return 0;
+	case TG_RATEEST:
+		bt_target_rateest(s->skb, r->arg);
 		return 0;
 	case TG_HMARK:
 		bt_target_hmark(s->skb, r->arg);

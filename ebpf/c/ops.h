@@ -25,6 +25,7 @@
 #include "ops_stateful.h"
 #include "recent.h"
 #include "hashlimit.h"
+#include "rateest.h"
 #include "ops_conn.h"
 #include "connlimit.h"
 
@@ -129,6 +130,8 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_connlabel(skb, how, op->a, op->b);
 	case OP_CONNLIMIT:
 		return bt_op_connlimit(skb, how, op->b, op->c, op->d);
+	case OP_RATEEST:
+		return bt_op_rateest(skb, how, op->b, op->c, op->d);
 	case OP_HELPER:
 		return invert; /* no connection has a helper */
 	case OP_CT_PROTO:

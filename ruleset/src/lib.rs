@@ -10,6 +10,7 @@ pub mod counters;
 pub mod edit;
 pub mod eval;
 pub mod matches;
+pub mod named;
 pub mod names;
 pub mod rule;
 pub mod table;

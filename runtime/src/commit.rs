@@ -23,7 +23,7 @@ use crate::upgrade;
 use bpftables_abi::image::{FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_NFLOG, FLAG_TRACE};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_compiler::{Options, StateKind, compile};
-use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target};
+use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target, named};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -133,8 +133,18 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     slots::assign(ruleset, &mut used, &busy, &|slot: Slot| -> Counters { kernel.get(slot) })?;
     let retired = old_used.without(&used);
 
+    let mut there: named::Estimators = match &live {
+        Some(live) => live.meta().estimators.iter().map(|found| (found.name.clone(), found.times)).collect(),
+        None => named::Estimators::new(),
+    };
+    for table in ruleset.tables.iter().filter(|table| only.is_none_or(|only| only == table.kind)) {
+        named::check(table, &mut there)?;
+    }
     // The image; whatever cannot be run is refused here, before anything is made.
     let mut compiled = compile(ruleset, &Options::default())?;
+    for estimator in &mut compiled.estimators {
+        estimator.times = there.get(&estimator.name).copied();
+    }
     // Once rules asked what connections carried, connections are counted, as with legacy, which turns a sysctl on.
     if live.as_ref().is_some_and(|live| live.header.flags & FLAG_ACCT != 0) {
         compiled.add_flags(FLAG_ACCT);
@@ -166,6 +176,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     counters::ensure(&installed.counters, end)?;
 
     let (states, hashlimits) = (compiled.states.clone(), compiled.hashlimits.clone());
+    let estimators = compiled.estimators.clone();
     let generation = before.wrapping_add(1).max(1);
     let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, ruleset.family)?;
     let (lines, bytes) = (prepared.header.lines, prepared.bytes());
@@ -202,6 +213,9 @@ pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result
     forget_lists(installed, &live.meta().recent)?;
     demand::forget_hashlimits(installed, &live.meta().hashlimits)?;
     demand::make_hashlimits(installed, &hashlimits, &live.meta().hashlimits)?;
+    let named: Vec<u32> = live.meta().estimators.iter().map(|estimator| estimator.id).collect();
+    demand::forget_estimators(installed, &named)?;
+    demand::make_estimators(installed, &estimators, &named)?;
     if states.iter().any(|state| state.kind == StateKind::Connlimit) {
         demand::make_limits(installed)?;
     }

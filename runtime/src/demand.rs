@@ -8,7 +8,7 @@ use crate::sys::ns;
 use bpftables_abi::conn::Acct;
 use bpftables_abi::maps;
 use bpftables_abi::ops::{HASHLIMIT_BYTES, HASHLIMIT_RATE_MATCH, HashlimitTable as Entry};
-use bpftables_compiler::HashlimitTable;
+use bpftables_compiler::{Estimator, HashlimitTable};
 use bpftables_ruleset::Family;
 use bpftables_ruleset::eval::{hashlimit_begin, hashlimit_ticks};
 use bpftables_ruleset::matches::Hashlimit;
@@ -52,6 +52,31 @@ pub(crate) fn make_hashlimits(installed: &Installed, wanted: &[HashlimitTable], 
         let map = bpf::create_hash("bt_hashlimit", key, maps::HASHLIMIT_ENTRY, entries(maker)).doing(doing)?;
         buckets.set(id, &(map.as_fd().as_raw_fd() as u32)).doing(doing)?;
         tables.set(id, &entry(maker, now)).doing(doing)?;
+    }
+    Ok(())
+}
+
+/// Removes the rate estimators that no rule of the live image names, as [`forget_hashlimits`] does tables.
+pub(crate) fn forget_estimators(installed: &Installed, named: &[u32]) -> Result<()> {
+    let doing = || "remove the rate estimators that no rule names".to_owned();
+    let all = installed.keys::<u32>(maps::RATEESTS)?;
+    let gone: Vec<u32> = all.keys().doing(doing)?.into_iter().filter(|id| !named.contains(id)).collect();
+    gone.iter().try_for_each(|id| all.remove(id).map(drop)).doing(doing)
+}
+
+/// Makes the rate estimators that the live image does not have. Those that it has go on.
+pub(crate) fn make_estimators(installed: &Installed, wanted: &[Estimator], there: &[u32]) -> Result<()> {
+    let missing: Vec<&Estimator> = wanted.iter().filter(|estimator| !there.contains(&estimator.id)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let now = ns::monotonic_ns().doing(|| "read the clock".to_owned())? / TICK;
+    let all: Map<u32, maps::Rateest> = installed.map(maps::RATEESTS)?;
+    for estimator in missing {
+        let Some((log, ewma)) = estimator.times else { continue };
+        let next = now + (maps::RATEEST_QUARTER << log);
+        let made = maps::Rateest { log, ewma, next, ..maps::Rateest::default() };
+        all.set(&estimator.id, &made).doing(|| format!("make the rate estimator {}", estimator.name))?;
     }
     Ok(())
 }

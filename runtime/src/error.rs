@@ -1,6 +1,7 @@
 //! What can go wrong between a ruleset and the kernel.
 
 use bpftables_compiler::CompileError;
+use bpftables_ruleset::CheckError;
 use std::io;
 use thiserror::Error;
 
@@ -101,6 +102,9 @@ pub enum EngineError {
         /// Why.
         reason: &'static str,
     },
+    /// The kernel would refuse it, for what is there already.
+    #[error(transparent)]
+    Refused(#[from] CheckError),
     /// The ruleset cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),

@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// "BTST".
 const MAGIC: u32 = 0x5453_5442;
 /// Grows when what is serialized changes its shape: the model of `ruleset`, or [`Meta`].
-pub(crate) const FORMAT: u32 = 6;
+pub(crate) const FORMAT: u32 = 7;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -42,6 +42,17 @@ pub(crate) struct Meta {
     pub(crate) recent: Vec<u32>,
     /// Numbers of the tables of `-m hashlimit` that rules name.
     pub(crate) hashlimits: Vec<u32>,
+    /// The rate estimators that rules name.
+    pub(crate) estimators: Vec<Estimator>,
+}
+
+/// A rate estimator: what rules call it, what programs call it, and how it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Estimator {
+    pub(crate) name: Box<str>,
+    pub(crate) id: u32,
+    /// Interval and average, as powers of two.
+    pub(crate) times: (u8, u8),
 }
 
 impl Meta {
@@ -120,8 +131,10 @@ pub(crate) fn encode(
     let states = image.states.iter().map(|s| (s.slot.0, s.ordinal, s.kind.code(), s.line)).collect();
     let recent = image.recent.iter().map(|list| list.id).collect();
     let hashlimits = image.hashlimits.iter().map(|table| table.id).collect();
+    let known = |e: &bpftables_compiler::Estimator| Some(Estimator { name: e.name.clone(), id: e.id, times: e.times? });
+    let estimators = image.estimators.iter().filter_map(known).collect();
     let (used, retired) = (used.ranges(), retired.ranges());
-    let meta = Meta { family, tables: tables.kinds.clone(), used, retired, states, recent, hashlimits };
+    let meta = Meta { family, tables: tables.kinds.clone(), used, retired, states, recent, hashlimits, estimators };
     let mut blob = vec![0; size_of::<Prefix>()];
     blob.reserve(tables.bytes.len() + 4096);
     let mut blob =

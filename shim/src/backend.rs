@@ -1,6 +1,6 @@
 //! What the commands need of the datapath, so that they can be tried without a kernel.
 
-use bpftables_ruleset::{CounterView, Family, Ruleset, TableKind};
+use bpftables_ruleset::{CheckError, CounterView, Family, Ruleset, TableKind};
 use std::io;
 
 /// What is in force now.
@@ -39,6 +39,9 @@ pub enum BackendError {
     /// The caller may not.
     #[error("Permission denied (you must be root)")]
     NotPermitted,
+    /// The kernel would not take it, and says no more than legacy's does.
+    #[error(transparent)]
+    Refused(#[from] CheckError),
     /// The programs cannot run this ruleset exactly; the rule and the reason are named.
     #[error("{0}")]
     Unsupported(String),

@@ -30,6 +30,7 @@ impl From<EngineError> for BackendError {
                 tracing::debug!(%error, "not permitted");
                 Self::NotPermitted
             }
+            EngineError::Refused(error) => Self::Refused(error),
             EngineError::Compile(error) => error.into(),
             EngineError::Device { .. } => Self::Unsupported(error.to_string()),
             EngineError::Limit { .. } => Self::Limit(error.to_string()),

@@ -246,6 +246,9 @@ impl From<CheckError> for Failure {
 /// A commit that the datapath refused. Where legacy's kernel only has an errno, ours says which rule and why.
 impl From<BackendError> for Failure {
     fn from(error: BackendError) -> Self {
+        if let BackendError::Refused(error) = error {
+            return error.into();
+        }
         let again = matches!(error, BackendError::Raced(_));
         Self::Refused(Errno { again, ..Errno::new(error.to_string()) })
     }

@@ -404,13 +404,17 @@ impl Restore<'_, '_> {
             return Ok(());
         }
         let failed = |reason| Located::from(Failure::Line { line: number, reason });
-        if let Some(table) = snapshot.ruleset.table(kind)
-            && let Err(error) = check(table)
-        {
+        let refused = |error: CheckError| {
             tracing::info!(reason = error.detail(), "the table is refused");
-            return Err(failed(matches!(error, CheckError::TooDeep { .. }).then(|| error.to_string())));
+            failed(matches!(error, CheckError::TooDeep { .. }).then(|| error.to_string()))
+        };
+        if let Some(table) = snapshot.ruleset.table(kind) {
+            check(table).map_err(refused)?;
         }
-        self.context.backend.commit(&mut snapshot.ruleset, kind).map_err(|error| failed(Some(error.to_string())))?;
+        self.context.backend.commit(&mut snapshot.ruleset, kind).map_err(|error| match error {
+            BackendError::Refused(error) => refused(error),
+            error => failed(Some(error.to_string())),
+        })?;
         self.loaded = Some(snapshot);
         Ok(())
     }

@@ -40,8 +40,8 @@ pub fn rewrite(target: &Target, packet: &mut Packet) -> Rewritten {
             hmark::mark(set, packet);
             Rewritten::Continue
         }
-        // The class does not show in the packet, nor is there one here whose checksum is left to a device.
-        Target::Classify(_) | Target::Checksum(_) => Rewritten::Continue,
+        // The class does not show in the packet, nor do estimates; nor is there a packet here whose checksum is left to a device.
+        Target::Classify(_) | Target::Checksum(_) | Target::Rateest(_) => Rewritten::Continue,
         _ => Rewritten::Unknown,
     }
 }

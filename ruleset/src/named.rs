@@ -1,0 +1,46 @@
+//! What rules make and share by name in the kernel: rate estimators (`-j RATEEST`), and timers (`-j IDLETIMER`). The first rule of a name says
+//! how the thing is; the kernel refuses others that say it otherwise, and `-m rateest` of a name that there is not.
+
+use crate::check::CheckError;
+use crate::matches::Match;
+use crate::table::Table;
+use crate::targets::Target;
+use std::collections::BTreeMap;
+
+/// The rate estimators that there are: the powers of two of their interval and of their average's, as [`crate::targets::Rateest`] has them.
+pub type Estimators = BTreeMap<Box<str>, (u8, u8)>;
+
+/// Checks the rules of a table that takes another's place, in the kernel's order. Estimators that they make are added to `there`, which
+/// has those that there are: those of the table that goes, too.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(table: &Table, there: &mut Estimators) -> Result<(), CheckError> {
+    let mut timers: BTreeMap<&str, bool> = BTreeMap::new();
+    for chain in table.chains() {
+        let name = || chain.name.clone();
+        for (index, rule) in chain.rules.iter().enumerate() {
+            let number = index + 1;
+            for m in &rule.matches {
+                let Match::Rateest(m) = m else { continue };
+                if !there.contains_key(&m.name) || m.other.as_ref().is_some_and(|other| !there.contains_key(other)) {
+                    let reason = "there is no such rate estimator";
+                    return Err(CheckError::Missing { chain: name(), rule: number, reason });
+                }
+            }
+            let agrees = match &rule.target {
+                Target::Rateest(made) => {
+                    let times = (made.interval, made.ewma);
+                    *there.entry(made.name.clone()).or_insert(times) == times
+                }
+                Target::Idletimer(made) => *timers.entry(&made.label).or_insert(made.alarm) == made.alarm,
+                _ => true,
+            };
+            if !agrees {
+                let reason = "another rule makes one of this name with other parameters";
+                return Err(CheckError::Invalid { chain: name(), rule: number, reason });
+            }
+        }
+    }
+    Ok(())
+}
