@@ -68,7 +68,9 @@ pub(crate) fn encode(
         Target::Dnat(range) => (target::DNAT, range_params(range).store(family, lines)?),
         Target::Snat(range) => (target::SNAT, range_params(range).store(family, lines)?),
         Target::Masquerade(m) => {
-            (target::MASQUERADE, port_params(m.ports, m.random, m.random_fully).store(family, lines)?)
+            let params = port_params(m.ports, m.random, m.random_fully);
+            let params = Params { base_port: m.shifted.then_some(0), ..params };
+            (target::MASQUERADE, params.store(family, lines)?)
         }
         Target::Redirect(r) => (target::REDIRECT, port_params(r.ports, r.random, false).store(family, lines)?),
         Target::Netmap(n) => {

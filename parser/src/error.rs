@@ -50,14 +50,6 @@ pub enum ParseError {
         /// As written.
         name: String,
     },
-    /// An option or value of a supported extension that is not supported here yet.
-    #[error("{extension}: {what} is known to iptables but not supported by this version of bpftables\n")]
-    UnsupportedOption {
-        /// The extension's name.
-        extension: &'static str,
-        /// The option or value.
-        what: String,
-    },
     /// Bytes that are not UTF-8; the model holds text.
     #[error("argument is not valid UTF-8: `{0}'")]
     NotUtf8(String),

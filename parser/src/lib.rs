@@ -3,10 +3,8 @@
 //! Architecture Invariant: no IO; names of services, hosts and so on come through [`Names`].
 //! Architecture Invariant: one match or target is one file under `ext`, registered in `registry`.
 //!
-//! What legacy 1.8.11 answers is kept in `tests/fixtures`. Where this crate deliberately differs from it, it refuses by name
-//! ([`ParseError::UnsupportedOption`], [`ParseError::NotUtf8`]):
-//! - shifted port ranges of SNAT and MASQUERADE (legacy takes them and shifts from port 0);
-//! - bytes that are not UTF-8; a comment longer than 255 bytes is cut before the character that does not fit.
+//! What legacy 1.8.11 answers is kept in `tests/fixtures`. Where this crate deliberately differs from it:
+//! - bytes that are not UTF-8 are refused ([`ParseError::NotUtf8`]); a comment longer than 255 bytes is cut before the character that does not fit.
 //!
 //! An argument in the word of an extension's flag (`--set=1`) is refused as legacy does, which then shows the option's internal number as a
 //! letter; ours is not always the same number.

@@ -80,6 +80,8 @@ pub struct Editor<'a> {
     references: Option<FxHashMap<ChainName, u32>>,
     /// The user's chains, in the hands of an editor that began with none, until somebody wants to see the table.
     fresh: Option<Fresh>,
+    /// A rule was added of which the kernel keeps less than was said ([`curtail`]).
+    curtailed: bool,
 }
 
 fn jump_of(rule: &Rule) -> Option<&ChainName> {
@@ -105,7 +107,7 @@ impl<'a> Editor<'a> {
     /// Begins to edit.
     pub fn new(table: &'a mut Table) -> Self {
         let fresh = table.user.is_empty().then(Fresh::default);
-        Self { table, references: None, fresh }
+        Self { table, references: None, fresh, curtailed: false }
     }
 
     /// The table as it is now.
@@ -200,6 +202,7 @@ impl<'a> Editor<'a> {
             self.refer(&rule, 1);
         }
         // Among tens of thousands of chains a look-up is what an append costs.
+        self.curtailed |= is_curtailed(&rule);
         let Some(chain) = self.chain_mut(chain) else { return Err(EditError::NoSuchChain) };
         allowed?;
         chain.rules.push(rule);
@@ -218,6 +221,7 @@ impl<'a> Editor<'a> {
         }
         self.jump_allowed(&rule)?;
         self.refer(&rule, 1);
+        self.curtailed |= is_curtailed(&rule);
         if let Some(chain) = self.chain_mut(chain) {
             chain.rules.insert(index, rule);
         }
@@ -236,6 +240,7 @@ impl<'a> Editor<'a> {
         }
         self.jump_allowed(&rule)?;
         self.refer(&rule, 1);
+        self.curtailed |= is_curtailed(&rule);
         if let Some(chain) = self.chain_mut(chain) {
             let old = std::mem::replace(&mut chain.rules[index], rule);
             self.refer(&old, -1);
@@ -470,7 +475,24 @@ impl<'a> Editor<'a> {
 
 impl Drop for Editor<'_> {
     fn drop(&mut self) {
-        self.settle();
+        let curtailed = self.curtailed;
+        let table = self.settle();
+        if curtailed {
+            let chains = table.builtin.iter_mut().chain(table.user.values_mut());
+            chains.flat_map(|chain| &mut chain.rules).for_each(curtail);
+        }
+    }
+}
+
+/// Whether the kernel keeps less of the rule than was said.
+fn is_curtailed(rule: &Rule) -> bool {
+    matches!(&rule.target, Target::Ct(ct) if ct.notrack)
+}
+
+/// Leaves of a rule what the kernel keeps: later commands meet it so, those of the same change as it was said.
+fn curtail(rule: &mut Rule) {
+    if let Target::Ct(ct) = &mut rule.target {
+        ct.curtail();
     }
 }
 

@@ -141,7 +141,9 @@ fn nat(code: u8, (p, min, max): (NatParams, IpAddr, IpAddr)) -> Result<Target, F
     Ok(match code {
         target::DNAT => Target::Dnat(range),
         target::SNAT => Target::Snat(range),
-        target::MASQUERADE => Target::Masquerade(Masquerade { ports, random, random_fully }),
+        target::MASQUERADE => {
+            Target::Masquerade(Masquerade { ports, shifted: on(NAT_PROTO_OFFSET), random, random_fully })
+        }
         target::REDIRECT => Target::Redirect(Redirect { ports, random }),
         target::NETMAP => Target::Netmap(Netmap { addr: min, mask: max }),
         other => return Err(Fault::UnknownCode("target", other.into())),

@@ -37,7 +37,7 @@ pub fn kube_proxy(services: u32) -> Ruleset {
     }
     table.builtin[3].rules.push(plain(Target::Jump("KUBE-POSTROUTING".into())));
     add(table, "KUBE-MARK-MASQ", vec![plain(set(0x4000, 0x4000))]);
-    let masquerade = Target::Masquerade(Masquerade { ports: None, random: false, random_fully: true });
+    let masquerade = Target::Masquerade(Masquerade { ports: None, shifted: false, random: false, random_fully: true });
     let after = vec![
         on(IpMatch::default(), vec![mark(0x4000, true)], Target::Return),
         plain(set(0x4000, 0)),

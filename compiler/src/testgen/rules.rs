@@ -147,8 +147,9 @@ fn nat() -> impl Strategy<Value = Target> {
     prop_oneof![
         range().prop_map(Target::Dnat),
         range().prop_map(Target::Snat),
-        (ports(), any::<bool>()).prop_map(|(ports, random_fully)| {
-            Target::Masquerade(Masquerade { ports, random: false, random_fully })
+        (ports(), any::<bool>(), any::<bool>()).prop_map(|(ports, shifted, random_fully)| {
+            let shifted = shifted && ports.is_some();
+            Target::Masquerade(Masquerade { ports, shifted, random: false, random_fully })
         }),
         (ports(), any::<bool>()).prop_map(|(ports, random)| Target::Redirect(Redirect { ports, random })),
         addr().prop_map(move |a| {

@@ -70,9 +70,6 @@ impl CtBuilder {
     }
 }
 
-/// What is left of `--timeout` beside `--notrack`.
-const NOTRACK_TIMEOUT: usize = 4;
-
 impl Extension for CtBuilder {
     type Out = Target;
 
@@ -98,12 +95,7 @@ impl Extension for CtBuilder {
     }
 
     fn finish(&self) -> Result<Target, ParseError> {
-        let mut ct = self.ct.clone();
-        if ct.notrack {
-            // The kernel gives no more of it back.
-            ct.timeout = cut(&ct.timeout, NOTRACK_TIMEOUT);
-        }
-        Ok(Target::Ct(Box::new(ct)))
+        Ok(Target::Ct(Box::new(self.ct.clone())))
     }
 }
 

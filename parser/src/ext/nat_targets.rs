@@ -140,18 +140,13 @@ impl Extension for NatBuilder {
     }
 
     fn finish(&self) -> Result<Target, ParseError> {
-        if self.range.base_port.is_some() && self.spec.name != "DNAT" {
-            // Legacy takes it and then shifts from port 0, which nobody can have meant.
-            return Err(ParseError::UnsupportedOption {
-                extension: self.spec.name,
-                what: "a shifted port range".to_owned(),
-            });
-        }
-        let NatRange { ports, random, random_fully, .. } = self.range;
+        let NatRange { ports, base_port, random, random_fully, .. } = self.range;
+        // The source's have no place for the base: whatever it is, they shift from port 0.
+        let shifted = base_port.is_some();
         Ok(match self.spec.name {
-            "SNAT" => Target::Snat(self.range.clone()),
+            "SNAT" => Target::Snat(NatRange { base_port: shifted.then_some(0), ..self.range.clone() }),
             "DNAT" => Target::Dnat(self.range.clone()),
-            "MASQUERADE" => Target::Masquerade(Masquerade { ports, random, random_fully }),
+            "MASQUERADE" => Target::Masquerade(Masquerade { ports, shifted, random, random_fully }),
             _ => Target::Redirect(Redirect { ports, random }),
         })
     }

@@ -66,6 +66,13 @@ impl CtSet {
     /// The longest name of a policy, in bytes; what is longer is cut.
     pub const MAX_TIMEOUT: usize = 31;
 
+    /// Leaves what the kernel keeps: beside `--notrack`, four bytes of the policy's name.
+    pub(crate) fn curtail(&mut self) {
+        if self.notrack {
+            self.timeout = self.timeout[..self.timeout.floor_char_boundary(4)].into();
+        }
+    }
+
     fn write(&self, before: &str, out: &mut dyn fmt::Write) -> fmt::Result {
         if self.notrack {
             write!(out, " {before}notrack")?;

@@ -10,6 +10,8 @@ use std::fmt;
 pub struct Masquerade {
     /// `--to-ports`.
     pub ports: Option<PortRange>,
+    /// `/PORT` behind them: they are shifted from port 0, whatever it is.
+    pub shifted: bool,
     /// `--random`.
     pub random: bool,
     /// `--random-fully`.
@@ -19,7 +21,7 @@ pub struct Masquerade {
 impl Masquerade {
     fn write(&self, option: &str, flag: &str, out: &mut dyn fmt::Write) -> fmt::Result {
         let flags = [(self.random, "random"), (self.random_fully, "random-fully")];
-        super::nat::write_redirection(self.ports, &flags, option, flag, out)
+        super::nat::write_redirection(self.ports, self.shifted, &flags, option, flag, out)
     }
 }
 

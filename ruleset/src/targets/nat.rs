@@ -13,7 +13,7 @@ pub struct NatRange {
     pub addrs: Option<(IpAddr, IpAddr)>,
     /// Ports.
     pub ports: Option<PortRange>,
-    /// DNAT's `/PORT` (rev 2): ports are shifted from this base.
+    /// `/PORT`: ports are shifted from this base (DNAT, rev 2), from port 0 whatever was said (SNAT).
     pub base_port: Option<u16>,
     /// `--random`.
     pub random: bool,
@@ -38,10 +38,7 @@ impl NatRange {
         }
         if let Some(ports) = self.ports {
             out.write_char(':')?;
-            write_ports(ports, out)?;
-            if let Some(base) = self.base_port {
-                write!(out, "/{base}")?;
-            }
+            write_ports(ports, self.base_port, out)?;
         }
         Ok(())
     }
@@ -61,9 +58,10 @@ fn write_flags(flags: &[(bool, &str)], before: &str, out: &mut dyn fmt::Write) -
     flags.iter().filter(|(given, _)| *given).try_for_each(|(_, name)| write!(out, " {before}{name}"))
 }
 
-/// What REDIRECT and MASQUERADE say: the ports after the option's name, then the flags, each after `flag`.
+/// What REDIRECT and MASQUERADE say: the ports after the option's name (`shifted`: from port 0), then the flags, each after `flag`.
 pub(crate) fn write_redirection(
     ports: Option<PortRange>,
+    shifted: bool,
     flags: &[(bool, &str)],
     option: &str,
     flag: &str,
@@ -71,16 +69,19 @@ pub(crate) fn write_redirection(
 ) -> fmt::Result {
     if let Some(ports) = ports {
         write!(out, " {option}")?;
-        write_ports(ports, out)?;
+        write_ports(ports, shifted.then_some(0), out)?;
     }
     write_flags(flags, flag, out)
 }
 
-/// `PORT[-PORT]`.
-fn write_ports(ports: PortRange, out: &mut dyn fmt::Write) -> fmt::Result {
+/// `PORT[-PORT[/BASE]]`.
+fn write_ports(ports: PortRange, base: Option<u16>, out: &mut dyn fmt::Write) -> fmt::Result {
     write!(out, "{}", ports.lo)?;
     if ports.hi != ports.lo {
         write!(out, "-{}", ports.hi)?;
+    }
+    if let Some(base) = base {
+        write!(out, "/{base}")?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub struct Redirect {
 impl Redirect {
     fn write(&self, option: &str, flag: &str, out: &mut dyn fmt::Write) -> fmt::Result {
         let flags = [(self.random, "random")];
-        super::nat::write_redirection(self.ports, &flags, option, flag, out)
+        super::nat::write_redirection(self.ports, false, &flags, option, flag, out)
     }
 }
 
