@@ -8,7 +8,6 @@ use bpftables_parser::restore::{Error, Kind, Options, Reader};
 use bpftables_parser::{Invocation, ParseError, parse_command};
 use bpftables_ruleset::{Family, NoCounters, Ruleset, TableKind};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::{TestNames, corpus, gunzip, restore, run, saved};
 

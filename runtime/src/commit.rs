@@ -26,6 +26,7 @@ use bpftables_compiler::{Options, StateKind, compile};
 use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target, named};
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,33 +38,57 @@ const PASS_AT_MOST: Duration = Duration::from_millis(10);
 /// Targets whose events the agent takes, and the flags of images with them.
 const TELLING: [(u32, &str); 3] = [(FLAG_EVENTS, "LOG"), (FLAG_NFLOG, "NFLOG"), (FLAG_TRACE, "TRACE")];
 
-/// The locks of a commit, and the pins under them.
-pub(crate) struct Locked {
-    /// None if nothing was ever committed; the lock is exclusive then.
+/// The locks of a commit, and the pins under them: that of all namespaces, shared, and the namespace's own.
+pub(crate) struct Locked<'a> {
+    home: &'a Home,
+    /// None if nothing was ever committed; the own lock is that of the directory in which it is made, then.
     installed: Option<Installed>,
+    own: DirLock,
     _all: DirLock,
-    _own: Option<DirLock>,
 }
 
-impl Locked {
-    pub(crate) fn take(home: &Home) -> Result<Self> {
+impl<'a> Locked<'a> {
+    /// Waits for no other namespace's commit, however long the kernel takes to verify programs for it.
+    pub(crate) fn take(home: &'a Home) -> Result<Self> {
         let doing = || format!("lock {}", home.display());
         let all = home.all();
         if let Some(_lock) = DirLock::try_exclusive(&all).doing(doing)? {
             collect_garbage(home);
         }
         let shared = DirLock::shared(&all).doing(doing)?;
-        if let Some(installed) = Installed::open(home)?.filter(Installed::is_current) {
-            let own = DirLock::exclusive(&home.dir()).doing(doing)?;
-            return Ok(Self { installed: Some(installed), _all: shared, _own: Some(own) });
+        let found = |result: io::Result<()>, expected| match result {
+            Err(e) if e.kind() != expected => Err(e).doing(doing),
+            _ => Ok(()),
+        };
+        loop {
+            let (dir, building) = (home.dir(), home.building());
+            match DirLock::exclusive(&dir) {
+                Ok(own) => {
+                    let installed = match Installed::open(home)? {
+                        Some(old) if !old.is_current() => Some(upgrade::in_place(home, &old)?),
+                        installed => installed,
+                    };
+                    return Ok(Self { home, installed, own, _all: shared });
+                }
+                Err(e) => found(Err(e), io::ErrorKind::NotFound)?,
+            }
+            found(fs::create_dir(&building), io::ErrorKind::AlreadyExists)?;
+            match DirLock::exclusive(&building) {
+                // Else whoever had the lock before has finished, or given up.
+                Ok(own) if own.is_at(&building) => return Ok(Self { home, installed: None, own, _all: shared }),
+                Ok(_) => {}
+                Err(e) => found(Err(e), io::ErrorKind::NotFound)?,
+            }
         }
-        drop(shared);
-        let exclusive = DirLock::exclusive(&all).doing(doing)?;
-        let mut installed = Installed::open(home)?;
-        if let Some(old) = installed.take_if(|installed| !installed.is_current()) {
-            installed = Some(upgrade::in_place(home, &old)?);
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let building = self.home.building();
+        if self.own.is_at(&building) {
+            let _ = fs::remove_dir(&building);
         }
-        Ok(Self { installed, _all: exclusive, _own: None })
     }
 }
 
@@ -100,7 +125,7 @@ pub(crate) struct Change<'a> {
 }
 
 /// Commits, under the lock; gives the image that is live then.
-pub(crate) fn commit(home: &Home, locked: &Locked, change: Change<'_>) -> Result<(Committed, Live)> {
+pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Result<(Committed, Live)> {
     let Change { ruleset, only, known, read, adopting } = change;
     // From here on, under the lock, all packets that are under way have to pass until the store.
     let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);

@@ -6,7 +6,7 @@
 use crate::error::{Doing, EngineError, Result};
 use crate::image;
 use crate::kfuncs;
-use crate::location::{Home, remove_tree};
+use crate::location::{Home, empty_dir, remove_tree};
 use crate::record;
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
@@ -250,14 +250,15 @@ pub(crate) fn is_this_builds(home: &Home) -> Option<bool> {
     Some(found.as_os_str() == version(home.family).as_str())
 }
 
-/// Loads the programs, pins everything and takes it into use; the caller holds the lock of all namespaces. Nothing is attached,
-/// and the live image is the empty one.
+/// Loads the programs, pins everything and takes it into use; the caller holds the lock of the directory in which it is made, which becomes
+/// the namespace's. Nothing is attached, and the live image is the empty one.
 pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<Installed> {
     let building = home.building();
     let doing = || format!("make {}", home.display());
-    remove_tree(&building).doing(doing)?;
-    for dir in [building.clone(), building.join("maps"), building.join("progs"), building.join("links")] {
-        fs::create_dir(dir).doing(doing)?;
+    // Whoever was killed while making one may have left it.
+    empty_dir(&building).doing(doing)?;
+    for dir in ["maps", "progs", "links"] {
+        fs::create_dir(building.join(dir)).doing(doing)?;
     }
     let result = fill(home, &building, lo_ifindex, programs).and_then(|()| {
         fs::rename(&building, home.dir()).doing(doing)?;

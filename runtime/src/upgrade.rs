@@ -44,7 +44,7 @@ fn reusable(old: &Installed, building: &Path) -> Result<Vec<(String, PathBuf)>> 
 }
 
 /// Loads our programs on the pinned maps and puts them into the links, one by one; rules, counters and connections stay. The caller
-/// holds the lock of all namespaces. Killed half-way it is done again by the next commit: the version changes last.
+/// holds the locks of a commit. Killed half-way it is done again by the next commit: the version changes last.
 pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
     let doing = || format!("upgrade {}", home.display());
     let building = home.building();

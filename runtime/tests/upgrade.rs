@@ -1,4 +1,4 @@
-//! Pins of other builds, and directories of namespaces that are gone. "Another build" is made by changing the link that tells which
+//! Pins of other builds, directories of namespaces that are gone, and of those that are being made. "Another build" is made by changing the link that tells which
 //! build the pins are of.
 
 mod common;
@@ -9,8 +9,11 @@ use bpftables_runtime::{Engine, EngineError, sys::ns};
 use common::in_namespace;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 fn directory() -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/bpftables/{:x}", ns::netns_cookie().unwrap()))
@@ -157,9 +160,54 @@ fn directories_of_namespaces_that_are_gone_are_removed_by_the_next_commit_elsewh
         };
         // The kernel ends a namespace some time after its last thread, and a commit that finds others at work collects nothing.
         let done = (0..100).any(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
             collected(&gone)
         });
         assert!(done, "{} is still there", gone.display());
     });
+}
+
+#[test]
+fn a_first_commit_waits_for_one_of_its_own_namespace_and_for_no_others() {
+    let (holding, held) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let slow = std::thread::spawn(move || {
+        in_namespace(move || {
+            // What a commit holds while the kernel verifies its programs.
+            let building = directory().with_file_name(format!("{:x}_new", ns::netns_cookie().unwrap()));
+            Engine::open().unwrap().commit(&mut tracked()).unwrap();
+            Engine::open().unwrap().uninstall().unwrap();
+            let all = fs::File::open(building.parent().unwrap()).unwrap();
+            all.lock_shared().unwrap();
+            fs::create_dir(&building).unwrap();
+            let own = fs::File::open(&building).unwrap();
+            own.lock().unwrap();
+            let cookie = ns::netns_cookie().unwrap();
+            let network = fs::File::open("/proc/thread-self/ns/net").unwrap();
+            holding.send(()).unwrap();
+            std::thread::scope(|scope| {
+                let second = scope.spawn(|| {
+                    ns::enter_network_namespace(network.as_fd()).unwrap();
+                    assert_eq!(ns::netns_cookie().unwrap(), cookie);
+                    Engine::open().unwrap().commit(&mut tracked()).unwrap();
+                });
+                released.recv().unwrap();
+                assert!(!second.is_finished(), "two commits made one directory");
+                drop(own);
+                second.join().unwrap();
+            });
+            assert!(!building.exists() && directory().exists());
+        });
+    });
+    held.recv().unwrap();
+    let (done, finished) = mpsc::channel();
+    std::thread::spawn(move || {
+        in_namespace(|| {
+            done.send(Engine::open().unwrap().commit(&mut tracked()).map(|_| directory().exists())).unwrap()
+        });
+    });
+    let committed = finished.recv_timeout(Duration::from_secs(120)).expect("a commit waited for another namespace's");
+    assert!(committed.unwrap());
+    release.send(()).unwrap();
+    slow.join().unwrap();
 }
