@@ -384,8 +384,12 @@ mod tests {
 
     #[test]
     fn a_shared_chain_is_held_to_every_hook_that_reaches_it() {
-        let masquerade =
-            Target::Masquerade(crate::targets::Masquerade { ports: None, random: false, random_fully: false });
+        let masquerade = Target::Masquerade(crate::targets::Masquerade {
+            ports: None,
+            shifted: false,
+            random: false,
+            random_fully: false,
+        });
         let rules = [("A", masquerade.clone()), ("POSTROUTING", jump("A"))];
         assert_eq!(check(&table(TableKind::Nat, &rules)), Ok(()));
         let rules = [("A", masquerade), ("POSTROUTING", jump("A")), ("OUTPUT", jump("A"))];
