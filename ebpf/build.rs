@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 28] = [
+const MIRRORED: [&str; 29] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -21,6 +21,7 @@ const MIRRORED: [&str; 28] = [
     "bt_recent_params",
     "bt_nat_params",
     "bt_hmark_params",
+    "bt_tproxy_params",
     "bt_rateest",
     "bt_control",
     "bt_icmp_conf",

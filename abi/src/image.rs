@@ -82,6 +82,9 @@ pub const FLAG_ACCT: u32 = 1 << 18;
 /// Some rule asks for labels: new connections have them.
 pub const FLAG_LABELS: u32 = 1 << 19;
 
+/// Some rule asks for sockets (socket, TPROXY): fragments are shown to rules as parts of their packets, as where connections are tracked.
+pub const FLAG_DEFRAG: u32 = 1 << 24;
+
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;
 /// See [`TABLES`].

@@ -171,6 +171,8 @@ pub mod op {
     /// `-m rateest`: a = `RATEEST_*` bits | comparison << 8, b, c = numbers of the estimators, d = line of the bytes of both sides and
     /// the packets of both sides.
     pub const RATEEST: u8 = 96;
+    /// `-m socket`: a = 1 `--transparent`, 2 `--nowildcard`, 4 `--restore-skmark`.
+    pub const SOCKET: u8 = 97;
 }
 
 /// State of a limit rule in the image: written by programs, zero in a new image (programs begin a zero state with a full burst).
@@ -327,6 +329,8 @@ pub mod target {
     pub const HMARK: u8 = 111;
     /// arg = number of the estimator.
     pub const RATEEST: u8 = 112;
+    /// arg = line of [`super::TproxyParams`].
+    pub const TPROXY: u8 = 113;
 }
 
 /// How CT wants a packet tracked.
@@ -406,6 +410,22 @@ pub struct HmarkParams {
     pub proto_mask: u16,
     /// 1: `--hmark-tuple ct`.
     pub conntrack: u16,
+}
+
+/// Parameters of TPROXY, in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TproxyParams {
+    /// `--on-ip`, network byte order; IPv4: the first word.
+    pub addr: [u32; 4],
+    /// The value of `--tproxy-mark`.
+    pub mark: u32,
+    /// Its mask.
+    pub mask: u32,
+    /// `--on-port`, host order.
+    pub port: u16,
+    /// Zero.
+    pub pad: u16,
 }
 
 /// Parameters of SNPT and DNPT, in a line. Network byte order, but for `bits`.

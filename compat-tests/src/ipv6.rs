@@ -84,6 +84,9 @@ impl Server {
                 let (udp, tcp) =
                     (UdpSocket::bind((Ipv6Addr::UNSPECIFIED, UDP))?, TcpListener::bind((Ipv6Addr::UNSPECIFIED, TCP))?);
                 udp.set_read_timeout(Some(Duration::from_millis(2)))?;
+                // Proxies, if rules make them such.
+                sys::set_transparent(&udp, true)?;
+                sys::set_transparent(&tcp, true)?;
                 tcp.set_nonblocking(true)?;
                 Ok((udp, tcp))
             });

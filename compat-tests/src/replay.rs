@@ -81,7 +81,6 @@ const LATER_TARGETS: &[&str] = &[
     "SET",
     "SYNPROXY",
     "TEE",
-    "TPROXY",
     "ULOG",
 ];
 

@@ -30,7 +30,8 @@ struct Runner<'w> {
 
 /// Runs `sc` in `world`. `patience` is how long the network must stay quiet before a step counts as done.
 pub fn run(world: &mut World, sc: &Scenario, patience: Duration) -> Result<Outcome> {
-    let tcp_by_stack = sc.steps.iter().any(|(_, s)| matches!(s, Step::Ask { tcp: true, .. }));
+    let tcp_by_stack =
+        sc.steps.iter().any(|(_, s)| matches!(s, Step::Ask { tcp: true, .. } | Step::Serve { tcp: true, .. }));
     let masks = Masks {
         known_ports: if sc.mask_ports.is_some() { sc.known_ports() } else { Vec::new() },
         random_ports: sc.mask_ports.unwrap_or_default(),
@@ -232,8 +233,8 @@ impl Runner<'_> {
                 None => Ok(vec!["nothing to complain about".into()]),
                 Some(p) => self.send(*node, &packet::error_about(&p, kind, *from, *mtu)?),
             },
-            Step::Serve { node, tcp, at } => {
-                let server = Server::start(self.world.net(*node).handle()?, *tcp, *at)?;
+            Step::Serve { node, tcp, at, proxy } => {
+                let server = Server::start(self.world.net(*node).handle()?, *tcp, *at, *proxy)?;
                 self.world.servers.push(server);
                 Ok(Vec::new())
             }

@@ -18,7 +18,7 @@
 //! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame
 //! - `r> link=DEV PACKET` sends through a packet socket, to the end point behind DEV: below netfilter
 //! - `N reply WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
-//! - `N serve tcp|udp A:P`, `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
+//! - `N serve tcp|udp A:P [proxy=MARK]` (a transparent socket with this mark), `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
 //! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
 //!
 //! In an `ip` line, `{N}` is the path of a node's namespace.
@@ -48,7 +48,7 @@ pub enum Step {
     Frame { dev: String, packet: String },
     Reply { node: Node, words: String },
     Error { node: Node, kind: String, from: Option<Ipv4Addr>, mtu: u16 },
-    Serve { node: Node, tcp: bool, at: SocketAddrV4 },
+    Serve { node: Node, tcp: bool, at: SocketAddrV4, proxy: Option<u32> },
     Ask { node: Node, tcp: bool, from: SocketAddrV4, to: SocketAddrV4, request: u32, response: u32, mark: u32 },
     Run(String),
     Restore(String),
@@ -256,7 +256,9 @@ fn step_of(line: &str) -> Result<Step> {
         }
         "serve" => {
             let tcp = words.next().ok_or("tcp or udp expected")? == "tcp";
-            Step::Serve { node, tcp, at: socket_address(words.next().ok_or("ADDRESS:PORT expected")?)? }
+            let at = socket_address(words.next().ok_or("ADDRESS:PORT expected")?)?;
+            let proxy = words.next().map(|w| number(w.strip_prefix("proxy=").ok_or("proxy=MARK expected")?));
+            Step::Serve { node, tcp, at, proxy: proxy.transpose()? }
         }
         "tcp-get" | "udp-ask" => {
             let from = socket_address(words.next().ok_or("FROM expected")?)?;

@@ -22,8 +22,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves TCP or UDP on `at` in the namespace `ns`.
-    pub fn start(ns: OwnedFd, tcp: bool, at: SocketAddrV4) -> Result<Self> {
+    /// Serves TCP or UDP on `at` in the namespace `ns`; with `proxy` also what is for other hosts and comes there.
+    pub fn start(ns: OwnedFd, tcp: bool, at: SocketAddrV4, proxy: Option<u32>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         let (ready_tx, ready_rx) = std::sync::mpsc::channel();
@@ -32,10 +32,12 @@ impl Server {
                 Ok(if tcp {
                     let l = TcpListener::bind(at)?;
                     l.set_nonblocking(true)?;
+                    transparent(&l, proxy)?;
                     (Some(l), None)
                 } else {
                     let u = UdpSocket::bind(at)?;
                     u.set_read_timeout(Some(Duration::from_millis(5)))?;
+                    transparent(&u, proxy)?;
                     (None, Some(u))
                 })
             });
@@ -55,6 +57,12 @@ impl Server {
         ready_rx.recv()?.map_err(|e| format!("cannot serve on {at}: {e}"))?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+fn transparent(socket: &impl std::os::fd::AsRawFd, proxy: Option<u32>) -> std::io::Result<()> {
+    let Some(mark) = proxy else { return Ok(()) };
+    sys::set_mark(socket, mark)?;
+    sys::set_transparent(socket, false)
 }
 
 impl Drop for Server {

@@ -321,6 +321,13 @@ pub fn set_mark(fd: &impl AsRawFd, mark: u32) -> io::Result<()> {
     setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, &mark)
 }
 
+/// Lets a socket take what is for other hosts (`IP_TRANSPARENT`, `IPV6_TRANSPARENT`).
+pub fn set_transparent(fd: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
+    let (level, name) =
+        if ipv6 { (libc::SOL_IPV6, libc::IPV6_TRANSPARENT) } else { (libc::SOL_IP, libc::IP_TRANSPARENT) };
+    setopt(fd.as_raw_fd(), level, name, &1i32)
+}
+
 /// Makes a socket's receive buffer `bytes` long, whatever the limit of the namespace.
 pub fn set_receive_buffer(fd: &impl AsRawFd, bytes: i32) -> io::Result<()> {
     setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)

@@ -54,7 +54,7 @@ fn node(dump: &str, kind: Kind) -> Result<World> {
     w.net(Node::S).ip_batch("route add local 10.200.0.0/16 dev lo\n")?;
     w.net(Node::T).ip_batch("addr add 10.77.0.5/32 dev lo\n")?;
     w.restore(dump, &[])?;
-    let server = Server::start(w.net(Node::S).handle()?, true, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8080))?;
+    let server = Server::start(w.net(Node::S).handle()?, true, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8080), None)?;
     w.servers.push(server);
     Ok(w)
 }

@@ -10,7 +10,6 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 
 /// Table, the extension's name, and a rule that legacy accepts.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("mangle", "TPROXY", "-A PREROUTING -p tcp -j TPROXY --on-port 1"),
     ("filter", "NFQUEUE", "-A INPUT -j NFQUEUE --queue-num 1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),
     ("filter", "owner", "-A OUTPUT -m owner --uid-owner 0 --suppl-groups -j ACCEPT"),

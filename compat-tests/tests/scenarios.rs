@@ -48,6 +48,11 @@ fn rates_are_estimated_as_by_legacy() {
 }
 
 #[test]
+fn sockets_are_found_and_proxies_are_given_packets_as_by_legacy() {
+    suite::file("sockets.txt");
+}
+
+#[test]
 fn words_clocks_and_cpus_match_as_in_legacy() {
     suite::file("words.txt");
 }

@@ -12,9 +12,9 @@ use crate::residual::Leftovers;
 use crate::{Options, graph, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
-    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DNPT, FLAG_EVENTS, FLAG_GROUPS,
-    FLAG_GUARD, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES,
-    Rule as Record, TABLES, policy, vecref,
+    BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DEFRAG, FLAG_DNPT, FLAG_EVENTS,
+    FLAG_GROUPS, FLAG_GUARD, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC,
+    MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
@@ -229,6 +229,7 @@ fn header(ruleset: &Ruleset) -> Header {
             Target::Nflog(_) => FLAG_NFLOG,
             Target::Trace(_) => FLAG_TRACE,
             Target::Dnpt(_) => FLAG_DNPT,
+            Target::Tproxy(_) => FLAG_DEFRAG,
             Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
             Target::Ct(ref ct) if !ct.notrack => {
                 FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES }
@@ -247,6 +248,7 @@ fn header(ruleset: &Ruleset) -> Header {
                 Match::Connlabel(_) => FLAG_CONNTRACK | FLAG_LABELS,
                 Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
                 Match::Devgroup(_) => FLAG_GROUPS,
+                Match::Socket(_) => FLAG_DEFRAG,
                 _ => 0,
             };
         }

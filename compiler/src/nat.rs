@@ -1,12 +1,13 @@
 //! Targets: code and argument.
 
+use crate::image::Line;
 use crate::lines::Lines;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, NatParams6, target, track,
+    NatParams, NatParams6, TproxyParams, target, track,
 };
 use bpftables_ruleset::targets::ct::Zone;
-use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith};
+use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith, Tproxy};
 use bpftables_ruleset::{Family, PortRange, Target};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -83,12 +84,27 @@ pub(crate) fn encode(
         Target::Log(log) => (target::LOG, lines.intern(&[crate::log::params(log)])),
         Target::Nflog(nflog) => (target::NFLOG, lines.intern(&crate::log::nflog(nflog))),
         Target::Trace(_) => (target::TRACE, 0),
+        Target::Tproxy(tproxy) => (target::TPROXY, lines.intern(&[tproxy_params(tproxy)])),
         Target::Hmark(hmark) => (target::HMARK, lines.intern(&[crate::hmark::params(hmark)])),
         other => match crate::header::encode(other, family, lines) {
             Some(known) => known,
             None => return Err(crate::refused::target(other)),
         },
     })
+}
+
+/// The line of TPROXY.
+fn tproxy_params(tproxy: &Tproxy) -> Line {
+    let mut bytes = [0; 16];
+    match tproxy.addr {
+        IpAddr::V4(addr) => bytes[..4].copy_from_slice(&addr.octets()),
+        IpAddr::V6(addr) => bytes = addr.octets(),
+    }
+    let &Tproxy { port, mark, mask, .. } = tproxy;
+    let params = TproxyParams { addr: zerocopy::transmute!(bytes), mark, mask, port, pad: 0 };
+    let mut line = Line::ZERO;
+    line.0[..size_of::<TproxyParams>()].copy_from_slice(params.as_bytes());
+    line
 }
 
 /// The argument of CT: the kernel makes a zone of both directions where none or both are named.

@@ -27,8 +27,10 @@ enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
 enum bt_image_flag {
 	IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_GROUPS = 2048, IMG_ZONES = 4096,
-	IMG_CLAMP = 8192, IMG_TRACE = 1 << 17, IMG_ACCT = 1 << 18, IMG_LABELS = 1 << 19,
+	IMG_CLAMP = 8192, IMG_DEFRAG = 1 << 24, IMG_TRACE = 1 << 17, IMG_ACCT = 1 << 18, IMG_LABELS = 1 << 19,
 };
+/* Fragments are shown to rules as parts of their packets. */
+#define IMG_WHOLE (IMG_CONNTRACK | IMG_DEFRAG)
 enum bt_chain_kind { CHAIN_LIST, CHAIN_HASH, CHAIN_BITVEC };
 enum bt_policy { POLICY_RETURN, POLICY_ACCEPT, POLICY_DROP };
 enum bt_vecref { VR_ABSENT, VR_EMPTY, VR_ONE, VR_LIST, VR_VEC, VR_ALL, VR_PAGE };
@@ -57,7 +59,7 @@ enum bt_opcode {
 	OP_DEVGROUP, OP_REALM, OP_RPFILTER, OP_CGROUP, OP_STRING, OP_BPF,
 	OP_U32 = 64, OP_TIME, OP_CPU,
 	OP_QUOTA = 80, OP_CLUSTER, OP_HASHLIMIT, OP_CONNBYTES, OP_CONNLABEL, OP_HELPER, OP_CONNLIMIT,
-	OP_RATEEST = 96,
+	OP_RATEEST = 96, OP_SOCKET,
 };
 #define BT_MAX_OPS 32
 enum bt_op_flag {
@@ -72,7 +74,7 @@ enum bt_target {
 	TG_CHECKSUM = 32, TG_SNPT, TG_DNPT,
 	TG_CT = 48,
 	TG_NFLOG = 100, TG_TRACE,
-	TG_HMARK = 111, TG_RATEEST,
+	TG_HMARK = 111, TG_RATEEST, TG_TPROXY,
 };
 enum bt_track { TRACK_NOT = 1, TRACK_ORIG = 4, TRACK_REPLY = 8, TRACK_MARK = 16 };
 enum bt_nat_flag {
@@ -202,6 +204,12 @@ struct bt_hmark_params {
 	__u32 smask[4], dmask[4];
 	__u32 port_mask, port_set, rnd, modulus, offset;
 	__u16 proto_mask, conntrack;
+};
+
+struct bt_tproxy_params {
+	__u32 addr[4];
+	__u32 mark, mask;
+	__u16 port, pad;
 };
 
 struct bt_nat_params {

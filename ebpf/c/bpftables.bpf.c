@@ -129,6 +129,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->ctdir = DIR_ORIG;
 	p->track = 0;
 	p->traced = 0;
+	p->assigned = 0;
 	p->ifin = p->ifout = 0;
 	p->class_in = p->class_out = 0;
 	return true;
@@ -228,7 +229,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		p->traced = was_traced(kind);
 	}
 	p->hook = H_PRE;
-	if (p->img_flags & IMG_CONNTRACK && (r = bt_frag(skb)))
+	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_PRE, T_RAW)) != BT_NEXT)
 		return a;
@@ -241,8 +242,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	case ROUTE_LOCAL:
 		return input(skb, p, ctl);
 	case ROUTE_STRAIGHT:
-		/* Rules will ask a SYN's route, which the stack gives it. */
-		if (!(p->img_flags & IMG_CLAMP && p->proto == IPPROTO_TCP && p->tcp_flags & 2) &&
+		/* The stack drops what has a socket. Rules will ask a SYN's route, which the stack gives it. */
+		if (!p->assigned && !(p->img_flags & IMG_CLAMP && p->proto == IPPROTO_TCP && p->tcp_flags & 2) &&
 		    (a = host_route(skb, net, p, memo, &f)) != BT_NEXT)
 			return a;
 		/* fallthrough */
@@ -323,7 +324,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	bool forwarded = skb->ingress_ifindex && !answer;
 	p->hook = forwarded ? H_FWD : H_OUT;
 	/* What this host made, netfilter saw whole, tracked or not: the stack cut it after that. */
-	if ((!forwarded || p->img_flags & IMG_CONNTRACK) && !known && (r = bt_frag(skb)))
+	if ((!forwarded || p->img_flags & IMG_WHOLE) && !known && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	if (forwarded) {
 		p->ifin = skb->ingress_ifindex;

@@ -275,6 +275,11 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 	case TG_TRACE:
 		p->traced = 1;
 		return 0;
+	case TG_TPROXY:
+		if (bt_target_tproxy(s->skb, r->arg))
+			return finish(p, V_ACCEPT);
+		stat_add(STAT_DROP_RULE);
+		return finish(p, V_DROP);
 	case TG_RATEEST:
 		bt_target_rateest(s->skb, r->arg);
 		return 0;

@@ -86,7 +86,7 @@ static __always_inline void hmark_known(struct bt_pkt *p, struct hmark *h, const
 /* Whether netfilter would show this fragment as a part of its whole packet. */
 static __always_inline bool hmark_whole(const struct bt_pkt *p)
 {
-	return p->img_flags & IMG_CONNTRACK || (p->flags & P_LOCAL && p->hook >= H_OUT);
+	return p->img_flags & IMG_WHOLE || (p->flags & P_LOCAL && p->hook >= H_OUT);
 }
 
 #if BT_FAMILY == 6

@@ -61,6 +61,12 @@ static __always_inline bt_addr nat_redirect(struct __sk_buff *skb)
 	return bt_nat_dev_first(skb);
 }
 
+/* TPROXY's. */
+static __always_inline bt_addr tproxy_addr(struct __sk_buff *skb)
+{
+	return bt_nat_dev_first(skb);
+}
+
 /* MASQUERADE's address: of the out device, a primary one of global scope, one whose network holds the next hop if there is one. */
 __noinline __u32 bt_nat_masq(struct __sk_buff *skb)
 {

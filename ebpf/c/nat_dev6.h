@@ -26,7 +26,7 @@ struct inet6_dev___ct {
 #define IFA_F_DEPRECATED 0x20
 #define IFA_F_TENTATIVE 0x40
 
-enum { ADDR6_REDIRECT, ADDR6_LINK, ADDR6_GLOBAL };
+enum { ADDR6_REDIRECT, ADDR6_LINK, ADDR6_GLOBAL, ADDR6_TPROXY };
 
 struct addr6_walk {
 	struct list_head___ct *head, *at;
@@ -71,6 +71,8 @@ static long addr6_step(__u32 n, struct addr6_walk *w)
 	if (w->what == ADDR6_REDIRECT && (addr6_is_mapped(a) || (w->scope && !(w->scope & scope))))
 		return 0;
 	if ((w->what == ADDR6_LINK && scope != 2) || (w->what == ADDR6_GLOBAL && (scope || flags & IFA_F_DEPRECATED)))
+		return 0;
+	if (w->what == ADDR6_TPROXY && flags & (IFA_F_TENTATIVE | IFA_F_DEPRECATED))
 		return 0;
 	w->found = a;
 	return 1;
@@ -141,6 +143,25 @@ __noinline int bt_nat_dev_first(struct __sk_buff *skb)
 	if (x && p)
 		x->to = dev_addr6(BPF_CORE_READ(k, dev), ADDR6_REDIRECT, addr6_scope(p->daddr));
 	return 0;
+}
+
+/* TPROXY's into scratch `to`: the first that is neither tentative nor deprecated. */
+__noinline int bt_nat_dev_proxy(struct __sk_buff *skb)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct bt_ctx *x = ctx_();
+
+	if (x)
+		x->to = dev_addr6(BPF_CORE_READ(k, dev), ADDR6_TPROXY, 0);
+	return 0;
+}
+
+static __always_inline bt_addr tproxy_addr(struct __sk_buff *skb)
+{
+	struct bt_ctx *x = ctx_();
+
+	bt_nat_dev_proxy(skb);
+	return x ? x->to : ADDR_NONE;
 }
 
 /* MASQUERADE's address into scratch `to`: the one that the kernel's source selection takes on the out device. */

@@ -28,6 +28,7 @@
 #include "rateest.h"
 #include "ops_conn.h"
 #include "connlimit.h"
+#include "socket.h"
 
 #define OP_HOTDROP (-1)
 
@@ -130,6 +131,8 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_connlabel(skb, how, op->a, op->b);
 	case OP_CONNLIMIT:
 		return bt_op_connlimit(skb, how, op->b, op->c, op->d);
+	case OP_SOCKET:
+		return bt_op_socket(skb, how);
 	case OP_RATEEST:
 		return bt_op_rateest(skb, how, op->b, op->c, op->d);
 	case OP_HELPER:

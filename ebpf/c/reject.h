@@ -100,7 +100,7 @@ static __always_inline bool reject_sum_ok(struct __sk_buff *skb, struct bt_pkt *
 	if (p->flags & P_BAD_EXT || p->proto == NEXT_NONE || !answer_l4_bytes(p) || a->frag & 0x1fff)
 		return false;
 	/* Where legacy would have put the fragments together, the first one's sum can't be checked. */
-	if (a->frag & 0x2000 && p->img_flags & IMG_CONNTRACK)
+	if (a->frag & 0x2000 && p->img_flags & IMG_WHOLE)
 		return true;
 	return !icmp_has_sum(skb, p) || bt_l4_sum_ok(skb);
 }
@@ -163,7 +163,7 @@ __noinline int bt_reject(struct __sk_buff *skb)
 	if (!a || a->frag & 0x1fff)
 		return BT_DROP;
 	/* Where legacy would have put the fragments together, the first one's sum can't be checked. */
-	bool part = a->frag & 0x2000 && (p->hook == H_IN || p->img_flags & IMG_CONNTRACK);
+	bool part = a->frag & 0x2000 && (p->hook == H_IN || p->img_flags & IMG_WHOLE);
 	if (!part && icmp_has_sum(skb, p) && !bt_l4_sum_ok(skb))
 		return BT_DROP;
 	return bt_icmp_error(skb, 3, code, 0);

@@ -81,6 +81,7 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
             smask, dmask, port_mask, port_set, rnd, modulus, offset, proto_mask, conntrack,
         }
         "bt_rateest" = maps::Rateest { lock, log, ewma, pad, next, bytes, packets, came_bytes, came_packets }
+        "bt_tproxy_params" = ops::TproxyParams { addr, mark, mask, port, pad }
         "bt_acct" = conn::Acct { packets, bytes }
         "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }

@@ -23,6 +23,10 @@ pub(super) fn encode(m: &Match, lines: &mut Lines) -> Result<Option<Op>, &'stati
         Match::Ecn(e) => ecn(e),
         Match::Iprange(r) => iprange(r, lines),
         Match::Policy(p) => policy(p)?,
+        Match::Socket(s) => {
+            let a = u16::from(s.transparent) | u16::from(s.no_wildcard) << 1 | u16::from(s.restore_mark) << 2;
+            Op { op: op::SOCKET, a, ..ZERO }
+        }
         Match::Devgroup(d) => devgroup(d, lines),
         Match::Realm(r) => {
             let realm = &r.realm;
