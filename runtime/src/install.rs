@@ -19,6 +19,7 @@ use bpftables_abi::maps::{self, Control, IcmpConf};
 use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
 use bpftables_ruleset::Family;
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
@@ -277,11 +278,9 @@ fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<(
     let host_routing = record::HOST_ROUTING.read(home).unwrap_or(1);
     load(family, dir, max_conns, &[], programs)?;
 
-    let mut random = [0; 8];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut file| io::Read::read_exact(&mut file, &mut random))
-        .doing(|| "read /dev/urandom".to_owned())?;
-    let (seed, magic) = (u64::from_ne_bytes(random) as u32, (u64::from_ne_bytes(random) >> 32) as u32 | 1);
+    // What the kernel gave as keys of hash maps: it needs no /dev, which a bare container may lack.
+    let random = RandomState::new().build_hasher().finish();
+    let (seed, magic) = (random as u32, (random >> 32) as u32 | 1);
     let slot6 = image::V6_FIRST_SLOT;
     let mut control = Control {
         slot4: 0,
