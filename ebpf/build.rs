@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 29] = [
+const MIRRORED: [&str; 33] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -28,6 +28,10 @@ const MIRRORED: [&str; 29] = [
     "bt_time_params",
     "bt_hashlimit_table",
     "bt_acct",
+    "bt_set_params",
+    "bt_set_type",
+    "bt_set_conf",
+    "bt_set_probe",
     "bt_counter",
     "bt_addr_key",
     "bt_addr_info",

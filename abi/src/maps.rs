@@ -48,6 +48,10 @@ pub const LIMIT_NODES: &str = "bt_limit_nodes";
 pub const LIMIT_NODE: (u32, u32) = (16, 16);
 /// ARRAY_OF_MAPS: its element, once rules ask for it, is an ARRAY of [`crate::conn::Acct`] by connection.
 pub const ACCTS: &str = "bt_accts";
+/// ARRAY of one [`crate::sets::SetConf`].
+pub const SETS: &str = "bt_sets";
+/// ARRAY of one [`crate::sets::SetProbe`].
+pub const SET_PROBE: &str = "bt_set_probes";
 /// HASH of ifindex to 1: devices whose ingress program was attached, and every earlier packet has gone since.
 pub const COVERED: &str = "bt_covered";
 /// HASH of program numbers to 1: the programs of this namespace.
@@ -61,6 +65,9 @@ pub const PROGRAMS: [&str; 4] = ["bt_ingress_l2", "bt_egress_l2", "bt_ingress_l3
 
 /// The programs of IPv6, likewise.
 pub const PROGRAMS6: [&str; 4] = ["bt6_ingress_l2", "bt6_egress_l2", "bt6_ingress_l3", "bt6_egress_l3"];
+
+/// The program that user space runs to find the kernel's sets, by family.
+pub const SET_PROBES: [&str; 2] = ["bt_set_probe", "bt6_set_probe"];
 
 /// What user space tells the programs. Every field is one aligned store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

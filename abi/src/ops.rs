@@ -168,6 +168,8 @@ pub mod op {
     /// `-m connlimit`, inverted: upto. b = line of the state (word 0: a number for the rule, 0 at first), c = the limit, d = line of the mask,
     /// network byte order; flag [`super::LIMIT_DESTINATION`].
     pub const CONNLIMIT: u8 = 86;
+    /// `-m set`: b = line of [`super::SetParams`], c = line of the state (word 0: where the set was last among the kernel's, from 1; 0: not known).
+    pub const SET: u8 = 90;
     /// `-m rateest`: a = `RATEEST_*` bits | comparison << 8, b, c = numbers of the estimators, d = line of the bytes of both sides and
     /// the packets of both sides.
     pub const RATEEST: u8 = 96;
@@ -385,6 +387,33 @@ pub const RATEEST_LESS: u16 = 1;
 /// Greater.
 pub const RATEEST_GREATER: u16 = 2;
 
+/// Parameters of `-m set`, in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetParams {
+    /// The set's name, zero padded.
+    pub name: [u8; 32],
+    /// What an element's count of packets is compared with.
+    pub packets: u64,
+    /// What its count of bytes is compared with.
+    pub bytes: u64,
+    /// 0 not compared, 1 equal, 2 not equal, 3 less, 4 greater.
+    pub packets_op: u8,
+    /// Likewise.
+    pub bytes_op: u8,
+    /// How many sides are given.
+    pub dim: u8,
+    /// Bit n: of dimension n (from 0) the source's.
+    pub sides: u8,
+    /// [`SET_RETURN_NOMATCH`].
+    pub flags: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+/// [`SetParams::flags`]: `--return-nomatch`.
+pub const SET_RETURN_NOMATCH: u8 = 1;
+
 /// Flag of [`op::CONNLIMIT`]: the destination's address.
 pub const LIMIT_DESTINATION: u8 = 2;
 
@@ -504,6 +533,7 @@ const _: () = {
     assert!(size_of::<HashlimitTable>() == 96);
     assert!(size_of::<RecentParams>() == 16);
     assert!(size_of::<TimeParams>() == 24);
+    assert!(size_of::<SetParams>() == 56);
     assert!(size_of::<NatParams>() == 20);
     assert!(size_of::<RecentParams6>() == 28);
     assert!(size_of::<NatParams6>() == 44);

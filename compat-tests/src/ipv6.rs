@@ -13,7 +13,8 @@
 //! The router has fd00:1::1 on rc, towards the client fd00:1::10, and fd00:2::1 on rs, towards the server fd00:2::10. Servers on the router
 //! and beyond it answer at port 53 by UDP and at 80 by TCP, with the address that they see. `ping` sends one echo request, with so many bytes.
 //! `c> PACKET`, `s> PACKET` send a packet ([`crate::packet6`]) to the router, `r> PACKET` through its OUTPUT hook (`mark=M` may stand before the
-//! packet); the packets that arrive at either end are told byte for byte. `ip LINE` is for the router's ip(8).
+//! packet); the packets that arrive at either end are told byte for byte. `ip LINE` is for the router's ip(8), `ipset LINE;LINE...` for its
+//! ipset(8); `@ipset LINE;LINE...` stands before the rules.
 //! What a client was answered, and `ip6tables-save -c` afterwards, must be equal. Neighbours are permanent, so that neighbour discovery
 //! counts nowhere. Nobody answers as fd00:1::20 and fd00:2::20, which is where scripted packets belong.
 
@@ -43,7 +44,12 @@ pub struct Scenario {
     /// What is claimed.
     pub name: String,
     rules: String,
+    sets: Vec<String>,
     steps: Vec<String>,
+}
+
+fn commands(line: &str) -> impl Iterator<Item = String> {
+    line.split(';').map(|command| command.trim().to_owned())
 }
 
 /// Reads a file of scenarios.
@@ -52,7 +58,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
     let mut steps = false;
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         if let Some(name) = line.strip_prefix("### ") {
-            found.push(Scenario { name: name.to_owned(), rules: String::new(), steps: Vec::new() });
+            found.push(Scenario { name: name.to_owned(), rules: String::new(), sets: Vec::new(), steps: Vec::new() });
             steps = false;
             continue;
         }
@@ -60,6 +66,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
         match line {
             "---" => steps = true,
             _ if steps => last.steps.push(line.to_owned()),
+            _ if line.starts_with("@ipset ") => last.sets.extend(commands(&line["@ipset ".len()..])),
             _ => last.rules += &format!("{line}\n"),
         }
     }
@@ -268,6 +275,9 @@ impl World {
         if let Some(line) = line.strip_prefix("ip ") {
             return self.nets[1].ip_batch(&format!("{line}\n")).map(|()| String::new());
         }
+        if let Some(line) = line.strip_prefix("ipset ") {
+            return Ok(self.nets[1].ipset(&commands(line).collect::<Vec<_>>())?.join(", "));
+        }
         let mut words = line.split_whitespace();
         let mut next = || words.next().ok_or_else(|| format!("a word is missing in {line:?}"));
         let net = match next()? {
@@ -294,6 +304,10 @@ impl World {
 
     /// What the scenario looks like from outside: each answer, then the rules with their counters.
     fn run(mut self, sc: &Scenario) -> Result<String> {
+        let said = self.nets[1].ipset(&sc.sets)?;
+        if !said.is_empty() {
+            return Err(said.join(", ").into());
+        }
         self.tool("ip6tables-restore", &[], &sc.rules)?;
         let mut report = String::new();
         for line in &sc.steps {

@@ -10,6 +10,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+/// So many commands of ipset(8) are given to it at once.
+const MANY: usize = 30;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A network namespace and the thread that runs closures in it.
@@ -89,6 +92,38 @@ impl Netns {
             return Ok(());
         }
         Err(format!("ip -batch failed: {}\n{lines}", String::from_utf8_lossy(&out.stderr)).into())
+    }
+
+    /// Runs ipset(8) with each line, or, if they are many, with all; what fails is told.
+    pub fn ipset(&self, lines: &[String]) -> Result<Vec<String>> {
+        let mut said = Vec::new();
+        let many = lines.len() > MANY;
+        let all = [format!("{}\n", lines.join("\n"))];
+        for line in if many { &all[..] } else { lines } {
+            let mut cmd = Command::new("ipset");
+            let out = if many {
+                self.command(
+                    {
+                        cmd.arg("restore");
+                        cmd
+                    },
+                    line.as_bytes(),
+                )?
+            } else {
+                self.command(
+                    {
+                        cmd.args(line.split_whitespace());
+                        cmd
+                    },
+                    b"",
+                )?
+            };
+            if !out.status.success() {
+                let text = String::from_utf8_lossy(&out.stderr);
+                said.push(format!("ipset exit {:?}: {}", out.status.code(), text.trim()));
+            }
+        }
+        Ok(said)
     }
 
     /// Waits until devices can send: a link comes up some time after both its ends were set up.

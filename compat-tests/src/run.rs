@@ -40,7 +40,10 @@ pub fn run(world: &mut World, sc: &Scenario, patience: Duration) -> Result<Outco
     let mut r = Runner { world, masks, tcp_by_stack, patience, last: Default::default(), evidence: 0 };
     let mut text = String::new();
     for (line, step) in &sc.setup {
-        r.step(step).map_err(|e| format!("{line}: {e}"))?;
+        let said = r.step(step).map_err(|e| format!("{line}: {e}"))?;
+        if matches!(step, Step::Ipset(_)) && !said.is_empty() {
+            return Err(format!("{line}: {}", said.join(", ")).into());
+        }
     }
     if !sc.rules.is_empty() {
         r.world.restore(&sc.rules, &[])?;
@@ -271,6 +274,7 @@ impl Runner<'_> {
                 })
             }
             Step::Restore(rules) => self.world.restore(rules, &["--noflush"]).map(|()| Vec::new()),
+            Step::Ipset(lines) => self.world.ipset(lines),
             Step::Ip { node, line } => {
                 let paths = Node::ENDS.into_iter().chain([Node::R]);
                 let line = paths.fold(line.clone(), |line, n| {

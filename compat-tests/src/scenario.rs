@@ -12,13 +12,14 @@
 //! Before the rules: `@fresh` (own namespaces), `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
 //! `@counters nat|none` (compare only those), `@needs TYPE` (a device type of ip(8); not run, and said so, without it),
 //! `@differs REASON` (a deliberate difference: bpftables must not be equal here), `@ours LINE` (with it: a line that its report must have),
-//! `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`.
+//! `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`, `@ipset LINE;LINE...`.
 //!
 //! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
 //! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame
 //! - `r> link=DEV PACKET` sends through a packet socket, to the end point behind DEV: below netfilter
 //! - `N reply WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
 //! - `N serve tcp|udp A:P [proxy=MARK]` (a transparent socket with this mark), `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
+//! - `ipset LINE;LINE...`: commands of ipset(8) on the router; what fails is told
 //! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
 //!
 //! In an `ip` line, `{N}` is the path of a node's namespace.
@@ -52,6 +53,7 @@ pub enum Step {
     Ask { node: Node, tcp: bool, from: SocketAddrV4, to: SocketAddrV4, request: u32, response: u32, mark: u32 },
     Run(String),
     Restore(String),
+    Ipset(Vec<String>),
     Ip { node: Node, line: String },
     Sysctl { node: Node, setting: String },
     Sleep(u64),
@@ -219,6 +221,7 @@ fn step_of(line: &str) -> Result<Step> {
     match first {
         "run" => return Ok(Step::Run(rest.to_owned())),
         "restore" => return Ok(Step::Restore(rest.split(';').map(|l| format!("{}\n", l.trim())).collect())),
+        "ipset" => return Ok(Step::Ipset(rest.split(';').map(|l| l.trim().to_owned()).collect())),
         "sleep" => return Ok(Step::Sleep(rest.parse()?)),
         "ip" | "sysctl" => {
             let (node, line) = rest.split_once(' ').ok_or("NODE LINE expected")?;

@@ -193,6 +193,8 @@ pub struct World {
     pub tun: Tun,
     /// What the router's INPUT hook lets through.
     pub delivered: Vec<RawSocket>,
+    /// Sets were made.
+    sets: bool,
     nets: Vec<Netns>,
 }
 
@@ -270,7 +272,7 @@ impl World {
         }
         let delivered =
             r.run(|| DELIVERED.into_iter().map(RawSocket::receiver).collect::<std::io::Result<Vec<_>>>())?;
-        Ok(Self { servers: Vec::new(), tools, taps, tun, delivered, nets })
+        Ok(Self { servers: Vec::new(), sets: false, tools, taps, tun, delivered, nets })
     }
 
     /// The namespace of a node that has one ([`Node::has_stack`]).
@@ -283,6 +285,12 @@ impl World {
         let mut c = self.tools.command(name);
         c.args(args);
         self.net(Node::R).command(c, stdin.as_bytes())
+    }
+
+    /// Runs ipset(8) on the router with each line; what fails is told.
+    pub fn ipset(&mut self, lines: &[String]) -> Result<Vec<String>> {
+        self.sets = true;
+        self.net(Node::R).ipset(lines)
     }
 
     /// Loads rules with `iptables-restore`; a refusal is an error.
@@ -323,6 +331,12 @@ impl World {
         // Each save prints the table initialised last first; loading in that order changes nothing.
         if !rules.is_empty() {
             self.restore(&rules, &[])?;
+        }
+        if std::mem::take(&mut self.sets) {
+            let said = self.net(Node::R).ipset(&["flush".to_owned(), "destroy".to_owned()])?;
+            if !said.is_empty() {
+                return Err(format!("cannot remove sets: {}", said.join(", ")).into());
+            }
         }
         let out = match self.tools.kind {
             Kind::Legacy => self.net(Node::R).command(

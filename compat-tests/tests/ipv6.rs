@@ -50,3 +50,10 @@ fn ipv6_sockets_are_found_and_proxies_are_given_packets_as_by_legacy() {
     let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn ipv6_sets_have_what_they_have_in_legacy() {
+    let text = include_str!("../scenarios/sets6.txt");
+    let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

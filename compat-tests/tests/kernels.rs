@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules that a stock kernel does not load by itself where no udev runs, or not without CAP_SYS_MODULE in the right place.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 20] = [
     "tun",
     "netkit",
     "veth",
@@ -28,6 +28,7 @@ const MODULES: [&str; 19] = [
     "iptable_filter",
     "iptable_security",
     "ip6table_filter",
+    "xt_set",
 ];
 /// Emulated, and maybe beside other tests: seconds mean little there.
 const TIMEOUT: &str = "600";
@@ -59,7 +60,7 @@ fn boot(kernel: &str) {
         .expect("vmtest.sh can be run");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "Linux {kernel}: {}\n{out}\n{err}", output.status);
-    assert!(out.contains("2 passed; 0 failed"), "Linux {kernel}: the guest ran other tests\n{out}\n{err}");
+    assert!(out.contains("3 passed; 0 failed"), "Linux {kernel}: the guest ran other tests\n{out}\n{err}");
 }
 
 fn vmtest() -> Option<PathBuf> {
@@ -74,6 +75,12 @@ fn inside_the_devices_of_a_stock_kernel() {
     let status = Command::new("modprobe").arg("-a").args(MODULES).status().expect("modprobe can be run");
     assert!(status.success(), "a module is missing: {status}");
     suite::devices_of("devices.txt");
+}
+
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn inside_sets_that_are_modules_are_searched() {
+    suite::file("set_types.txt");
 }
 
 #[test]

@@ -88,6 +88,11 @@ fn matches_that_remember_do_so_as_in_legacy() {
 }
 
 #[test]
+fn sets_have_what_they_have_in_legacy() {
+    suite::file("sets.txt");
+}
+
+#[test]
 fn vlan_and_tun_devices_are_filtered_as_by_legacy() {
     suite::file("devices.txt");
 }

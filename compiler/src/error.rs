@@ -19,7 +19,9 @@ pub struct RulePlace {
 }
 
 impl RulePlace {
-    pub(crate) fn new(table: TableKind, chain: &str, index: usize, rule: &Rule) -> Self {
+    /// The place of a chain's rule, which is counted from 0 here.
+    #[must_use]
+    pub fn new(table: TableKind, chain: &str, index: usize, rule: &Rule) -> Self {
         let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
         let mut text = String::new();
         // Writing to a string can't fail.

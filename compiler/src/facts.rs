@@ -306,6 +306,7 @@ impl Reader<'_> {
             | Match::Policy(_)
             | Match::Realm(_)
             | Match::Rpfilter(_)
+            | Match::Set(_)
             | Match::String(_)
             | Match::Time(_)
             | Match::Tos(_)

@@ -34,6 +34,8 @@ pub enum StateKind {
     Quota,
     /// Word 0: the number of the rule's groups of `-m connlimit`, zero at first.
     Connlimit,
+    /// Word 0: where the set of `-m set` was last, zero at first.
+    Set,
 }
 
 impl StateKind {
@@ -45,6 +47,7 @@ impl StateKind {
             Self::Nth => 1,
             Self::Quota => 2,
             Self::Connlimit => 3,
+            Self::Set => 4,
         }
     }
 
@@ -56,6 +59,7 @@ impl StateKind {
             1 => Some(Self::Nth),
             2 => Some(Self::Quota),
             3 => Some(Self::Connlimit),
+            4 => Some(Self::Set),
             _ => None,
         }
     }

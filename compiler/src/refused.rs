@@ -8,7 +8,6 @@ use std::borrow::Cow;
 /// The reason of a rule's refusal, by the name of its match.
 pub(crate) fn matching(m: &Match) -> Box<str> {
     let why = match m {
-        Match::Set(_) => "can't be run yet, since programs don't see the kernel's sets",
         Match::Ipvs(_) => "can't be run, since IPVS keeps its connections where programs don't see them",
         Match::Bpf(Bpf { program: BpfProgram::Pinned(_) }) => {
             "--object-pinned can't be run, for no program can call another that was loaded apart"
@@ -33,7 +32,7 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         Target::Idletimer(_) => "its timers are files that the kernel shows and notifies of",
         Target::Led(_) => "no program can switch a LED",
         Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
-        Target::Set(_) => return "-j SET can't be run yet, since programs don't see the kernel's sets".into(),
+        Target::Set(_) => "no program can write into the kernel's sets",
         Target::Tee(_) => "a copy would pass these programs while they judge the packet that it is made of",
         Target::Synproxy(_) => "handshakes of connections that are not ours can't be made by a program",
         Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",

@@ -4,6 +4,7 @@ mod clock;
 mod extension;
 mod packet;
 mod search;
+mod sets;
 mod state;
 mod transport;
 mod words;
@@ -110,6 +111,7 @@ impl<'a> Encoder<'a> {
             Match::Hashlimit(h) => state::hashlimit(self, h)?,
             Match::Rateest(r) => rateest::encode(r, &self.left.estimators, self.lines)?,
             Match::Connlimit(c) => state::connlimit(self, c),
+            Match::Set(s) => sets::encode(self, s),
             Match::Connbytes(c) => state::connbytes(self, c),
             Match::Connlabel(c) => {
                 Op { op: op::CONNLABEL, flags: inv(c.invert), a: c.bit & 127, b: c.set.into(), ..ZERO }

@@ -149,7 +149,7 @@ impl Walk<'_> {
             let o: Op = zerocopy::transmute!(bytes);
             let known = matches!(
                 o.op,
-                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CONNLIMIT | op::RATEEST..=op::SOCKET
+                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CONNLIMIT | op::SET | op::RATEEST..=op::SOCKET
             );
             ensure(known, at, "unknown op")?;
             match o.op {
@@ -159,6 +159,12 @@ impl Walk<'_> {
                 }
                 op::LIMIT | op::NTH | op::QUOTA | op::CONNLIMIT => {
                     let known = self.image.states.iter().any(|state| state.line == o.b);
+                    ensure(known, at, "a state line that is not listed")?;
+                }
+                op::SET => {
+                    line(self.image, o.b)?;
+                    ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
+                    let known = self.image.states.iter().any(|state| state.line == o.c);
                     ensure(known, at, "a state line that is not listed")?;
                 }
                 op::SCTP => {

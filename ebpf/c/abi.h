@@ -59,6 +59,7 @@ enum bt_opcode {
 	OP_DEVGROUP, OP_REALM, OP_RPFILTER, OP_CGROUP, OP_STRING, OP_BPF,
 	OP_U32 = 64, OP_TIME, OP_CPU,
 	OP_QUOTA = 80, OP_CLUSTER, OP_HASHLIMIT, OP_CONNBYTES, OP_CONNLABEL, OP_HELPER, OP_CONNLIMIT,
+	OP_SET = 90,
 	OP_RATEEST = 96, OP_SOCKET,
 };
 #define BT_MAX_OPS 32
@@ -184,6 +185,40 @@ struct bt_hashlimit_table {
 	__u32 smask[4], dmask[4];
 	__u64 born, swept;
 	__u32 expire, gc, mode, pad;
+};
+
+enum bt_set_flag { SETF_RETURN_NOMATCH = 1 };
+
+struct bt_set_params {
+	char name[32];
+	__u64 packets, bytes;
+	__u8 packets_op, bytes_op, dim, sides, flags, pad[3];
+};
+
+enum bt_set_type_code {
+	SETT_BITMAP_IP, SETT_BITMAP_IPMAC, SETT_BITMAP_PORT, SETT_HASH_IP, SETT_HASH_MAC, SETT_HASH_IPMAC, SETT_HASH_IPMARK,
+	SETT_HASH_IPPORT, SETT_HASH_IPPORTIP, SETT_HASH_IPPORTNET, SETT_HASH_NET, SETT_HASH_NETPORT, SETT_HASH_NETIFACE,
+	SETT_HASH_NETNET, SETT_HASH_NETPORTNET, SETT_COUNT,
+};
+
+struct bt_set_type {
+	__u16 table, initval, bitmask, markmask, nets, stride, cidr_at, nlen;
+	__u16 members, first, last, hosts, netmask, ext;
+	__u8 known, words, ip, ip2, port, proto, cidr, cidr2, nomatch, packed, mac, mark, iface, wildcard, elem, filled;
+};
+
+struct bt_set_conf {
+	__u32 net_id;
+	__u16 net_list, net_max, name, type_, family, extensions, dsize, offsets, data;
+	__u16 type_name, type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets;
+	__u16 list_members, elem_list, elem_id;
+	struct bt_set_type types[16];
+};
+
+struct bt_set_probe {
+	__u32 net_id, index, member, found;
+	char name[32], type_[32];
+	__u8 extensions, family, dimension, pad[5];
 };
 
 struct bt_acct {

@@ -19,6 +19,7 @@
 #include "reject.h"
 #include "mtu.h"
 #include "classify.h"
+#include "set_probe.h"
 #if BT_FAMILY == 6
 #include "fib6.h"
 #else
@@ -401,4 +402,10 @@ SEC("classifier")
 int PROGRAM(egress_l3)(struct __sk_buff *skb)
 {
 	return egress(skb, 0);
+}
+
+SEC("classifier")
+int PROGRAM(set_probe)(struct __sk_buff *skb)
+{
+	return set_probe(skb);
 }

@@ -29,6 +29,7 @@
 #include "ops_conn.h"
 #include "connlimit.h"
 #include "socket.h"
+#include "ops_set.h"
 
 #define OP_HOTDROP (-1)
 
@@ -135,6 +136,8 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_socket(skb, how);
 	case OP_RATEEST:
 		return bt_op_rateest(skb, how, op->b, op->c, op->d);
+	case OP_SET:
+		return bt_op_set(skb, how, op->b, op->c);
 	case OP_HELPER:
 		return invert; /* no connection has a helper */
 	case OP_CT_PROTO:

@@ -1,6 +1,6 @@
 //! The C mirror of the abi is held to it: sizes, member names and offsets out of the object's BTF.
 
-use bpftables_abi::{conn, event, image, maps, ops};
+use bpftables_abi::{conn, event, image, maps, ops, sets};
 use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
@@ -82,6 +82,19 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         }
         "bt_rateest" = maps::Rateest { lock, log, ewma, pad, next, bytes, packets, came_bytes, came_packets }
         "bt_tproxy_params" = ops::TproxyParams { addr, mark, mask, port, pad }
+        "bt_set_params" = ops::SetParams { name, packets, bytes, packets_op, bytes_op, dim, sides, flags, pad }
+        "bt_set_type" = sets::SetType {
+            table, initval, bitmask, markmask, nets, stride, cidr_at, nlen, members, first, last, hosts, netmask, ext,
+            known, words, ip, ip2, port, proto, cidr, cidr2, nomatch, packed, mac, mark, iface, wildcard, elem, filled,
+        }
+        "bt_set_conf" = sets::SetConf {
+            net_id, net_list, net_max, name, type_, family, extensions, dsize, offsets, data, type_name,
+            type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets, list_members, elem_list,
+            elem_id, types,
+        }
+        "bt_set_probe" = sets::SetProbe {
+            net_id, index, member, found, name, type_, extensions, family, dimension, pad,
+        }
         "bt_acct" = conn::Acct { packets, bytes }
         "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }

@@ -14,6 +14,7 @@ use crate::import;
 use crate::install::{self, Installed};
 use crate::location::{BUILDING, DirLock, Home, remove_tree};
 use crate::serve;
+use crate::sets;
 use crate::slots::{self, SlotSet};
 use crate::state::Tables;
 use crate::sys::bpf;
@@ -193,6 +194,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
             &fresh
         }
     };
+    compiled.add_flags(sets::prepare(installed, ruleset)?);
     let live = match live {
         Some(live) => live,
         None => current(installed)?,

@@ -30,6 +30,7 @@ mod nfnetlink;
 mod pcapng;
 mod record;
 mod serve;
+mod sets;
 mod slots;
 mod state;
 mod status;

@@ -225,7 +225,7 @@ mod tests {
         ruleset.table_mut(TableKind::Nat).builtin[0].slot = Slot(9);
         ruleset.table_mut(TableKind::Filter);
         let tables = Tables::encode(&ruleset, |_| None).unwrap();
-        let kinds = [StateKind::Limit, StateKind::Nth, StateKind::Quota, StateKind::Connlimit];
+        let kinds = [StateKind::Limit, StateKind::Nth, StateKind::Quota, StateKind::Connlimit, StateKind::Set];
         let states = kinds.map(|kind| StateLine { slot: Slot(1), ordinal: 2, kind, line: 3 });
         let used = SlotSet::from_ranges(&[(3, 4)]);
         let image = Image { states: states.to_vec(), ..Image::default() };

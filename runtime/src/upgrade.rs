@@ -77,6 +77,13 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
         bpf::update_link(link.as_fd(), program.as_fd()).doing(doing)?;
     }
     move_pins(&building.join("progs"), &old.dir.join("progs")).doing(doing)?;
+    // It is loaded when rules ask for sets again.
+    for probe in maps::SET_PROBES {
+        match fs::remove_file(old.dir.join("progs").join(probe)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).doing(doing),
+            _ => {}
+        }
+    }
     move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
     guard::outdate(&old.dir).doing(doing)?;
     let version = building.join("version");

@@ -190,7 +190,7 @@ impl Names for SystemNames {
             _ => None,
         };
         match ipset::find(name) {
-            Ok(ipset::Found::Family(number)) => SetLookup::Found(family(number)),
+            Ok(ipset::Found::Set { family: number, .. }) => SetLookup::Found(family(number)),
             Ok(ipset::Found::Missing) => SetLookup::Missing,
             Err(ipset::Unanswered::Socket(_)) => SetLookup::NoSocket,
             Err(ipset::Unanswered::Version(_)) => SetLookup::NoModule,

@@ -24,6 +24,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "ping", package: "iputils-ping" },
     Tool { program: "nsenter", package: "util-linux" },
     Tool { program: "conntrack", package: "conntrack" },
+    Tool { program: "ipset", package: "ipset" },
     Tool { program: "iperf3", package: "iperf3" },
     Tool { program: "ethtool", package: "ethtool" },
     Tool { program: "tcpdump", package: "tcpdump" },

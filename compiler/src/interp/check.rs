@@ -161,7 +161,7 @@ fn ops(image: &Image, r: &Record, packet: &mut Packet, env: &mut dyn Environment
         at += 1;
         let invert = o.flags & INVERT != 0;
         let key = StateKey { slot: Slot(r.slot), ordinal };
-        ordinal += u8::from(matches!(o.op, op::LIMIT | op::NTH | op::RECENT | op::QUOTA | op::CONNLIMIT));
+        ordinal += u8::from(matches!(o.op, op::LIMIT | op::NTH | op::RECENT | op::QUOTA | op::CONNLIMIT | op::SET));
         let answer: Answer = match o.op {
             op::TCP => tcp(&o, packet),
             op::UDP => udp(&o, packet),

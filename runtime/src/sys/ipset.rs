@@ -20,8 +20,13 @@ const WORDS: usize = 3 + NAME_LEN / 4;
 /// What the kernel says of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// There is one, of this family (`NFPROTO_*`).
-    Family(u32),
+    /// There is one.
+    Set {
+        /// `NFPROTO_*`.
+        family: u32,
+        /// What the kernel calls it by.
+        index: u16,
+    },
     /// There is none.
     Missing,
 }
@@ -78,6 +83,6 @@ pub fn find(name: &str) -> Result<Found, Unanswered> {
     }
     ask(socket.as_fd(), &mut request).map_err(Unanswered::Question)?;
     let index = request[3].to_ne_bytes();
-    let missing = u16::from_ne_bytes([index[0], index[1]]) == INVALID_ID;
-    Ok(if missing { Found::Missing } else { Found::Family(request[2]) })
+    let index = u16::from_ne_bytes([index[0], index[1]]);
+    Ok(if index == INVALID_ID { Found::Missing } else { Found::Set { family: request[2], index } })
 }

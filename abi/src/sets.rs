@@ -1,0 +1,182 @@
+//! Where the kernel's sets stand, and what is in them: offsets that user space reads from the kernel's types.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A member that a structure does not have.
+pub const NO_16: u16 = u16::MAX;
+/// Likewise.
+pub const NO_8: u8 = u8::MAX;
+
+/// Types of sets, in the order of [`SetConf::types`]: the kernel's name, and the structures that are called by it. `list:set` is not among them.
+pub const TYPES: [(&str, &str); 15] = [
+    ("bitmap:ip", "bitmap_ip"),
+    ("bitmap:ip,mac", "bitmap_ipmac"),
+    ("bitmap:port", "bitmap_port"),
+    ("hash:ip", "hash_ip"),
+    ("hash:mac", "hash_mac"),
+    ("hash:ip,mac", "hash_ipmac"),
+    ("hash:ip,mark", "hash_ipmark"),
+    ("hash:ip,port", "hash_ipport"),
+    ("hash:ip,port,ip", "hash_ipportip"),
+    ("hash:ip,port,net", "hash_ipportnet"),
+    ("hash:net", "hash_net"),
+    ("hash:net,port", "hash_netport"),
+    ("hash:net,iface", "hash_netiface"),
+    ("hash:net,net", "hash_netnet"),
+    ("hash:net,port,net", "hash_netportnet"),
+];
+
+/// A type: offsets in its structure, and in its elements where they are eight bits wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetType {
+    /// Of hash types: the table.
+    pub table: u16,
+    /// The hash's seed.
+    pub initval: u16,
+    /// What addresses are masked with.
+    pub bitmask: u16,
+    /// What marks are masked with.
+    pub markmask: u16,
+    /// The prefixes that there are.
+    pub nets: u16,
+    /// Bytes of one of them.
+    pub stride: u16,
+    /// Where its length is in it.
+    pub cidr_at: u16,
+    /// Prefixes at most.
+    pub nlen: u16,
+    /// Of bitmaps: the bits.
+    pub members: u16,
+    /// The first address or port.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+    /// Addresses that a bit stands for.
+    pub hosts: u16,
+    /// Length of the prefix that a bit stands for.
+    pub netmask: u16,
+    /// Extensions and link addresses, one for each bit.
+    pub ext: u16,
+    /// 1: the kernel has this type, and all this is known of it.
+    pub known: u8,
+    /// Words of an element that are hashed.
+    pub words: u8,
+    /// The first address.
+    pub ip: u8,
+    /// The second.
+    pub ip2: u8,
+    /// The port.
+    pub port: u8,
+    /// The protocol.
+    pub proto: u8,
+    /// The first prefix's length.
+    pub cidr: u8,
+    /// The second's, where two prefixes are searched.
+    pub cidr2: u8,
+    /// The flag `nomatch`.
+    pub nomatch: u8,
+    /// 1: it is the highest bit of the length, which is kept less one.
+    pub packed: u8,
+    /// The link address.
+    pub mac: u8,
+    /// The mark.
+    pub mark: u8,
+    /// The device's name.
+    pub iface: u8,
+    /// Whether it is the beginning of names.
+    pub wildcard: u8,
+    /// A byte that is 1 in what is looked up.
+    pub elem: u8,
+    /// Of a bitmap: whether an element has its link address.
+    pub filled: u8,
+}
+
+/// Offsets in structures that all types have, and the types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetConf {
+    /// Under which number a namespace keeps its sets; 0: not known.
+    pub net_id: u32,
+    /// There: the array of sets.
+    pub net_list: u16,
+    /// How many it has room for.
+    pub net_max: u16,
+    /// Of a set: its name.
+    pub name: u16,
+    /// Its type.
+    pub type_: u16,
+    /// Its family.
+    pub family: u16,
+    /// Its extensions.
+    pub extensions: u16,
+    /// Bytes of an element.
+    pub dsize: u16,
+    /// Where in an element the extensions are: counters, then the timeout.
+    pub offsets: u16,
+    /// The type's own structure.
+    pub data: u16,
+    /// Of a type: its name.
+    pub type_name: u16,
+    /// Its dimensions.
+    pub type_dimension: u16,
+    /// Its features.
+    pub type_features: u16,
+    /// Of a table: log2 of its buckets.
+    pub bits: u16,
+    /// The buckets.
+    pub buckets: u16,
+    /// Of a bucket: a bit for each element that there is.
+    pub used: u16,
+    /// How many there may be.
+    pub pos: u16,
+    /// The elements.
+    pub value: u16,
+    /// Of a counter: bytes.
+    pub bytes: u16,
+    /// Packets.
+    pub packets: u16,
+    /// Of `list:set`: its elements.
+    pub list_members: u16,
+    /// Of such an element: the link to the next.
+    pub elem_list: u16,
+    /// The set's index.
+    pub elem_id: u16,
+    /// In the order of [`TYPES`].
+    pub types: [SetType; 16],
+}
+
+/// A question to the program that finds sets, and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetProbe {
+    /// Asked: the number to look under, 0: all. Answer: the number where the set was found.
+    pub net_id: u32,
+    /// The set's index; of a list's member afterwards the member's.
+    pub index: u32,
+    /// Asked: 0 the set itself, else which member of the list, from 1.
+    pub member: u32,
+    /// Answer: how many numbers lead to such a set; with a member: whether there is one.
+    pub found: u32,
+    /// Asked: the set's name. Answer: the name of what was found.
+    pub name: [u8; 32],
+    /// Answer: its type's name.
+    pub type_: [u8; 32],
+    /// Answer: its extensions (1 timeout, 2 counters).
+    pub extensions: u8,
+    /// Answer: its family, `NFPROTO_*`.
+    pub family: u8,
+    /// Answer: its type's dimensions.
+    pub dimension: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+}
+
+/// [`SetProbe::extensions`]: elements count packets.
+pub const COUNTERS: u8 = 2;
+
+const _: () = {
+    assert!(size_of::<SetType>() == 44);
+    assert!(size_of::<SetConf>() == 48 + 16 * 44);
+    assert!(size_of::<SetProbe>() == 88);
+};

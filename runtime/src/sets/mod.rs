@@ -1,0 +1,300 @@
+//! `-m set`: what the programs have to know to search the kernel's sets (`ebpf/c/ops_set.h`), and which rules can't be run.
+//!
+//! Sets are found by name and index, as the kernel gives them to everybody, by a program that is run here: it looks under which of a
+//! namespace's numbers such a set is. The offsets come from the kernel's types. All of it is done again only when something is not known.
+
+mod layout;
+mod types;
+
+use crate::error::{Doing, EngineError, Result};
+use crate::install::Installed;
+use crate::nfnetlink::{Requests, attribute};
+use crate::sys::bpf::{self, Map};
+use crate::sys::ipset::{self, Found};
+use bpftables_abi::image::FLAG_MAC;
+use bpftables_abi::maps;
+use bpftables_abi::sets::{COUNTERS, SetConf, SetProbe, TYPES};
+use bpftables_compiler::{CompileError, RulePlace};
+use bpftables_ruleset::matches::{Match, Set};
+use bpftables_ruleset::{Family, Rule, Ruleset, TableKind};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use zerocopy::FromZeros;
+
+const LIST: &str = "list:set";
+/// Types of one kind of elements, which a swap may exchange.
+const PAIRS: [(&str, &str); 3] =
+    [("bitmap:ip", "hash:ip"), ("bitmap:ip,mac", "hash:ip,mac"), ("hash:ip,port,net", "hash:net,port,net")];
+/// `NFNL_SUBSYS_IPSET`, `IPSET_CMD_TYPE`, and what they are asked with.
+const SUBSYSTEM: u8 = 6;
+const CMD_TYPE: u8 = 13;
+const PROTOCOL: u8 = 6;
+const ATTRIBUTES: [u16; 3] = [1, 3, 5];
+
+/// A rule and a set of its.
+struct Use<'a> {
+    table: TableKind,
+    chain: &'a str,
+    index: usize,
+    rule: &'a Rule,
+    set: &'a Set,
+}
+
+impl Use<'_> {
+    fn refuse(&self, reason: String) -> EngineError {
+        let place = RulePlace::new(self.table, self.chain, self.index, self.rule);
+        CompileError::Unsupported { place, reason: reason.into() }.into()
+    }
+}
+
+fn uses(ruleset: &Ruleset) -> Vec<Use<'_>> {
+    let mut all = Vec::new();
+    for table in &ruleset.tables {
+        for chain in table.chains() {
+            for (index, rule) in chain.rules.iter().enumerate() {
+                for m in &rule.matches {
+                    if let Match::Set(set) = m {
+                        all.push(Use { table: table.kind, chain: &chain.name.0, index, rule, set });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// A set as the kernel has it.
+#[derive(Clone, Debug)]
+struct Known {
+    kind: String,
+    counts: bool,
+    /// Of a list: its sets.
+    members: Vec<Known>,
+}
+
+impl Known {
+    fn kinds(&self) -> impl Iterator<Item = &str> {
+        [self.kind.as_str()].into_iter().chain(self.members.iter().map(|member| member.kind.as_str()))
+    }
+}
+
+/// Sees to it that the programs find the sets of a ruleset. Flags that its image must have.
+///
+/// # Errors
+/// A rule that can't be run exactly, by name.
+pub(crate) fn prepare(installed: &Installed, ruleset: &Ruleset) -> Result<u32> {
+    let uses = uses(ruleset);
+    if uses.is_empty() {
+        return Ok(0);
+    }
+    let mut finder = Finder::open(installed)?;
+    let mut known: BTreeMap<&str, Option<Known>> = BTreeMap::new();
+    let mut flags = 0;
+    for one in &uses {
+        let name = &*one.set.name;
+        if !known.contains_key(name) {
+            let found = finder.find(name).map_err(|error| match error {
+                Unfound::Reason(reason) => one.refuse(reason),
+                Unfound::Engine(error) => error,
+            })?;
+            known.insert(name, found);
+        }
+        // One that is gone has nothing until it is made again.
+        let Some(Some(set)) = known.get(name) else { continue };
+        if set.counts && !one.set.keep_counters {
+            return Err(one.refuse(format!(
+                "set {name} counts what matches its elements, and no program can write into it; say ! --update-counters"
+            )));
+        }
+        let subcounters = set.members.iter().any(|member| member.counts);
+        if subcounters && !one.set.keep_counters && !one.set.keep_subcounters {
+            return Err(one.refuse(format!(
+                "sets of {name} count what matches their elements, and no program can write into them; say ! --update-subcounters"
+            )));
+        }
+        if set.kinds().any(|kind| kind.ends_with("mac")) {
+            flags |= FLAG_MAC;
+        }
+    }
+    Ok(flags)
+}
+
+enum Unfound {
+    Reason(String),
+    Engine(EngineError),
+}
+
+impl From<EngineError> for Unfound {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// The program that finds sets, and what it is told.
+struct Finder {
+    family: Family,
+    program: std::os::fd::OwnedFd,
+    conf: SetConf,
+    confs: Map<u32, SetConf>,
+    questions: Map<u32, SetProbe>,
+}
+
+fn padded(name: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let len = name.len().min(bytes.len() - 1);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    bytes
+}
+
+fn text(bytes: &[u8]) -> String {
+    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..len]).into_owned()
+}
+
+impl Finder {
+    fn open(installed: &Installed) -> Result<Self> {
+        let name = maps::SET_PROBES[usize::from(installed.family == Family::V6)];
+        let first = !installed.has_program(name);
+        if first {
+            installed.load_more(&[name])?;
+        }
+        let program = installed.program(name)?;
+        let program = program.ok_or_else(|| EngineError::Internal(format!("program {name} is not pinned")))?;
+        let confs = installed.map(maps::SETS)?;
+        let conf = confs.get(&0).doing(|| "look where the kernel's sets are".to_owned())?;
+        // What another build wrote there is read anew.
+        let conf = conf.filter(|_| !first).unwrap_or_else(SetConf::new_zeroed);
+        Ok(Self { family: installed.family, program, conf, confs, questions: installed.map(maps::SET_PROBE)? })
+    }
+
+    /// Writes what is known now.
+    fn tell(&self) -> Result<()> {
+        self.confs.set(&0, &self.conf).doing(|| "say where the kernel's sets are".to_owned())
+    }
+
+    fn ask(&self, question: &SetProbe) -> Result<SetProbe> {
+        let doing = || "look for the kernel's sets".to_owned();
+        self.questions.set(&0, question).doing(doing)?;
+        bpf::test_run(self.program.as_fd(), &[0; 64], &mut [], 1).doing(doing)?;
+        self.questions.get(&0).doing(doing)?.ok_or_else(|| EngineError::Internal("a map without an element".to_owned()))
+    }
+
+    fn knows(&self, kind: &str) -> bool {
+        if kind == LIST {
+            return self.conf.list_members != 0;
+        }
+        let at = TYPES.iter().position(|(name, _)| *name == kind);
+        at.is_some_and(|at| self.conf.types[at].known == 1)
+    }
+
+    /// Reads the kernel's types anew.
+    fn learn(&mut self) -> Result<()> {
+        if let Some(conf) = layout::read(self.family) {
+            self.conf = SetConf { net_id: self.conf.net_id, ..conf };
+            self.tell()?;
+        }
+        Ok(())
+    }
+
+    /// Has the kernel load what is not known of these types, as the command that makes such a set does.
+    fn load<'a>(&mut self, kinds: impl Iterator<Item = &'a str>) -> Result<()> {
+        let missing: Vec<&str> = kinds.filter(|kind| !self.knows(kind)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if let Ok(mut requests) = Requests::open() {
+            let family = if self.family == Family::V6 { 10 } else { 2 };
+            for kind in missing {
+                let [protocol, name, of] = ATTRIBUTES;
+                let name = attribute(name, &[kind.as_bytes(), &[0]].concat());
+                let asked = [attribute(protocol, &[PROTOCOL]), name, attribute(of, &[family])].concat();
+                // There may be none; what matters is what is there afterwards.
+                let _ = requests.send(SUBSYSTEM, CMD_TYPE, family, 0, &asked);
+            }
+        }
+        self.learn()
+    }
+
+    /// The set of a name; none: there is none now.
+    fn find(&mut self, name: &str) -> std::result::Result<Option<Known>, Unfound> {
+        let index = match ipset::find(name) {
+            Ok(Found::Set { index, .. }) => index,
+            _ => return Ok(None),
+        };
+        let fresh = self.conf.type_name == 0;
+        if fresh {
+            self.learn()?;
+        }
+        let unseen = || Unfound::Reason(format!("set {name} is not where this kernel's types say that sets are"));
+        if self.conf.type_name == 0 {
+            return Err(unseen());
+        }
+        let mut question = SetProbe::new_zeroed();
+        (question.name, question.index) = (padded(name), index.into());
+        question.net_id = self.conf.net_id;
+        let mut answer = self.ask(&question)?;
+        if answer.found == 0 && question.net_id != 0 {
+            // The module was loaded anew.
+            question.net_id = 0;
+            answer = self.ask(&question)?;
+        }
+        if answer.found != 1 {
+            return Err(unseen());
+        }
+        if self.conf.net_id != answer.net_id {
+            self.conf.net_id = answer.net_id;
+            self.tell()?;
+        }
+        question.net_id = answer.net_id;
+        let mut set = self.known(&answer)?;
+        if set.kind == LIST {
+            if fresh {
+                // Whatever set may be put into it.
+                self.load(TYPES.iter().map(|(name, _)| *name))?;
+            }
+            for member in 1.. {
+                let answer = self.ask(&SetProbe { member, ..question })?;
+                if answer.found == 0 {
+                    break;
+                }
+                let member = self.known(&answer)?;
+                set.members.push(member);
+            }
+        } else if fresh {
+            let other = |(a, b): (&'static str, &'static str)| match &*set.kind {
+                kind if kind == a => Some(b),
+                kind if kind == b => Some(a),
+                _ => None,
+            };
+            self.load(PAIRS.into_iter().filter_map(other))?;
+        }
+        Ok(Some(set))
+    }
+
+    /// What an answer says, if the programs can search such a set.
+    fn known(&mut self, answer: &SetProbe) -> std::result::Result<Known, Unfound> {
+        let kind = text(&answer.type_);
+        if !self.knows(&kind) {
+            self.learn()?;
+        }
+        // A set of the other family is never searched.
+        let own = if self.family == Family::V6 { 10 } else { 2 };
+        if !self.knows(&kind) && (answer.family == 0 || answer.family == own) {
+            let name = text(&answer.name);
+            return Err(Unfound::Reason(format!("set {name} is of type {kind}, which no program can search here")));
+        }
+        Ok(Known { kind, counts: answer.extensions & COUNTERS != 0, members: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernels_sets_are_described() {
+        let conf = layout::read(Family::V4).expect("a kernel with ipset");
+        let hash_net = conf.types[TYPES.iter().position(|(name, _)| *name == "hash:net").unwrap()];
+        assert_eq!((hash_net.known, hash_net.words, hash_net.nlen, hash_net.stride), (1, 2, 32, 8));
+    }
+}
