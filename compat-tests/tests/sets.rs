@@ -4,10 +4,13 @@
 use bpftables_compat_tests::world::{Kind, Node, World};
 use bpftables_compat_tests::{ipv6, packet, scenario, suite};
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Sets of one run, and packets.
 const SETS: usize = 100;
 const PACKETS: usize = 60;
+/// Packets while sets are swapped.
+const SENT: u32 = 10_000;
 
 /// A generator of numbers that draws the same ones every time (splitmix64).
 struct Dice(u64);
@@ -258,27 +261,29 @@ fn a_swap_is_met_whole_by_every_packet() {
         let packet = packet::build("udp 10.1.0.10:1 10.2.0.10:53").expect("a packet");
         [&Node::C.router_mac()[..], &Node::C.mac(), &[8, 0], &packet].concat()
     };
-    let (mut sent, mut done) = (0, false);
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let swapping = scope.spawn(|| {
-            let mut command = std::process::Command::new("ipset");
-            command.arg("restore");
-            world.net(Node::R).command(command, swaps.as_bytes()).expect("ipset(8)")
-        });
-        while !done {
-            done = swapping.is_finished();
-            for _ in 0..100 {
-                world.taps[0].send(&frame).expect("a frame is sent");
-                sent += 1;
+            let mut times = 0;
+            while !done.load(Ordering::Relaxed) {
+                let mut command = std::process::Command::new("ipset");
+                command.arg("restore");
+                let out = world.net(Node::R).command(command, swaps.as_bytes()).expect("ipset(8)");
+                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+                times += 1;
             }
-            while world.taps[1].recv().expect("frames can be read").is_some() {}
+            times
+        });
+        for n in 0..SENT {
+            world.taps[0].send(&frame).expect("a frame is sent");
+            while n % 100 == 0 && world.taps[1].recv().expect("frames can be read").is_some() {}
         }
-        let out = swapping.join().expect("a thread");
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        done.store(true, Ordering::Relaxed);
+        let times: u32 = swapping.join().expect("a thread");
+        println!("{times} times 400 swaps, {SENT} packets");
     });
     std::thread::sleep(std::time::Duration::from_millis(50));
     let saved = world.save().expect("a save");
-    assert!(sent > 1000, "only {sent} packets");
-    assert!(saved.contains(&format!("[{sent}:{}] -A FORWARD\n", 28 * sent)), "{sent} packets: {saved}");
-    assert!(saved.contains("[0:0] -A FORWARD -m set ! --match-set a src -j DROP"), "{sent} packets: {saved}");
+    assert!(saved.contains(&format!("[{SENT}:{}] -A FORWARD\n", 28 * SENT)), "{SENT} packets: {saved}");
+    assert!(saved.contains("[0:0] -A FORWARD -m set ! --match-set a src -j DROP"), "{SENT} packets: {saved}");
 }

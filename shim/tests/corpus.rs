@@ -1,9 +1,6 @@
 //! Public rulesets: read, saved and read again by the commands, and compiled.
 
 mod common;
-#[path = "common/names.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod names;
 
 use bpftables::context::Context;
 use bpftables::dry::Dry;
@@ -96,7 +93,7 @@ fn public_rulesets_compile_or_every_rule_in_the_way_is_named() {
             &[],
             &mut Context {
                 backend: &mut dry,
-                names: &names::WithSets::of_any_name(),
+                names: &common::names::WithSets::of_any_name(),
                 stdin: &mut stdin,
                 stdout: &mut Vec::new(),
                 stderr: &mut stderr,
