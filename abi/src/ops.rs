@@ -87,7 +87,7 @@ pub mod op {
 
     /// `-m mac`: b = the first four bytes as they lie in memory, c = the other two. A device without link addresses: no match, inverted or not.
     pub const MAC: u8 = 32;
-    /// `-m owner`: a = what is asked (1 UID, 2 GID, 4 socket), the same inverted << 8, b = line of words UID from, to, GID from, to.
+    /// `-m owner`: a = what is asked (1 UID, 2 GID, 4 socket, 8 `--suppl-groups`), the same inverted << 8, b = line of words UID from, to, GID from, to.
     pub const OWNER: u8 = 33;
     /// `-m pkttype`: b = `PACKET_*`.
     pub const PKTTYPE: u8 = 34;
@@ -173,6 +173,8 @@ pub mod op {
     /// `-m rateest`: a = `RATEEST_*` bits | comparison << 8, b, c = numbers of the estimators, d = line of the bytes of both sides and
     /// the packets of both sides.
     pub const RATEEST: u8 = 96;
+    /// `-m cgroup --path`: b, c = the low and the high half of the group's number.
+    pub const CGROUP_PATH: u8 = 98;
     /// `-m socket`: a = 1 `--transparent`, 2 `--nowildcard`, 4 `--restore-skmark`.
     pub const SOCKET: u8 = 97;
 }

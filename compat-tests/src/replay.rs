@@ -66,6 +66,9 @@ const MATCHES: &[&str] = &[
     "connlabel",
     "helper",
     "connlimit",
+    "cgroup",
+    "rateest",
+    "socket",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.

@@ -12,7 +12,6 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 const REFUSED: &[(&str, &str, &str)] = &[
     ("filter", "NFQUEUE", "-A INPUT -j NFQUEUE --queue-num 1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),
-    ("filter", "owner", "-A OUTPUT -m owner --uid-owner 0 --suppl-groups -j ACCEPT"),
     ("filter", "policy", "-A INPUT -m policy --dir in --pol ipsec -j ACCEPT"),
     ("filter", "mac", "-A INPUT -m mac --mac-source 01:00:00:00:00:01 -j DROP"),
     ("filter", "string", "-A INPUT -m string --hex-string \"|df|\" --icase --algo bm -j DROP"),

@@ -55,7 +55,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     lines.reserve(end as usize);
     let mut header = header(ruleset);
     ifaces.store(&mut lines, &mut header)?;
-    let mut left = Leftovers::new(ruleset)?;
+    let mut left = Leftovers::new(ruleset, options)?;
     let mut records = Vec::new();
     for (id, chain) in ir.chains.iter().enumerate() {
         let place = places[id];
@@ -106,7 +106,7 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
             return Err(CompileError::Limit { place: None, what: "lines of the image", max, got });
         }
     }
-    refuse_unreached(ruleset, &ir, refused)?;
+    refuse_unreached(ruleset, options, &ir, refused)?;
     if let Some(first) = refused.first() {
         return Err(first.clone());
     }
@@ -124,7 +124,12 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
 
 /// Chains that no hook reaches are not in the image. What could not be run in them is refused all the same: clients try rules in such
 /// chains to learn what there is.
-fn refuse_unreached(ruleset: &Ruleset, ir: &Ir<'_>, refused: &mut Vec<CompileError>) -> Result<(), CompileError> {
+fn refuse_unreached(
+    ruleset: &Ruleset,
+    options: &Options,
+    ir: &Ir<'_>,
+    refused: &mut Vec<CompileError>,
+) -> Result<(), CompileError> {
     let reached: FxHashSet<*const RuleChain> = ir.chains.iter().map(|chain| std::ptr::from_ref(chain.chain)).collect();
     let chains = ruleset.tables.iter().flat_map(|table| table.chains().map(|chain| (table.kind, chain)));
     let mut unreached = chains.filter(|(_, chain)| !reached.contains(&std::ptr::from_ref(*chain))).peekable();
@@ -132,7 +137,7 @@ fn refuse_unreached(ruleset: &Ruleset, ir: &Ir<'_>, refused: &mut Vec<CompileErr
         return Ok(());
     }
     let ifaces = Ifaces::new(&Ir::default())?;
-    let mut left = Leftovers::new(ruleset)?;
+    let mut left = Leftovers::new(ruleset, options)?;
     let mut lines = Lines::default();
     // Patterns of interfaces can always be run, but have no class here.
     let bare = |rule: &Rule| Rule { ip: IpMatch { iif: None, oif: None, ..rule.ip.clone() }, ..rule.clone() };

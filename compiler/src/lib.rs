@@ -44,7 +44,8 @@ pub mod testgen;
 pub use error::{CompileError, RulePlace};
 pub use image::{Estimator, HashlimitTable, Image, Line, RecentList, StateKind, StateLine};
 
-use bpftables_ruleset::Ruleset;
+use bpftables_ruleset::{Ruleset, TableKind};
+use std::collections::BTreeMap;
 
 /// What the caller may choose. The default is what the runtime uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +56,14 @@ pub struct Options {
     pub hash: bool,
     /// Longest chain in one descriptor: longer ones are split. At most [`bpftables_abi::image::MAX_CHAIN_RULES`].
     pub split: usize,
+    /// Numbers of the control groups that rules name, by table and path. One that is not here matches nothing.
+    pub cgroups: BTreeMap<(TableKind, Box<str>), u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { list_max: 8, hash: true, split: bpftables_abi::image::MAX_CHAIN_RULES }
+        let split = bpftables_abi::image::MAX_CHAIN_RULES;
+        Self { list_max: 8, hash: true, split, cgroups: BTreeMap::new() }
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn encode(
     record.slot = rule.slot.0;
     let folded = rule.matches.iter().position(|m| !matches!(m, Match::Comment(_)));
     let folded = folded.filter(|&at| fold(&rule.matches[at], &mut record));
-    let mut encoder = Encoder::new(lines, left, rule.slot, family);
+    let mut encoder = Encoder::new(lines, left, rule.slot, chain.table, family);
     for (at, m) in rule.matches.iter().enumerate() {
         check_match(rule, m, family).map_err(unsupported)?;
         // Legacy counts a packet there by its tuple, which is a connection's only later.

@@ -15,16 +15,18 @@ use crate::image::{Line, StateKind, StateLine};
 use crate::lines::Lines;
 use crate::rateest::{self, Estimators};
 use crate::recent::Lists;
-use crate::refused;
+use crate::{Options, refused};
 use bpftables_abi::ops::{
     ADDRTYPE_INVERT_DST, ADDRTYPE_INVERT_SRC, ADDRTYPE_LIMIT_IN, ADDRTYPE_LIMIT_OUT, INVERT, INVERT_DPORT,
     INVERT_SPORT, INVERT_TCP_FLAGS, INVERT_TCP_OPTION, Op, RecentParams, RecentParams6, op,
 };
 use bpftables_ruleset::matches::bpf::BpfProgram;
 use bpftables_ruleset::matches::{
-    Addrtype, Bpf, Conntrack, CtStates, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp, Udp,
+    Addrtype, Bpf, Cgroup, Conntrack, CtStates, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp,
+    Udp,
 };
-use bpftables_ruleset::{AddrMatch, Family, PortRange, Ruleset, Slot};
+use bpftables_ruleset::{AddrMatch, Family, PortRange, Ruleset, Slot, TableKind};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 
@@ -35,13 +37,16 @@ pub(crate) struct Leftovers {
     pub(crate) lists: Lists,
     pub(crate) hashlimits: Tables,
     pub(crate) estimators: Estimators,
+    /// See [`Options::cgroups`].
+    cgroups: BTreeMap<(TableKind, Box<str>), u64>,
 }
 
 impl Leftovers {
     /// With what is named in `ruleset`.
-    pub(crate) fn new(ruleset: &Ruleset) -> Result<Self, CompileError> {
+    pub(crate) fn new(ruleset: &Ruleset, options: &Options) -> Result<Self, CompileError> {
         let (lists, hashlimits) = (Lists::new(ruleset)?, Tables::new(ruleset)?);
-        Ok(Self { states: Vec::new(), lists, hashlimits, estimators: Estimators::new(ruleset)? })
+        let (estimators, cgroups) = (Estimators::new(ruleset)?, options.cgroups.clone());
+        Ok(Self { states: Vec::new(), lists, hashlimits, estimators, cgroups })
     }
 }
 
@@ -61,14 +66,21 @@ pub(crate) struct Encoder<'a> {
     pub(crate) lines: &'a mut Lines,
     pub(crate) left: &'a mut Leftovers,
     pub(crate) slot: Slot,
+    table: TableKind,
     family: Family,
     pub(crate) ops: Vec<Op>,
     ordinal: u8,
 }
 
 impl<'a> Encoder<'a> {
-    pub(crate) fn new(lines: &'a mut Lines, left: &'a mut Leftovers, slot: Slot, family: Family) -> Self {
-        Self { lines, left, slot, family, ops: Vec::new(), ordinal: 0 }
+    pub(crate) fn new(
+        lines: &'a mut Lines,
+        left: &'a mut Leftovers,
+        slot: Slot,
+        table: TableKind,
+        family: Family,
+    ) -> Self {
+        Self { lines, left, slot, table, family, ops: Vec::new(), ordinal: 0 }
     }
 
     /// Adds what `m` checks, or says why the programs can't.
@@ -109,6 +121,7 @@ impl<'a> Encoder<'a> {
             Match::Quota(q) => state::quota(self, q),
             Match::Cluster(c) => state::cluster(c),
             Match::Hashlimit(h) => state::hashlimit(self, h)?,
+            Match::Cgroup(c) => self.cgroup(c),
             Match::Rateest(r) => rateest::encode(r, &self.left.estimators, self.lines)?,
             Match::Connlimit(c) => state::connlimit(self, c),
             Match::Set(s) => sets::encode(self, s),
@@ -166,6 +179,15 @@ impl<'a> Encoder<'a> {
         };
         let c = self.lines.intern_words(if words.is_empty() { &[0] } else { &words });
         Op { op: op::MULTIPORT, flags: inv(m.invert), a: words.len() as u16, b: side, c, ..ZERO }
+    }
+
+    fn cgroup(&self, c: &Cgroup) -> Op {
+        if let Some((path, invert)) = &c.path {
+            let id = self.left.cgroups.get(&(self.table, path.clone())).copied().unwrap_or(0);
+            return Op { op: op::CGROUP_PATH, flags: inv(*invert), b: id as u32, c: (id >> 32) as u32, ..ZERO };
+        }
+        let (class, invert) = c.class.unwrap_or_default();
+        Op { op: op::CGROUP, flags: inv(invert), b: class, ..ZERO }
     }
 
     fn recent(&mut self, r: &Recent) -> Result<Op, CompileError> {

@@ -108,6 +108,8 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return ((bpf_get_route_realm(skb) & op->c) == op->b) != invert;
 	case OP_RPFILTER:
 		return bt_op_rpfilter(skb, how);
+	case OP_CGROUP_PATH:
+		return bt_op_cgroup_path(skb, how, op->b, op->c);
 	case OP_CGROUP:
 		return bt_op_cgroup(skb, how, op->b);
 	case OP_STRING:

@@ -15,6 +15,8 @@
 #define OWNER_UID 1
 #define OWNER_GID 2
 #define OWNER_SOCKET 4
+#define OWNER_GROUPS 8
+#define MOST_GROUPS_LOG 18
 #define STATE_TIME_WAIT 6
 #define STATE_NEW_SYN_RECV 12
 
@@ -29,8 +31,13 @@ struct net_device___own {
 struct kid___own {
 	__u32 val;
 } __attribute__((preserve_access_index));
+struct group_info___own {
+	int ngroups;
+	struct kid___own gid[];
+} __attribute__((preserve_access_index));
 struct cred___own {
 	struct kid___own fsuid, fsgid;
+	struct group_info___own *group_info;
 } __attribute__((preserve_access_index));
 struct file___own {
 	struct cred___own *f_cred;
@@ -105,6 +112,42 @@ static __always_inline int source_mac(struct __sk_buff *skb, struct bt_pkt *p, _
 	return bpf_skb_load_bytes(skb, 6, mac, 6) ? 0 : 1;
 }
 
+/* The place of the first group that is not below `least`, among groups in order, as the kernel keeps them. */
+struct groups_walk {
+	unsigned long gids;
+	__u32 from, to, least;
+};
+
+static __always_inline __u32 group_at(unsigned long gids, __u32 index)
+{
+	__u32 gid = 0;
+
+	bpf_probe_read_kernel(&gid, sizeof(gid), (void *)(gids + (unsigned long)index * sizeof(gid)));
+	return gid;
+}
+
+static long groups_step(__u32 n, struct groups_walk *w)
+{
+	__u32 middle = w->from + (w->to - w->from) / 2;
+
+	if (w->from >= w->to)
+		return 1;
+	if (group_at(w->gids, middle) < w->least)
+		w->from = middle + 1;
+	else
+		w->to = middle;
+	return 0;
+}
+
+/* Whether one of a process's other groups is `least` to `most`. */
+static __noinline bool groups_hold(unsigned long at, __u32 count, __u32 least, __u32 most)
+{
+	struct groups_walk w = { .gids = at + bpf_core_field_offset(struct group_info___own, gid), .to = count, .least = least };
+
+	bpf_loop(MOST_GROUPS_LOG, groups_step, &w, 0);
+	return w.from < count && group_at(w.gids, w.from) <= most;
+}
+
 /* The socket that sends the packet, as far as it is one of this namespace with a file. */
 static __always_inline int owner_is(struct __sk_buff *skb, struct bt_pkt *p, __u32 asked, __u32 inverted, const struct bt_line *l)
 {
@@ -137,7 +180,15 @@ static __always_inline int owner_is(struct __sk_buff *skb, struct bt_pkt *p, __u
 	__u32 uid = cred->fsuid.val, gid = cred->fsgid.val;
 	if (asked & OWNER_UID && (uid >= l->w[0] && uid <= l->w[1]) == !!(inverted & OWNER_UID))
 		return 0;
-	return !(asked & OWNER_GID) || (gid >= l->w[2] && gid <= l->w[3]) != !!(inverted & OWNER_GID);
+	if (!(asked & OWNER_GID))
+		return 1;
+	bool member = gid >= l->w[2] && gid <= l->w[3];
+	if (!member && asked & OWNER_GROUPS) {
+		struct group_info___own *groups = cred->group_info;
+		if (groups)
+			member = groups_hold((unsigned long)groups, groups->ngroups, l->w[2], l->w[3]);
+	}
+	return member != !!(inverted & OWNER_GID);
 }
 
 /* `--pol none`: nothing was unwrapped on the way in, nothing will be wrapped on the way out. */

@@ -150,7 +150,16 @@ __noinline int bt_op_rpfilter(struct __sk_buff *skb, __u32 how)
 	return comes_right(skb, p, how >> 16) != !!(how & OPF_INVERT);
 }
 
+struct kernfs_node___own {
+	__u64 id;
+} __attribute__((preserve_access_index));
+struct cgroup {
+	int level;
+	struct kernfs_node___own *kn;
+	struct cgroup *ancestors[];
+} __attribute__((preserve_access_index));
 struct cgroup_data___own {
+	struct cgroup *cgroup;
 	__u32 classid;
 } __attribute__((preserve_access_index));
 struct sock___cgroup {
@@ -158,10 +167,9 @@ struct sock___cgroup {
 	struct cgroup_data___own sk_cgrp_data;
 } __attribute__((preserve_access_index));
 
-/* The class of the socket that sends the packet, as far as it is a full one of this namespace. */
-__noinline int bt_op_cgroup(struct __sk_buff *skb, __u32 how, __u32 class)
+/* Address of the socket that sends the packet, as far as it is a full one of this namespace; else 0. */
+static __always_inline unsigned long full_socket(struct __sk_buff *skb)
 {
-	keep_arg(skb);
 	struct sk_buff___own *k = kernel_skb(skb);
 	struct net *net = k->dev->nd_net.net;
 	unsigned long at = (unsigned long)k->sk;
@@ -173,6 +181,61 @@ __noinline int bt_op_cgroup(struct __sk_buff *skb, __u32 how, __u32 class)
 	__u8 state = sk->__sk_common.skc_state;
 	if (state == STATE_TIME_WAIT || state == STATE_NEW_SYN_RECV || sk->__sk_common.skc_net.net != net)
 		return 0;
+	return at;
+}
+
+struct cgroup_walk {
+	unsigned long ancestors;
+	__u64 id;
+	__u32 levels;
+	bool found;
+};
+
+static long cgroup_step(__u32 n, struct cgroup_walk *w)
+{
+	unsigned long at = 0;
+
+	if (n >= w->levels || bpf_probe_read_kernel(&at, sizeof(at), (void *)(w->ancestors + n * sizeof(at))) || !at)
+		return 1;
+	struct cgroup *group = kernel_object(at, bpf_core_type_id_kernel(struct cgroup));
+	w->found = group->kn->id == w->id;
+	return w->found;
+}
+
+#define CGROUP_LEVELS 1024
+
+/* Whether the group with this number is the socket's, or one above it. */
+__noinline int bt_op_cgroup_path(struct __sk_buff *skb, __u32 how, __u32 lo, __u32 hi)
+{
+	keep_arg(skb);
+	unsigned long at = full_socket(skb);
+	struct cgroup_walk w = { .id = (__u64)hi << 32 | lo };
+	struct sock___cgroup *sk;
+
+	if (!at)
+		return 0;
+	sk = kernel_object(at, bpf_core_type_id_kernel(struct sock));
+	if (!bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return 0;
+	struct cgroup *group = sk->sk_cgrp_data.cgroup;
+	if (group) {
+		w.levels = group->level + 1;
+		w.ancestors = (unsigned long)group + bpf_core_field_offset(struct cgroup, ancestors);
+		bpf_loop(CGROUP_LEVELS, cgroup_step, &w, 0);
+	}
+	return w.found != !!(how & OPF_INVERT);
+}
+
+/* The class of the socket. */
+__noinline int bt_op_cgroup(struct __sk_buff *skb, __u32 how, __u32 class)
+{
+	keep_arg(skb);
+	unsigned long at = full_socket(skb);
+	struct sock___cgroup *sk;
+
+	if (!at)
+		return 0;
+	sk = kernel_object(at, bpf_core_type_id_kernel(struct sock));
 	__u32 has = bpf_core_field_exists(sk->sk_cgrp_data.classid) ? sk->sk_cgrp_data.classid : 0;
 	return (has == class) != !!(how & OPF_INVERT);
 }

@@ -2,6 +2,7 @@
 
 use crate::addrs;
 use crate::attach;
+use crate::cgroups;
 use crate::connections;
 use crate::counters::{self, KernelCounters};
 use crate::demand;
@@ -166,8 +167,10 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     for table in ruleset.tables.iter().filter(|table| only.is_none_or(|only| only == table.kind)) {
         named::check(table, &mut there)?;
     }
+    let before_cgroups = live.as_ref().map(|live| &live.meta().cgroups[..]).unwrap_or_default();
+    let cgroups = cgroups::find(ruleset, before_cgroups, |kind| only.is_some_and(|only| only != kind))?;
     // The image; whatever cannot be run is refused here, before anything is made.
-    let mut compiled = compile(ruleset, &Options::default())?;
+    let mut compiled = compile(ruleset, &Options { cgroups: cgroups.clone(), ..Options::default() })?;
     for estimator in &mut compiled.estimators {
         estimator.times = there.get(&estimator.name).copied();
     }
@@ -205,7 +208,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     let (states, hashlimits) = (compiled.states.clone(), compiled.hashlimits.clone());
     let estimators = compiled.estimators.clone();
     let generation = before.wrapping_add(1).max(1);
-    let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, ruleset.family)?;
+    let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, &cgroups, ruleset.family)?;
     let (lines, bytes) = (prepared.header.lines, prepared.bytes());
 
     // What the new ruleset stands on. Packets still meet the old one.

@@ -8,6 +8,7 @@
 //! Hence the map in that slot may be written again where it stands. Readers take no lock: they copy what they need, and look whether the
 //! header is still the same. Who writes takes the magic number off first and puts it back last.
 
+use crate::cgroups::Found;
 use crate::error::{Doing, EngineError, Result};
 use crate::slots::SlotSet;
 use crate::state::{self, Blob, Meta, Tables};
@@ -57,9 +58,10 @@ impl Prepared {
         tables: &Tables,
         used: &SlotSet,
         retired: &SlotSet,
+        cgroups: &Found,
         family: Family,
     ) -> Result<Self> {
-        let blob = state::encode(family, tables, used, retired, &image)?;
+        let blob = state::encode(family, tables, used, retired, &image, cgroups)?;
         let (blob_line, blob_len) = (image.lines.len() as u32, blob.bytes().len() as u32);
         let header = Header { generation, blob_line, blob_len, blob_crc: blob.crc(), ..image.header() };
         image.set_header(&header);
@@ -158,7 +160,7 @@ pub(crate) fn install_empty(images: &Map<u32, u32>, family: Family, slots: &[u32
     let ruleset = Ruleset::new(family);
     let image = compile(&ruleset, &Options::default())?;
     let tables = Tables::encode(&ruleset, |_| None)?;
-    let empty = Prepared::new(image, 0, &tables, &SlotSet::default(), &SlotSet::default(), family)?;
+    let empty = Prepared::new(image, 0, &tables, &SlotSet::default(), &SlotSet::default(), &Found::new(), family)?;
     let made = slots.iter().map(|_| empty.make()).collect::<Result<Vec<Placed>>>()?;
     let fds: Vec<u32> = made.iter().map(|placed| placed.map.as_raw_fd().cast_unsigned()).collect();
     images.set_many(slots, &fds).doing(|| "put the empty image into its slots".to_owned())

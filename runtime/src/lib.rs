@@ -6,6 +6,7 @@
 
 mod addrs;
 mod attach;
+mod cgroups;
 mod commit;
 mod connections;
 mod conntrack;

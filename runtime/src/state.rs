@@ -4,6 +4,7 @@
 //! Layout: [`Prefix`], then the [`Meta`] by postcard, then each table by postcard. Tables are apart so that a table that a commit
 //! left alone is known by its bytes.
 
+use crate::cgroups::Found;
 use crate::error::{EngineError, Result};
 use crate::slots::SlotSet;
 use bpftables_compiler::{Image, StateKind, StateLine};
@@ -44,6 +45,8 @@ pub(crate) struct Meta {
     pub(crate) hashlimits: Vec<u32>,
     /// The rate estimators that rules name.
     pub(crate) estimators: Vec<Estimator>,
+    /// The control groups that rules name: table, path, number.
+    pub(crate) cgroups: Vec<(TableKind, Box<str>, u64)>,
 }
 
 /// A rate estimator: what rules call it, what programs call it, and how it was made.
@@ -127,14 +130,17 @@ pub(crate) fn encode(
     used: &SlotSet,
     retired: &SlotSet,
     image: &Image,
+    cgroups: &Found,
 ) -> Result<Blob> {
     let states = image.states.iter().map(|s| (s.slot.0, s.ordinal, s.kind.code(), s.line)).collect();
     let recent = image.recent.iter().map(|list| list.id).collect();
     let hashlimits = image.hashlimits.iter().map(|table| table.id).collect();
     let known = |e: &bpftables_compiler::Estimator| Some(Estimator { name: e.name.clone(), id: e.id, times: e.times? });
     let estimators = image.estimators.iter().filter_map(known).collect();
+    let cgroups = cgroups.iter().map(|((table, path), id)| (*table, path.clone(), *id)).collect();
     let (used, retired) = (used.ranges(), retired.ranges());
-    let meta = Meta { family, tables: tables.kinds.clone(), used, retired, states, recent, hashlimits, estimators };
+    let meta =
+        Meta { family, tables: tables.kinds.clone(), used, retired, states, recent, hashlimits, estimators, cgroups };
     let mut blob = vec![0; size_of::<Prefix>()];
     blob.reserve(tables.bytes.len() + 4096);
     let mut blob =
@@ -229,7 +235,7 @@ mod tests {
         let states = kinds.map(|kind| StateLine { slot: Slot(1), ordinal: 2, kind, line: 3 });
         let used = SlotSet::from_ranges(&[(3, 4)]);
         let image = Image { states: states.to_vec(), ..Image::default() };
-        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &image).unwrap();
+        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &image, &Found::new()).unwrap();
         assert_eq!(blob.meta.states().collect::<Vec<_>>(), states);
         (ruleset, blob.bytes)
     }

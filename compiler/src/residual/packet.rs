@@ -10,7 +10,7 @@ use std::net::IpAddr;
 pub(super) fn encode(m: &Match, lines: &mut Lines) -> Result<Option<Op>, &'static str> {
     Ok(Some(match m {
         Match::Mac(m) => mac(m)?,
-        Match::Owner(o) => owner(o, lines)?,
+        Match::Owner(o) => owner(o, lines),
         Match::Pkttype(p) => Op { op: op::PKTTYPE, flags: inv(p.invert), b: p.kind.into(), ..ZERO },
         Match::Length(l) => {
             let b = u32::from(l.min) | u32::from(l.max) << 16;
@@ -36,10 +36,6 @@ pub(super) fn encode(m: &Match, lines: &mut Lines) -> Result<Option<Op>, &'stati
             let a = u16::from(r.loose) | u16::from(r.valid_mark) << 1 | u16::from(r.accept_local) << 2;
             Op { op: op::RPFILTER, flags: inv(r.invert), a, ..ZERO }
         }
-        Match::Cgroup(c) => match c.class {
-            Some((class, invert)) => Op { op: op::CGROUP, flags: inv(invert), b: class, ..ZERO },
-            None => return Err("-m cgroup --path can't be run yet"),
-        },
         _ => return Ok(None),
     }))
 }
@@ -54,17 +50,15 @@ fn mac(m: &Mac) -> Result<Op, &'static str> {
     Ok(Op { op: op::MAC, flags: inv(m.invert), b: first, c: other, ..ZERO })
 }
 
-fn owner(o: &Owner, lines: &mut Lines) -> Result<Op, &'static str> {
-    if o.supplementary {
-        return Err("-m owner --suppl-groups can't be run, since the programs can't search a process's groups");
-    }
+fn owner(o: &Owner, lines: &mut Lines) -> Op {
     let (uid, gid) = (o.uid.unwrap_or_default(), o.gid.unwrap_or_default());
     let bits = |given: bool, invert: bool, bit: u16| if given { bit | if invert { bit << 8 } else { 0 } } else { 0 };
     let a = bits(o.uid.is_some(), uid.2, 1)
         | bits(o.gid.is_some(), gid.2, 2)
-        | bits(o.socket.is_some(), o.socket.unwrap_or_default(), 4);
+        | bits(o.socket.is_some(), o.socket.unwrap_or_default(), 4)
+        | bits(o.supplementary, false, 8);
     let b = lines.intern_words(&[uid.0, uid.1, gid.0, gid.1]);
-    Ok(Op { op: op::OWNER, a, b, ..ZERO })
+    Op { op: op::OWNER, a, b, ..ZERO }
 }
 
 fn hops(comparison: HopComparison, value: u8) -> Op {

@@ -1,6 +1,6 @@
 //! `-m cgroup`: the control group of the socket that sent a packet (xt_cgroup.c, rev 2).
 
-use crate::check::{Place, Problem, need};
+use crate::check::{IN, OUT, POST, Place, Problem, need};
 use crate::matches::MatchKind;
 use crate::text::{ListContext, Text, not, write_string};
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,8 @@ impl Text for Cgroup {
 }
 
 impl MatchKind for Cgroup {
-    fn check(&self, _: Place) -> Result<(), Problem> {
+    fn check(&self, place: Place) -> Result<(), Problem> {
+        place.only_hooks(IN | OUT | POST, "cgroup belongs in INPUT, OUTPUT and POSTROUTING")?;
         need(self.path.is_some() != self.class.is_some(), "cgroup takes a path or a class id")
     }
 }

@@ -1,6 +1,7 @@
 //! The one seam between this crate and the kernel's raw interfaces: the only `unsafe` of the crate is below here.
 
 pub mod bpf;
+pub mod cgroup;
 pub mod clock;
 pub mod grace;
 pub mod ipset;
