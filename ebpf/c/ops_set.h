@@ -319,6 +319,8 @@ static __always_inline __u32 set_hash(const __u32 *key, __u32 words, __u32 seed)
 
 	a = b = c = 0xdeadbeef + (words << 2) + seed;
 	for (int i = 0; i < 3 && words > 3; i++) {
+		/* Older verifiers forget how far it may be. */
+		at = masked(at, 15);
 		a += key[at];
 		b += key[at + 1];
 		c += key[at + 2];
@@ -337,6 +339,7 @@ static __always_inline __u32 set_hash(const __u32 *key, __u32 words, __u32 seed)
 		at += 3;
 		words -= 3;
 	}
+	at = masked(at, 15);
 	if (words > 2)
 		c += key[at + 2];
 	if (words > 1)
