@@ -15,13 +15,15 @@
 //! `c> PACKET`, `s> PACKET` send a packet ([`crate::packet6`]) to the router, `r> PACKET` through its OUTPUT hook (`mark=M` may stand before the
 //! packet); the packets that arrive at either end are told byte for byte. `ip LINE` is for the router's ip(8), `ipset LINE;LINE...` for its
 //! ipset(8); `@ipset LINE;LINE...` stands before the rules.
+//! With `@bridge` before the rules both devices are ports of the router's br0 (fd00:1::1, [`BRIDGE_MAC`]), and the server is fd00:1::30; packets of
+//! the ends go to br0 or, with `to=c` or `to=s` before them, to the other end.
 //! What a client was answered, and `ip6tables-save -c` afterwards, must be equal. Neighbours are permanent, so that neighbour discovery
 //! counts nowhere. Nobody answers as fd00:1::20 and fd00:2::20, which is where scripted packets belong.
 
 use crate::netns::Netns;
 use crate::packet6;
 use crate::sys::PacketSocket;
-use crate::world::{Kind, Tools};
+use crate::world::{BRIDGE_MAC, Kind, Tools};
 use crate::{Result, diff, sys};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
@@ -39,13 +41,14 @@ const UDP: u16 = 53;
 const TCP: u16 = 80;
 
 /// One scenario.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Scenario {
     /// What is claimed.
     pub name: String,
     rules: String,
     sets: Vec<String>,
     steps: Vec<String>,
+    bridge: bool,
 }
 
 fn commands(line: &str) -> impl Iterator<Item = String> {
@@ -58,13 +61,14 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
     let mut steps = false;
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         if let Some(name) = line.strip_prefix("### ") {
-            found.push(Scenario { name: name.to_owned(), rules: String::new(), sets: Vec::new(), steps: Vec::new() });
+            found.push(Scenario { name: name.to_owned(), ..Scenario::default() });
             steps = false;
             continue;
         }
         let Some(last) = found.last_mut() else { continue };
         match line {
             "---" => steps = true,
+            "@bridge" => last.bridge = true,
             _ if steps => last.steps.push(line.to_owned()),
             _ if line.starts_with("@ipset ") => last.sets.extend(commands(&line["@ipset ".len()..])),
             _ => last.rules += &format!("{line}\n"),
@@ -165,13 +169,28 @@ struct World {
     /// What the client and the server receive.
     taps: [PacketSocket; 2],
     nets: [Netns; 3],
+    /// The link addresses that the ends send to.
+    routers: [[u8; 6]; 2],
+}
+
+/// The router's two devices become ports of a bridge.
+fn bridge_of_both() -> String {
+    let mut lines = "link add br0 address 02:00:00:00:00:01 type bridge mcast_snooping 0\n".to_owned();
+    for dev in ["rc", "rs"] {
+        lines += &format!("address flush dev {dev}\nlink set {dev} master br0\n");
+    }
+    lines += "link set br0 up\naddress add fd00:1::1/64 dev br0 nodad\n";
+    for (host, end) in [(10, 1), (20, 1), (30, 2)] {
+        lines += &format!("neighbour replace fd00:1::{host} lladdr 02:00:00:00:0{end}:10 nud permanent dev br0\n");
+    }
+    lines
 }
 
 /// How long packets may be under way.
 const TRAVEL: Duration = Duration::from_millis(8);
 
 impl World {
-    fn new(kind: Kind) -> Result<Self> {
+    fn new(kind: Kind, bridge: bool) -> Result<Self> {
         let nets = [Netns::new(0)?, Netns::new(0)?, Netns::new(0)?];
         for net in &nets {
             net.sysctls(&[
@@ -206,6 +225,19 @@ impl World {
                  neighbour add fd00:{n}::20 lladdr 02:00:00:00:0{n}:10 nud permanent dev {near}\n"
             ))?;
         }
+        if bridge {
+            router.ip_batch(&bridge_of_both())?;
+            client.ip_batch(
+                "neighbour replace fd00:1::1 lladdr 02:00:00:00:00:01 nud permanent dev c0\n\
+                 neighbour add fd00:1::30 lladdr 02:00:00:00:02:10 nud permanent dev c0\n",
+            )?;
+            server.ip_batch(
+                "address add fd00:1::30/64 dev s0 nodad\n\
+                 route replace default via fd00:1::1\n\
+                 neighbour add fd00:1::1 lladdr 02:00:00:00:00:01 nud permanent dev s0\n\
+                 neighbour add fd00:1::10 lladdr 02:00:00:00:01:10 nud permanent dev s0\n",
+            )?;
+        }
         client.wait_running(&["c0"])?;
         router.wait_running(&["rc", "rs"])?;
         server.wait_running(&["s0"])?;
@@ -213,7 +245,8 @@ impl World {
         // What devices say of themselves when they come up is said before there are rules.
         std::thread::sleep(Duration::from_millis(300));
         let taps = [client.run(|| PacketSocket::open("c0"))?, server.run(|| PacketSocket::open("s0"))?];
-        Ok(Self { servers, tools: Tools::new(kind)?, taps, nets })
+        let routers = [1, 2].map(|n| if bridge { BRIDGE_MAC } else { [2, 0, 0, 0, n, 1] });
+        Ok(Self { servers, tools: Tools::new(kind)?, taps, nets, routers })
     }
 
     /// What arrived at the ends since.
@@ -237,11 +270,16 @@ impl World {
             Some((mark, line)) => (mark.parse()?, line),
             None => (0, line),
         };
+        let end = |n| [2, 0, 0, 0, n, 0x10];
+        let (to, line) = match line.strip_prefix("to=").and_then(|rest| rest.split_once(' ')) {
+            Some((to, line)) => (Some(end(if to == "c" { 1 } else { 2 })), line),
+            None => (None, line),
+        };
         let packet = packet6::build(line)?;
         self.arrived()?;
         let (tap, router, own) = match node {
-            "c" => (&self.taps[0], 1, 1),
-            "s" => (&self.taps[1], 2, 2),
+            "c" => (&self.taps[0], self.routers[0], end(1)),
+            "s" => (&self.taps[1], self.routers[1], end(2)),
             _ => {
                 let to: [u8; 16] = packet.get(24..40).ok_or("a packet without a destination")?.try_into()?;
                 let sent = self.nets[1].run(move || sys::send_raw6(&packet, to.into(), mark));
@@ -253,7 +291,7 @@ impl World {
                 return Ok(self.arrived()?.concat());
             }
         };
-        tap.send(&[&[2, 0, 0, 0, router, 1, 2, 0, 0, 0, own, 0x10, 0x86, 0xdd][..], &packet].concat())?;
+        tap.send(&[&to.unwrap_or(router)[..], &own, &[0x86, 0xdd], &packet].concat())?;
         std::thread::sleep(TRAVEL);
         Ok(self.arrived()?.concat())
     }
@@ -333,8 +371,8 @@ pub fn differences(text: &str, kind: Kind) -> Result<Vec<String>> {
     for sc in parse(text)?.into_iter().filter(|sc| sc.name.contains(&only)) {
         let both = || -> Result<(String, String)> {
             let other = sc.clone();
-            let subject = std::thread::spawn(move || World::new(kind)?.run(&other));
-            let legacy = World::new(Kind::Legacy)?.run(&sc)?;
+            let subject = std::thread::spawn(move || World::new(kind, other.bridge)?.run(&other));
+            let legacy = World::new(Kind::Legacy, sc.bridge)?.run(&sc)?;
             Ok((legacy, subject.join().map_err(|_| "the subject's thread panicked")??))
         };
         let (mut legacy, mut subject) = both()?;

@@ -169,7 +169,7 @@ impl Runner<'_> {
     }
 
     fn send(&self, node: Node, packet: &[u8]) -> Result<Vec<String>> {
-        self.send_as(node, packet, 0, None, None)
+        self.send_as(node, packet, 0, None, None, None)
     }
 
     fn send_as(
@@ -179,9 +179,10 @@ impl Runner<'_> {
         mark: u32,
         dev: Option<String>,
         vlan: Option<u16>,
+        to: Option<Node>,
     ) -> Result<Vec<String>> {
         if let Some(i) = Node::ENDS.iter().position(|n| *n == node) {
-            let mut frame = node.router_mac().to_vec();
+            let mut frame = to.map_or(node.router_mac(), Node::bridged_mac).to_vec();
             frame.extend(node.mac());
             if let Some(v) = vlan {
                 frame.extend([0x81, 0]);
@@ -221,15 +222,15 @@ impl Runner<'_> {
 
     fn step(&mut self, step: &Step) -> Result<Vec<String>> {
         match step {
-            Step::Send { node, packet, mark, dev, vlan } => {
-                self.send_as(*node, &packet::build(packet)?, *mark, dev.clone(), *vlan)
+            Step::Send { node, packet, mark, dev, vlan, to } => {
+                self.send_as(*node, &packet::build(packet)?, *mark, dev.clone(), *vlan, *to)
             }
             Step::Frame { dev, packet } => self.send_below(dev, &packet::build(packet)?),
-            Step::Reply { node, words } => match self.last(*node) {
+            Step::Reply { node, words, to } => match self.last(*node) {
                 None => Ok(vec!["nothing to reply to".into()]),
                 Some(p) => {
                     let line = packet::reply(&p, words)?;
-                    self.send(*node, &packet::build(&line)?)
+                    self.send_as(*node, &packet::build(&line)?, 0, None, None, *to)
                 }
             },
             Step::Error { node, kind, from, mtu } => match self.last(*node) {

@@ -15,9 +15,10 @@
 //! `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`, `@ipset LINE;LINE...`.
 //!
 //! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
-//! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame
+//! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame,
+//!   `to=N` gives it the link address of an end point, or with `to=r` that of the router's bridge ([`crate::world::BRIDGE_MAC`])
 //! - `r> link=DEV PACKET` sends through a packet socket, to the end point behind DEV: below netfilter
-//! - `N reply WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
+//! - `N reply [to=N] WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
 //! - `N serve tcp|udp A:P [proxy=MARK]` (a transparent socket with this mark), `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
 //! - `ipset LINE;LINE...`: commands of ipset(8) on the router; what fails is told
 //! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
@@ -45,9 +46,9 @@ pub enum Counters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the module's text describes each step and its words")]
 pub enum Step {
-    Send { node: Node, packet: String, mark: u32, dev: Option<String>, vlan: Option<u16> },
+    Send { node: Node, packet: String, mark: u32, dev: Option<String>, vlan: Option<u16>, to: Option<Node> },
     Frame { dev: String, packet: String },
-    Reply { node: Node, words: String },
+    Reply { node: Node, words: String, to: Option<Node> },
     Error { node: Node, kind: String, from: Option<Ipv4Addr>, mtu: u16 },
     Serve { node: Node, tcp: bool, at: SocketAddrV4, proxy: Option<u32> },
     Ask { node: Node, tcp: bool, from: SocketAddrV4, to: SocketAddrV4, request: u32, response: u32, mark: u32 },
@@ -197,6 +198,7 @@ fn step_of(line: &str) -> Result<Step> {
     if let Some(node) = first.strip_suffix('>') {
         let node = Node::of(node)?;
         let (mut packet, mut mark, mut dev, mut vlan) = (rest, 0, None, None);
+        let mut to = None;
         while let Some((w, more)) = packet.split_once(' ') {
             if let Some(m) = w.strip_prefix("mark=") {
                 mark = number(m)?;
@@ -204,6 +206,8 @@ fn step_of(line: &str) -> Result<Step> {
                 dev = Some(d.to_owned());
             } else if let Some(v) = w.strip_prefix("vlan=") {
                 vlan = Some(v.parse()?);
+            } else if let Some(n) = w.strip_prefix("to=") {
+                to = Some(Node::of(n)?);
             } else {
                 break;
             }
@@ -212,11 +216,11 @@ fn step_of(line: &str) -> Result<Step> {
         if node != Node::R && (mark != 0 || dev.is_some()) {
             return Err("mark= and dev= are for the router's own packets".into());
         }
-        if node == Node::R && vlan.is_some() {
-            return Err("vlan= is for frames of the end points".into());
+        if node == Node::R && (vlan.is_some() || to.is_some()) {
+            return Err("vlan= and to= are for frames of the end points".into());
         }
         crate::packet::build(packet)?;
-        return Ok(Step::Send { node, packet: packet.to_owned(), mark, dev, vlan });
+        return Ok(Step::Send { node, packet: packet.to_owned(), mark, dev, vlan, to });
     }
     match first {
         "run" => return Ok(Step::Run(rest.to_owned())),
@@ -244,7 +248,13 @@ fn step_of(line: &str) -> Result<Step> {
     }
     let after = rest[verb.len()..].trim().to_owned();
     Ok(match verb {
-        "reply" => Step::Reply { node, words: after },
+        "reply" => match after.strip_prefix("to=") {
+            Some(rest) => {
+                let (to, words) = rest.split_once(' ').unwrap_or((rest, ""));
+                Step::Reply { node, words: words.to_owned(), to: Some(Node::of(to)?) }
+            }
+            None => Step::Reply { node, words: after, to: None },
+        },
         "error" => {
             let kind = words.next().ok_or("TYPE/CODE expected")?.to_owned();
             let (mut from, mut mtu) = (None, 0);

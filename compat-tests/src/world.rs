@@ -89,11 +89,19 @@ impl Node {
         [2, 0, 0, 0, self.index() as u8 + 1, 2]
     }
 
+    /// The MAC address that a frame bears which goes to this node by a bridge of the router's.
+    pub fn bridged_mac(self) -> [u8; 6] {
+        if self == Self::R { BRIDGE_MAC } else { self.mac() }
+    }
+
     /// The MAC address of the router's device towards this end point.
     pub fn router_mac(self) -> [u8; 6] {
         [2, 0, 0, 0, self.index() as u8 + 1, 1]
     }
 }
+
+/// The link address of a bridge of the router's, where a scenario makes one.
+pub const BRIDGE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// The multi-call binary of bpftables; an error that says where it was expected when it is not there.
 pub fn our_binary() -> Result<PathBuf> {
