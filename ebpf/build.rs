@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 33] = [
+const MIRRORED: [&str; 34] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -24,6 +24,7 @@ const MIRRORED: [&str; 33] = [
     "bt_tproxy_params",
     "bt_rateest",
     "bt_control",
+    "bt_port",
     "bt_icmp_conf",
     "bt_time_params",
     "bt_hashlimit_table",

@@ -54,17 +54,25 @@ pub const SETS: &str = "bt_sets";
 pub const SET_PROBE: &str = "bt_set_probes";
 /// HASH of ifindex to 1: devices whose ingress program was attached, and every earlier packet has gone since.
 pub const COVERED: &str = "bt_covered";
-/// HASH of program numbers to 1: the programs of this namespace.
+/// HASH of ifindex to [`Port`]: ports of bridges whose bridged packets netfilter's hooks see.
+pub const PORTS: &str = "bt_ports";
+/// HASH of program numbers to [`GUARDED_DEVICE`] or [`GUARDED_PORT`]: the programs of this namespace.
 pub const GUARD_PROGS: &str = "bt_guard_progs";
 /// PERCPU_ARRAY of u64 by [`stat`].
 pub const STATS: &str = "bt_stats";
 /// ARRAY of one [`IcmpConf`].
 pub const ICMP_CONF: &str = "bt_icmp_conf";
-/// The programs: ingress and egress, for devices with and without an Ethernet header.
-pub const PROGRAMS: [&str; 4] = ["bt_ingress_l2", "bt_egress_l2", "bt_ingress_l3", "bt_egress_l3"];
+/// In [`GUARD_PROGS`]: a program of devices.
+pub const GUARDED_DEVICE: u32 = 1;
+/// In [`GUARD_PROGS`]: a program of bridges' ports.
+pub const GUARDED_PORT: u32 = 2;
+/// The programs: ingress and egress, for devices with and without an Ethernet header, and for bridges' ports.
+pub const PROGRAMS: [&str; 6] =
+    ["bt_ingress_l2", "bt_egress_l2", "bt_ingress_l3", "bt_egress_l3", "bt_ingress_br", "bt_egress_br"];
 
 /// The programs of IPv6, likewise.
-pub const PROGRAMS6: [&str; 4] = ["bt6_ingress_l2", "bt6_egress_l2", "bt6_ingress_l3", "bt6_egress_l3"];
+pub const PROGRAMS6: [&str; 6] =
+    ["bt6_ingress_l2", "bt6_egress_l2", "bt6_ingress_l3", "bt6_egress_l3", "bt6_ingress_br", "bt6_egress_br"];
 
 /// The program that user space runs to find the kernel's sets, by family.
 pub const SET_PROBES: [&str; 2] = ["bt_set_probe", "bt6_set_probe"];
@@ -106,7 +114,7 @@ pub struct Control {
     /// Minutes that the kernel's time zone is west of UTC (`settimeofday`), two's complement.
     pub minutes_west: u32,
     /// Numbers of the programs, in the order of [`PROGRAMS`]; 0: not loaded.
-    pub programs: [u32; 4],
+    pub programs: [u32; 6],
     /// Number of the guard's program; 0: there is none.
     pub guard: u32,
     /// 1: forwarded packets may go from device to device past the stack's forwarding, where it would do nothing else.
@@ -139,6 +147,16 @@ pub struct Rateest {
 
 /// Ticks of 4 ms in what the kernel takes for a quarter of a second.
 pub const RATEEST_QUARTER: u64 = 62;
+
+/// Value of [`PORTS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Port {
+    /// ifindex of its bridge.
+    pub bridge: u32,
+    /// Zero.
+    pub reserved: u32,
+}
 
 /// Indices of [`Control::timeouts`]. TCP states are numbered as the kernel's `enum tcp_conntrack`.
 pub mod timeout {
@@ -303,7 +321,7 @@ pub mod stat {
 }
 
 const _: () = {
-    assert!(size_of::<Control>() == 24 + 128 + 64);
+    assert!(size_of::<Control>() == 24 + 128 + 72);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Survey>() == 24);
 };

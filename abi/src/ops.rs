@@ -168,6 +168,9 @@ pub mod op {
     /// `-m connlimit`, inverted: upto. b = line of the state (word 0: a number for the rule, 0 at first), c = the limit, d = line of the mask,
     /// network byte order; flag [`super::LIMIT_DESTINATION`].
     pub const CONNLIMIT: u8 = 86;
+    /// `-m physdev`: a = 1 in, 2 out, 4 is-bridged, 8 is-in, 16 is-out, and what of it is inverted << 8; b, c = lo | hi << 16 of the classes
+    /// of the names of the ports.
+    pub const PHYSDEV: u8 = 87;
     /// `-m set`: b = line of [`super::SetParams`], c = line of the state (word 0: where the set was last among the kernel's, from 1; 0: not known).
     pub const SET: u8 = 90;
     /// `-m rateest`: a = `RATEEST_*` bits | comparison << 8, b, c = numbers of the estimators, d = line of the bytes of both sides and

@@ -58,7 +58,7 @@ enum bt_opcode {
 	OP_SCTP, OP_DCCP, OP_SPI, OP_TCPMSS, OP_AH6, OP_IPV6HEADER, OP_FRAG, OP_RT, OP_OPTS, OP_MH, OP_SRH, OP_EUI64,
 	OP_DEVGROUP, OP_REALM, OP_RPFILTER, OP_CGROUP, OP_STRING, OP_BPF,
 	OP_U32 = 64, OP_TIME, OP_CPU,
-	OP_QUOTA = 80, OP_CLUSTER, OP_HASHLIMIT, OP_CONNBYTES, OP_CONNLABEL, OP_HELPER, OP_CONNLIMIT,
+	OP_QUOTA = 80, OP_CLUSTER, OP_HASHLIMIT, OP_CONNBYTES, OP_CONNLABEL, OP_HELPER, OP_CONNLIMIT, OP_PHYSDEV,
 	OP_SET = 90,
 	OP_RATEEST = 96, OP_SOCKET, OP_CGROUP_PATH,
 };
@@ -267,8 +267,15 @@ struct bt_control {
 	__u32 tcp_loose, tcp_be_liberal, tcp_max_retrans, tcp_ignore_invalid_rst, checksum, local_ports;
 	__u64 netns;
 	__u32 tai_offset, minutes_west;
-	__u32 programs[4], guard, host_routing;
+	__u32 programs[6], guard, host_routing;
 };
+
+struct bt_port {
+	__u32 bridge, reserved;
+};
+
+/* What a program is for, in bt_guard_progs. */
+enum bt_guarded { GUARDED_DEVICE = 1, GUARDED_PORT };
 
 struct bt_icmp_conf {
 	__u32 known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl;

@@ -52,6 +52,9 @@ struct bt_answer {
 	} pseudo;
 #endif
 	__u32 ifindex;                 /* where the answer leaves */
+	__u32 port;                    /* the port of a bridge that it leaves by as a frame, below the rules; 0: as a packet */
+	__u32 framed;                  /* ... with these link addresses; else the neighbour's is asked */
+	__u8 eth[12];
 	__u32 left, at, sum;           /* of bt_l4_sum_ok */
 };
 
@@ -199,6 +202,12 @@ __noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
 		return BT_DROP;
 	skb->mark = 0;
 	skb->priority = 0;
+	if (a->port) {
+		mark_injected(skb, ctl, INJ_DONE, 0);
+		if (!a->framed)
+			return bpf_redirect_neigh(a->ifindex, NULL, 0, 0);
+		return bpf_skb_store_bytes(skb, 0, a->eth, 12, 0) ? BT_DROP : bpf_redirect(a->port, 0);
+	}
 	mark_injected(skb, ctl, INJ_LOCAL_OUT | (__u32)CI_RELATED << 8 | (__u32)!p->ctdir << 16, p->ct);
 	if (!a->local || (BT_FAMILY == 4 && addr_first(a->from_saddr) == 127))
 		return bpf_redirect_neigh(a->ifindex, NULL, 0, 0);

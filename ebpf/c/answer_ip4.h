@@ -10,6 +10,7 @@ static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p
 
 	if (!a || bpf_skb_load_bytes(skb, p->l2len, &ip, sizeof(ip)))
 		return false;
+	a->port = 0;
 	a->from_saddr = ip.saddr;
 	a->from_daddr = ip.daddr;
 	a->from_tos = ip.tos;

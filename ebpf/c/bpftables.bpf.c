@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The programs: tcx ingress and egress of every layer-3 device of a namespace, and what hooks run where.
+/* The programs: tcx ingress and egress of every layer-3 device of a namespace and of bridges' ports (bridge.h), and what hooks run where.
  *
  *   ingress: PREROUTING raw, conntrack, mangle, nat (destination); if the route is local: INPUT mangle, filter, security, nat (source)
  *   egress:  of a forwarded packet: FORWARD mangle, filter, security; of ours: OUTPUT raw, conntrack, mangle, nat (destination),
@@ -25,9 +25,6 @@
 #else
 #include "fib4.h"
 #endif
-
-#define PACKET_OTHERHOST 3
-#define PACKET_LOOPBACK 5
 
 char _license[] SEC("license") = "GPL";
 
@@ -57,8 +54,12 @@ __noinline int bt_refuse(struct __sk_buff *skb, __u32 verdict)
 	if (p && verdict == V_REJECT) {
 		int action = bt_reject(skb);
 		if (action != BT_DROP) {
-			/* The connection goes on with the answer. */
+			struct bt_answer *a = answer();
+
 			stat_add(STAT_REJECTED);
+			/* The connection goes on with the answer, unless that is below the rules. */
+			if (a && a->port)
+				bt_ct_abandon(skb);
 			return action;
 		}
 	}
@@ -196,6 +197,31 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 	return BT_NEXT;
 }
 
+static __always_inline int forward(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	int a;
+
+	if ((a = run_table(skb, p, H_FWD, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_FWD, T_FILTER)) != BT_NEXT)
+		return a;
+	return run_table(skb, p, H_FWD, T_SECURITY);
+}
+
+/* PREROUTING. `known`: so is its connection. */
+static __always_inline int prerouting(struct __sk_buff *skb, struct bt_pkt *p, bool known)
+{
+	int a, r;
+
+	if ((a = run_table(skb, p, H_PRE, T_RAW)) != BT_NEXT)
+		return a;
+	if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_in(skb)))
+		return drop_for(skb, p, r);
+	if ((a = run_table(skb, p, H_PRE, T_MANGLE)) != BT_NEXT)
+		return a;
+	return run_nat(skb, p, H_PRE, MANIP_DST);
+}
+
+#include "bridge.h"
+
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 {
 	/* A copy of an own multicast or broadcast packet, looped back by the stack, has no link header. */
@@ -232,12 +258,12 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	p->hook = H_PRE;
 	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
-	if ((a = run_table(skb, p, H_PRE, T_RAW)) != BT_NEXT)
+	if (asked_at_port(skb)) {
+		if ((r = resume_from_port(skb, p)))
+			return drop_for(skb, p, r);
+	} else if ((a = prerouting(skb, p, known)) != BT_NEXT) {
 		return a;
-	if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_in(skb)))
-		return drop_for(skb, p, r);
-	if ((a = run_table(skb, p, H_PRE, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_PRE, MANIP_DST)) != BT_NEXT)
-		return a;
+	}
 	memo = route_memo(net, p);
 	switch (route_in(skb, net, p, memo, &f)) {
 	case ROUTE_LOCAL:
@@ -306,6 +332,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	__u32 kind = take_injected(skb, ctl, &ct);
 	if ((kind & 0xff) == INJ_DONE)
 		return BT_NEXT;
+	if (l2len == ETH_HLEN && (kind & 0xff) == INJ_BRIDGED)
+		return back_to_port(skb, p, ctl, kind, ct);
 	bool routed = (kind & 0xff) == INJ_FORWARD;
 	/* What the ingress program knew, it knows still. */
 	bool known = routed && still_known(skb, p, kind);
@@ -339,8 +367,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			mac_take(skb, p);
 		if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_resume(skb)))
 			return drop_for(skb, p, r);
-		if ((a = run_table(skb, p, H_FWD, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_FWD, T_FILTER)) != BT_NEXT ||
-		    (a = run_table(skb, p, H_FWD, T_SECURITY)) != BT_NEXT)
+		if ((a = forward(skb, p)) != BT_NEXT)
 			return a;
 	} else {
 		p->flags |= P_LOCAL;
@@ -408,4 +435,16 @@ SEC("classifier")
 int PROGRAM(set_probe)(struct __sk_buff *skb)
 {
 	return set_probe(skb);
+}
+
+SEC("classifier")
+int PROGRAM(ingress_br)(struct __sk_buff *skb)
+{
+	return port_ingress(skb);
+}
+
+SEC("classifier")
+int PROGRAM(egress_br)(struct __sk_buff *skb)
+{
+	return port_egress(skb);
 }

@@ -251,6 +251,18 @@ static __always_inline void *line(void *img, __u32 at)
 	return bpf_map_lookup_elem(img, &at);
 }
 
+#define PACKET_HOST 0
+#define PACKET_LOOPBACK 5
+#define PACKET_OTHERHOST 3
+
+/* To whom the link header is addressed. What passes between two ports of a bridge br_netfilter shows as this host's. */
+static __always_inline __u32 addressed_to(struct __sk_buff *skb)
+{
+	__u32 type = skb->pkt_type;
+
+	return type == PACKET_OTHERHOST ? PACKET_HOST : type;
+}
+
 static __always_inline void stat_add(__u32 which)
 {
 	__u64 *n = bpf_map_lookup_elem(&bt_stats, &which);

@@ -5,7 +5,10 @@
  * Whether a device has a program is read from the device itself, so no list can be stale: not when a number is used again, not when a
  * device comes from another namespace with the programs of that one. At PREROUTING this does not suffice: a packet may have passed the
  * ingress hook before the program was there and arrive here after. The kernel waits for such packets before it gives the link to
- * whoever attached it; bt_covered is set after that. At POSTROUTING the egress hook is still to come. */
+ * whoever attached it; bt_covered is set after that. At POSTROUTING the egress hook is still to come.
+ *
+ * What a bridge shows to these hooks has to have met the programs of its port: at PREROUTING that of the port that it came by, told that
+ * the bridge shows it, and at POSTROUTING that of the port that it leaves by. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -14,6 +17,7 @@
 
 #include "abi.h"
 #include "guard_maps.h"
+#include "kernel_bridge.h"
 #include "kernel_tcx.h"
 
 #define NF_DROP 0
@@ -58,7 +62,10 @@ struct nf_hook_state {
 	__u8 hook, pf;
 	struct net_device *in, *out;
 } __attribute__((preserve_access_index));
-struct sk_buff;
+struct sk_buff {
+	__u32 vlan_all;
+	__u8 active_extensions;
+} __attribute__((preserve_access_index));
 /* The verifier knows the context's members by offset. */
 struct bpf_nf_ctx {
 	struct nf_hook_state *state;
@@ -112,12 +119,93 @@ static __always_inline bool armed(struct bt_control *ctl, __u8 pf)
 	return true;
 }
 
-/* Whether a program is one of this namespace's at this direction. While programs are replaced, the map has those of both versions. */
-static __always_inline bool is_ours(struct bt_control *ctl, bool pre, __u32 id)
+/* Whether a program is one of this namespace's for this direction and kind of device. While programs are replaced, the map has those of both
+ * versions. */
+static __always_inline bool is_ours(struct bt_control *ctl, bool pre, __u32 kind, __u32 id)
 {
-	__u32 l2 = ctl->programs[pre ? 0 : 1], l3 = ctl->programs[pre ? 2 : 3];
+	__u32 *known;
 
-	return id == l2 || id == l3 || bpf_map_lookup_elem(&bt_guard_progs, &id);
+	if (kind == GUARDED_PORT ? id == ctl->programs[pre ? 4 : 5] : id == ctl->programs[pre ? 0 : 1] || id == ctl->programs[pre ? 2 : 3])
+		return true;
+	known = bpf_map_lookup_elem(&bt_guard_progs, &id);
+	return known && *known == kind;
+}
+
+/* Whether one of this namespace's programs is in a device's list. */
+static __always_inline bool has_ours(struct bt_control *ctl, unsigned long entry, bool pre, __u32 kind)
+{
+	struct bpf_mprog_entry *list = (void *)entry;
+	struct bpf_prog *prog;
+	__u32 i;
+
+	if (!list)
+		return false;
+#pragma unroll
+	for (i = 0; i < MAX_BEFORE; i++) {
+		prog = BPF_CORE_READ(list, fp_items[i].prog);
+		if (!prog)
+			return false;
+		if (is_ours(ctl, pre, kind, BPF_CORE_READ(prog, aux, id)))
+			return true;
+	}
+	return false;
+}
+
+#define DEVICE_BUCKETS 256
+#define MAX_BUCKET 64 /* devices looked at to find one by its index */
+
+struct hlist_node {
+	struct hlist_node *next;
+} __attribute__((preserve_access_index));
+struct hlist_head___k {
+	struct hlist_node *first;
+} __attribute__((preserve_access_index));
+struct net___devices {
+	struct hlist_head___k *dev_index_head;
+} __attribute__((preserve_access_index));
+struct net_device___hashed {
+	int ifindex;
+	struct hlist_node index_hlist;
+	struct bpf_mprog_entry *tcx_ingress;
+} __attribute__((preserve_access_index));
+
+/* The ingress programs of the device with this index in the namespace of `beside`. */
+static __always_inline unsigned long ingress_of(struct net_device *beside, __u32 ifindex)
+{
+	struct net___devices *net = (void *)BPF_CORE_READ(beside, nd_net.net);
+	unsigned long at = (unsigned long)BPF_CORE_READ(net, dev_index_head) + (ifindex & (DEVICE_BUCKETS - 1)) * sizeof(void *);
+	struct hlist_node *node = NULL;
+
+	if (bpf_probe_read_kernel(&node, sizeof(node), (void *)at))
+		return 0;
+#pragma nounroll
+	for (__u32 i = 0; i < MAX_BUCKET && node; i++) {
+		struct net_device___hashed *dev = (void *)node - bpf_core_field_offset(struct net_device___hashed, index_hlist);
+		if (BPF_CORE_READ(dev, ifindex) == ifindex)
+			return (unsigned long)BPF_CORE_READ(dev, tcx_ingress);
+		node = BPF_CORE_READ(node, next);
+	}
+	return 0;
+}
+
+/* Whether the frame has a tag that its device took off it. */
+static __always_inline bool tagged(struct sk_buff *skb)
+{
+	return skb->vlan_all;
+}
+
+/* Whether what a bridge shows met the program of its port: where it came in, or at POSTROUTING, whether it will where it leaves. */
+static __always_inline bool port_covered(struct bt_control *ctl, struct net_device *bridge, bool pre, __u32 physin, unsigned long physout)
+{
+	struct net_device *out = (void *)physout;
+	struct bt_port *port;
+
+	if (!pre)
+		return has_ours(ctl, (unsigned long)BPF_CORE_READ(out, tcx_egress), false, GUARDED_PORT);
+	port = bpf_map_lookup_elem(&bt_ports, &physin);
+	if (!port || port->bridge != bridge->ifindex || !bpf_map_lookup_elem(&bt_covered, &physin))
+		return false;
+	return has_ours(ctl, ingress_of(bridge, physin), true, GUARDED_PORT);
 }
 
 /* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */
@@ -127,6 +215,8 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	struct nf_hook_state *state = ctx->state;
 	bool pre = state->hook == NF_INET_PRE_ROUTING;
 	struct net_device *dev = pre ? state->in : state->out;
+	struct bt_bridge_info info = {};
+	struct sk_buff *skb = ctx->skb;
 	struct bpf_mprog_entry *entry;
 	struct bpf_prog *prog;
 	struct bpf_prog_aux *aux;
@@ -137,6 +227,17 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	if (!ctl || !dev || !armed(ctl, state->pf))
 		return NF_ACCEPT;
 	ifindex = dev->ifindex;
+	if (has_bridge_info(skb->active_extensions)) {
+		if (!bridge_info(skb, &info))
+			goto drop;
+		if (pre || info.physout) {
+			/* What a tag or PPPoE wraps meets no program. */
+			if (info.orig_proto || tagged(skb) || !port_covered(ctl, dev, pre, info.physin, info.physout))
+				goto drop;
+			if (!pre)
+				return NF_ACCEPT;
+		}
+	}
 	entry = pre ? dev->tcx_ingress : dev->tcx_egress;
 	if (!entry)
 		goto drop;
@@ -149,7 +250,7 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 		if (!aux)
 			break;
 		id = aux->id;
-		if (!is_ours(ctl, pre, id))
+		if (!is_ours(ctl, pre, GUARDED_DEVICE, id))
 			continue;
 		if (!pre || bpf_map_lookup_elem(&bt_covered, &ifindex))
 			return NF_ACCEPT;

@@ -12,7 +12,16 @@ struct {
 	__type(value, __u32);
 } bt_covered SEC(".maps");
 
-/* Numbers of this namespace's programs. */
+/* Ports of bridges whose bridged packets netfilter's hooks see, and of which bridge each is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct bt_port);
+} bt_ports SEC(".maps");
+
+/* Numbers of this namespace's programs, and what they are for (bt_guarded). */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64);

@@ -13,7 +13,6 @@
 
 #define ARPHRD_ETHER 1
 #define IFF_UP 1
-#define PACKET_HOST 0
 #define XFRM_FWD 2
 #define XFRM_OUT 1
 #define XFRM_ACCEPT 2

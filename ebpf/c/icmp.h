@@ -140,7 +140,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 
 	if (!p || !a || type > 18)
 		return BT_DROP;
-	if (a->frag & 0x1fff || skb->pkt_type || !answer_unicast(a->from_daddr))
+	if (a->frag & 0x1fff || addressed_to(skb) || !answer_unicast(a->from_daddr))
 		return BT_DROP;
 	if (p->proto == BT_ICMP) {
 		if (!answer_l4_bytes(p) || bpf_skb_load_bytes(skb, answer_l4_at(p), &inner, 1))

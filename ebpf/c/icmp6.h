@@ -27,7 +27,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 
 	if (!p || !a || type > 31)
 		return BT_DROP;
-	if (skb->pkt_type || addr_is_multicast(a->from_daddr) || addr_is_none(a->from_saddr) || addr_is_multicast(a->from_saddr) ||
+	if (addressed_to(skb) || addr_is_multicast(a->from_daddr) || addr_is_none(a->from_saddr) || addr_is_multicast(a->from_saddr) ||
 	    icmp6_ineligible(skb, p, a))
 		return BT_DROP;
 	bool limited = (conf ? conf->ratemask : ~4u) >> type & 1;

@@ -6,9 +6,10 @@
 #pragma once
 
 #include "bt.h"
-#include "kernel.h"
+#include "kernel_net.h"
 
 #define MSS_CLAMP (1u << 16)
+#define MTU_BUCKET 64 /* devices looked at to find one by its index */
 #define RTAX_MTU_AT 1
 #if BT_FAMILY == 6
 #define CLAMP_HEADERS 60
@@ -54,16 +55,26 @@ struct {
 	__type(value, __u32);
 } bt_mtus SEC(".maps");
 
+/* That of the bridge by which a packet passes from port to port: br_netfilter's route for it has no other. */
+static __always_inline __u32 bridge_mtu(struct __sk_buff *skb, __u32 bridge)
+{
+	struct net_device___mtu *dev = (void *)device_at(net_of(skb), bridge, MTU_BUCKET);
+
+	return dev ? BPF_CORE_READ(dev, mtu) : 0;
+}
+
 /* The MTU that the route of a packet on its way out has, as dst_mtu() says; `own`: not its device's. 0: it has no route. */
-static __always_inline __u32 route_mtu(struct __sk_buff *skb, bool *own)
+static __always_inline __u32 route_mtu(struct __sk_buff *skb, struct bt_pkt *p, bool *own)
 {
 	struct sk_buff___route *k = kernel_skb(skb);
 	unsigned long at = k->_skb_refdst & SKB_DST_PTRMASK;
 
 	*own = true;
 	barrier_var(at);
-	if (!at)
-		return 0;
+	if (!at) {
+		*own = false;
+		return p->ifout != skb->ifindex ? bridge_mtu(skb, p->ifout) : 0;
+	}
 	struct dst_entry___mtu *dst = kernel_object(at, bpf_core_type_id_kernel(struct dst_entry));
 	__u32 mtu = 0;
 #if BT_FAMILY == 4
@@ -97,7 +108,7 @@ static __noinline __u32 path_mtu(struct __sk_buff *skb, struct bt_pkt *p)
 {
 	struct bpf_fib_lookup f = { .family = BT_AF, .tot_len = 1, .ifindex = p->lo };
 	bool own;
-	__u32 mtu = route_mtu(skb, &own), *known;
+	__u32 mtu = route_mtu(skb, p, &own), *known;
 
 	if (own)
 		bpf_map_update_elem(&bt_mtus, &p->daddr, &mtu, BPF_ANY);

@@ -44,14 +44,25 @@ static __always_inline struct net_device___ct *dev_of(struct __sk_buff *skb, __u
 	return (void *)device_at(net_of(skb), ifindex, MAX_DEV_BUCKET);
 }
 
+/* The device that rules see the packet come in by: its own, or at a port the bridge. */
+static __always_inline struct net_device___ct *dev_in(struct __sk_buff *skb)
+{
+	struct sk_buff___nat *k = (void *)skb;
+	struct bt_pkt *p = pkt();
+
+	if (p && p->ifin && p->ifin != skb->ifindex)
+		return dev_of(skb, p->ifin);
+	return BPF_CORE_READ(k, dev);
+}
+
 #if BT_FAMILY == 6
 #include "nat_dev6.h"
 #else
-/* The first address of the skb's device, 0 if it has none: REDIRECT's. */
+/* The first address of the device that the packet came by, 0 if it has none: REDIRECT's. */
 __noinline __u32 bt_nat_dev_first(struct __sk_buff *skb)
 {
-	struct sk_buff___nat *k = (void *)skb;
-	struct in_ifaddr___ct *ifa = BPF_CORE_READ(k, dev, ip_ptr, ifa_list);
+	struct net_device___ct *dev = dev_in(skb);
+	struct in_ifaddr___ct *ifa = dev ? BPF_CORE_READ(dev, ip_ptr, ifa_list) : NULL;
 
 	return ifa ? BPF_CORE_READ(ifa, ifa_local) : 0;
 }

@@ -133,26 +133,26 @@ __noinline int bt_dev_joined(struct __sk_buff *skb)
 	return w.joined || w.at;
 }
 
-/* REDIRECT's address into scratch `to`: the first of the skb's device that the destination's scope allows. */
+/* REDIRECT's address into scratch `to`: the first of the device that the packet came by that the destination's scope allows. */
 __noinline int bt_nat_dev_first(struct __sk_buff *skb)
 {
-	struct sk_buff___nat *k = (void *)skb;
+	struct net_device___ct *dev = dev_in(skb);
 	struct bt_ctx *x = ctx_();
 	struct bt_pkt *p = pkt();
 
-	if (x && p)
-		x->to = dev_addr6(BPF_CORE_READ(k, dev), ADDR6_REDIRECT, addr6_scope(p->daddr));
+	if (x && p && dev)
+		x->to = dev_addr6(dev, ADDR6_REDIRECT, addr6_scope(p->daddr));
 	return 0;
 }
 
 /* TPROXY's into scratch `to`: the first that is neither tentative nor deprecated. */
 __noinline int bt_nat_dev_proxy(struct __sk_buff *skb)
 {
-	struct sk_buff___nat *k = (void *)skb;
+	struct net_device___ct *dev = dev_in(skb);
 	struct bt_ctx *x = ctx_();
 
-	if (x)
-		x->to = dev_addr6(BPF_CORE_READ(k, dev), ADDR6_TPROXY, 0);
+	if (x && dev)
+		x->to = dev_addr6(dev, ADDR6_TPROXY, 0);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "ops_arg.h"
 #include "ops_l4.h"
 #include "ops_packet.h"
+#include "ops_bridge.h"
 #include "ops_ct.h"
 #include "ops_state.h"
 #include "ops_time.h"
@@ -140,6 +141,8 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 		return bt_op_rateest(skb, how, op->b, op->c, op->d);
 	case OP_SET:
 		return bt_op_set(skb, how, op->b, op->c);
+	case OP_PHYSDEV:
+		return bt_op_physdev(skb, how, op->b, op->c);
 	case OP_HELPER:
 		return invert; /* no connection has a helper */
 	case OP_CT_PROTO:

@@ -4,6 +4,7 @@
 
 #include "bt.h"
 #include "kernel.h"
+#include "kernel_bridge.h"
 #include "ops_arg.h"
 #include "ops_l4.h"
 
@@ -20,7 +21,6 @@
 #define STATE_TIME_WAIT 6
 #define STATE_NEW_SYN_RECV 12
 
-enum skb_ext_id { SKB_EXT_SEC_PATH };
 struct net;
 struct net_ref___own {
 	struct net *net;
@@ -68,7 +68,7 @@ struct dst_entry___own {
 
 static __always_inline bool pkttype_is(struct __sk_buff *skb, const struct bt_pkt *p, __u32 want)
 {
-	__u32 type = skb->pkt_type;
+	__u32 type = addressed_to(skb);
 
 	if (type == PKT_LOOPBACK)
 		type = addr_is_multicast(p->daddr) ? PKT_MULTICAST : PKT_BROADCAST;

@@ -4,10 +4,11 @@
 #pragma once
 
 #include "bt.h"
-#include "kernel.h"
+#include "kernel_net.h"
 #include "ops_arg.h"
 
 #define PKT_LOOPED 5 /* PACKET_LOOPBACK */
+#define GROUP_BUCKET 64 /* devices looked at to find one by its index */
 #define ROUTE_LOCAL_ADDR 2 /* RTN_LOCAL */
 
 struct net_device___group {
@@ -35,6 +36,16 @@ static __always_inline void group_note(struct __sk_buff *skb, __u32 ifindex)
 
 	if (d && d->group != group)
 		d->group = group;
+}
+
+/* Likewise that of a bridge, for its port. */
+static __always_inline void group_note_of(struct __sk_buff *skb, __u32 ifindex)
+{
+	struct net_device___group *dev = (void *)device_at(net_of(skb), ifindex, GROUP_BUCKET);
+	struct bt_dev_info *d = bpf_map_lookup_elem(&bt_devs, &ifindex);
+
+	if (d && dev)
+		d->group = BPF_CORE_READ(dev, group);
 }
 
 static __always_inline __u32 group_of(struct __sk_buff *skb, __u32 ifindex)

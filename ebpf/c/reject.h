@@ -18,6 +18,7 @@
 
 #include "bt.h"
 #include "answer.h"
+#include "ops_bridge.h"
 #include "icmp.h"
 
 #if BT_FAMILY == 6
@@ -39,6 +40,20 @@ struct reject_tcp {
 #define TCP_SYN 2
 #define TCP_RST 4
 #define TCP_ACK 16
+
+/* A RST about what a bridge shows goes out by the port that this came by, as if the one it was for had sent it: as a frame, which no rule sees. */
+static __always_inline void reject_by_port(struct __sk_buff *skb, struct bt_pkt *p, struct bt_answer *a)
+{
+	__u8 eth[12];
+
+	a->port = p->flags & P_LOCAL ? 0 : port_in(skb, p);
+	/* A packet that was routed has another link header by now. */
+	a->framed = a->port && (p->hook != H_FWD || p->ifout != skb->ifindex) && !bpf_skb_load_bytes(skb, 0, eth, sizeof(eth));
+	if (!a->framed)
+		return;
+	__builtin_memcpy(a->eth, eth + 6, 6);
+	__builtin_memcpy(a->eth + 6, eth, 6);
+}
 
 /* A TCP segment without RST, whole and intact, gets a RST that it will believe. */
 __noinline int bt_reject_rst(struct __sk_buff *skb)
@@ -88,6 +103,7 @@ __noinline int bt_reject_rst(struct __sk_buff *skb)
 	__s64 sum = answer_pseudo(ip->saddr, ip->daddr, IPPROTO_TCP, sizeof(*out));
 	out->check = ~answer_fold(bpf_csum_diff(NULL, 0, (__u32 *)out, sizeof(*out), sum));
 	answer_ip_sum(ip);
+	reject_by_port(skb, p, a);
 	return bt_answer_send(skb, sizeof(*ip) + sizeof(*out));
 }
 

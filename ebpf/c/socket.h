@@ -242,7 +242,14 @@ static __always_inline int tproxy_assign(struct __sk_buff *skb, struct bt_pkt *p
 {
 	unsigned long at = (unsigned long)sk;
 
-	if (!sock_transparent(at, sock_state(at)) || bpf_sk_assign(skb, sk, 0))
+	if (!sock_transparent(at, sock_state(at)))
+		return 0;
+	if (p->ifin != skb->ifindex) {
+		/* At a bridge's port: the stack behind the bridge takes it off again, as it does legacy's. */
+		p->mark = (p->mark & ~n->mask) ^ n->mark;
+		return 1;
+	}
+	if (bpf_sk_assign(skb, sk, 0))
 		return 0;
 	p->mark = (p->mark & ~n->mask) ^ n->mark;
 	p->assigned = 1;

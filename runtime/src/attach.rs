@@ -1,12 +1,12 @@
 //! The programs at the devices: tcx links, pinned by device and direction.
 
-use crate::devices::{Coverage, Device, Framing};
+use crate::devices::{Device, Place};
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
 use crate::install::{self, Installed};
 use crate::sys::bpf::nf;
 use crate::sys::bpf::{self, LINK_TYPE_TCX, Map, TCX_EGRESS, TCX_INGRESS};
-use bpftables_abi::maps;
+use bpftables_abi::maps::{self, Port};
 use bpftables_ruleset::Family;
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,22 +14,19 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Directions: the name of the pin, the attach type, and the programs by framing (Ethernet, raw).
-const fn directions(family: Family) -> [(&'static str, u32, [&'static str; 2]); 2] {
+/// Directions: the name of the pin, the attach type, and the programs by place ([`Place::index`]).
+const fn directions(family: Family) -> [(&'static str, u32, [&'static str; 3]); 2] {
     let names = install::programs(family);
-    [("in", TCX_INGRESS, [names[0], names[2]]), ("out", TCX_EGRESS, [names[1], names[3]])]
+    [("in", TCX_INGRESS, [names[0], names[2], names[4]]), ("out", TCX_EGRESS, [names[1], names[3], names[5]])]
 }
 
 /// The programs that these devices need.
 pub(crate) fn needed(family: Family, devices: &[Device]) -> Vec<&'static str> {
-    let raw = [Framing::Ethernet, Framing::Raw].map(|framing| {
-        let one = devices.iter().any(|device| device.coverage == Coverage::Attached(framing));
-        directions(family)
-            .into_iter()
-            .filter(move |_| one)
-            .map(move |(_, _, names)| names[usize::from(framing == Framing::Raw)])
+    let places = Place::ALL.map(|place| {
+        let one = devices.iter().any(|device| device.place(family) == Some(place));
+        directions(family).into_iter().filter(move |_| one).map(move |(_, _, names)| names[place.index()])
     });
-    raw.into_iter().flatten().collect()
+    places.into_iter().flatten().collect()
 }
 
 /// Attaches the programs to every device that carries packets and has none of ours; gives the names of the devices that are new.
@@ -44,22 +41,26 @@ pub(crate) fn cover(installed: &Installed, devices: &[Device]) -> Result<Vec<Str
         let program = installed.program(name)?;
         programs.insert(name, program.ok_or_else(|| EngineError::Internal(format!("program {name} vanished")))?);
     }
-    let marks = Marks(installed.map(maps::COVERED)?);
-    let mut ids = [0; 4];
+    let marks = Marks { covered: installed.map(maps::COVERED)?, ports: installed.map(maps::PORTS)? };
+    let mut ids = [0; maps::PROGRAMS.len()];
     for (id, name) in ids.iter_mut().zip(install::programs(installed.family)) {
         if let Some(program) = installed.program(name)? {
             *id = bpf::prog_info(program.as_fd()).doing(|| format!("examine program {name}"))?.id;
         }
     }
     installed.set_programs(ids);
-    let loaded: Vec<u32> = ids.into_iter().filter(|id| *id != 0).collect();
-    guard::know_programs(installed, &loaded, true)?;
+    guard::know_programs(installed, &guard::kinds(ids), true)?;
     let mut new = Vec::new();
     for device in devices {
-        let Coverage::Attached(framing) = device.coverage else { continue };
+        let Some(place) = device.place(installed.family) else { continue };
         let mut attached = false;
-        for (direction, attach_type, by_framing) in directions(installed.family) {
-            let name = by_framing[usize::from(framing == Framing::Raw)];
+        if !marks.is_for(device, installed.family).doing(|| format!("attach to device {}", device.name))? {
+            // It became a port, or one of another bridge: what passed the old program is not to count as having passed the new one.
+            uncover(installed, device.ifindex)?;
+            marks.say(device, installed.family).doing(|| format!("attach to device {}", device.name))?;
+        }
+        for (direction, attach_type, by_place) in directions(installed.family) {
+            let name = by_place[place.index()];
             let Some(program) = programs.get(name) else {
                 return Err(EngineError::Internal(format!("program {name} is not open")));
             };
@@ -121,19 +122,41 @@ fn cover_one(
     Ok(true)
 }
 
-/// Devices of which the guard may know that every packet met the ingress program.
-struct Marks(Map<u32, u32>);
+/// Devices of which the guard may know that every packet met the ingress program, and ports of bridges.
+struct Marks {
+    covered: Map<u32, u32>,
+    ports: Map<u32, Port>,
+}
 
 impl Marks {
     fn set(&self, ifindex: u32) -> io::Result<()> {
-        match self.0.get(&ifindex)? {
+        match self.covered.get(&ifindex)? {
             Some(_) => Ok(()),
-            None => self.0.set(&ifindex, &1),
+            None => self.covered.set(&ifindex, &1),
         }
     }
 
     fn clear(&self, ifindex: u32) -> io::Result<()> {
-        self.0.remove(&ifindex).map(drop)
+        self.covered.remove(&ifindex).map(drop)
+    }
+
+    /// Whether what is attached there, if anything is, was attached for what the device is now.
+    fn is_for(&self, device: &Device, family: Family) -> io::Result<bool> {
+        let said = self.ports.get(&device.ifindex)?.map(|port| port.bridge);
+        Ok(said == device.shown_bridge(family))
+    }
+
+    /// Says of which bridge a device is a port. Before programs are attached there: attaching waits for packets that were told otherwise.
+    fn say(&self, device: &Device, family: Family) -> io::Result<()> {
+        match device.shown_bridge(family) {
+            Some(bridge) => self.ports.set(&device.ifindex, &Port { bridge, reserved: 0 }),
+            None => self.ports.remove(&device.ifindex).map(drop),
+        }
+    }
+
+    fn forget(&self, ifindex: u32) -> io::Result<()> {
+        self.clear(ifindex)?;
+        self.ports.remove(&ifindex).map(drop)
     }
 }
 
@@ -157,11 +180,13 @@ fn open_link(pin: &Path) -> io::Result<Option<OwnedFd>> {
 /// Removes links whose device is gone or carries no packets of its own any more (it became a bridge's port, say).
 pub(crate) fn prune(installed: &Installed, devices: &[Device]) -> Result<()> {
     let doing = || "clear up after devices that are gone".to_owned();
-    let keep =
-        |ifindex: u32| devices.iter().any(|d| d.ifindex == ifindex && matches!(d.coverage, Coverage::Attached(_)));
-    let marks = Marks(installed.map(maps::COVERED)?);
-    for ifindex in marks.0.keys().doing(doing)?.into_iter().filter(|ifindex| !keep(*ifindex)) {
-        marks.clear(ifindex).doing(doing)?;
+    let family = installed.family;
+    let keep = |ifindex: u32| devices.iter().any(|d| d.ifindex == ifindex && d.place(family).is_some());
+    let marks = Marks { covered: installed.map(maps::COVERED)?, ports: installed.map(maps::PORTS)? };
+    let mut known = marks.covered.keys().doing(doing)?;
+    known.extend(marks.ports.keys().doing(doing)?);
+    for ifindex in known.into_iter().filter(|ifindex| !keep(*ifindex)) {
+        marks.forget(ifindex).doing(doing)?;
     }
     remove_links(&installed.links(), keep).doing(doing)
 }
@@ -169,7 +194,8 @@ pub(crate) fn prune(installed: &Installed, devices: &[Device]) -> Result<()> {
 /// Detaches our programs from one device, which is gone or carries no packets of its own any more.
 pub(crate) fn uncover(installed: &Installed, ifindex: u32) -> Result<()> {
     let doing = || format!("detach from device {ifindex}");
-    Marks(installed.map(maps::COVERED)?).clear(ifindex).doing(doing)?;
+    let marks = Marks { covered: installed.map(maps::COVERED)?, ports: installed.map(maps::PORTS)? };
+    marks.forget(ifindex).doing(doing)?;
     for (direction, _, _) in directions(installed.family) {
         let pin = installed.links().join(format!("{ifindex}_{direction}"));
         if let Some(link) = open_link(&pin).doing(doing)? {

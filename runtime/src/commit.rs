@@ -225,10 +225,6 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     if telling.peek().is_some() && !serve::runs(home).unwrap_or(false) {
         warnings.extend(telling.map(|(_, target)| format!("{target} writes nothing until bpftablesd runs")));
     }
-    let first_rules = guarded && live.header.flags & FLAG_GUARD == 0;
-    if first_rules && devices.iter().any(|d| d.coverage == Coverage::BridgePort) && sysctl::bridged(ruleset.family) {
-        warnings.push("bridged packets meet no rules, though br_netfilter is to show them".to_owned());
-    }
     if guarded {
         warnings.extend(guard::arm(installed, ruleset.family)?);
     }

@@ -3,8 +3,12 @@
 use crate::error::{Doing, Result};
 use crate::netlink::dump;
 use crate::sys::bpf::Map;
+use crate::sysctl;
 use bpftables_abi::maps::DevInfo;
-use netlink_packet_route::link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use bpftables_ruleset::Family;
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,13 +28,48 @@ pub enum Coverage {
     Attached(Framing),
     /// Another device owns its packets (bond or team member): no program there.
     Lower,
-    /// A bridge's port: what is for this host passes the bridge, where the programs are; what is bridged passes none.
-    BridgePort,
+    /// A bridge's port: what is for this host passes the bridge, where the programs are. Programs at the port meet what is bridged, for
+    /// the families whose hooks of netfilter br_netfilter shows it to.
+    BridgePort(Bridged),
     /// A VRF: netfilter's hooks meet its packets twice, once at its member and once at itself (`drivers/net/vrf.c`), which the programs
     /// cannot do. No rules are committed beside one, and the guard closes one that comes later.
     Vrf,
     /// Its kind of link header (`ARPHRD_*`) is not known: its packets meet no rules.
     Unknown(u16),
+}
+
+/// Of a bridge's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bridged {
+    /// The bridge's number.
+    pub bridge: u32,
+    /// The families whose rules see bridged packets.
+    pub shown: Shown,
+}
+
+/// Families whose hooks of netfilter see bridged packets, by `Family as usize`: where a sysctl of br_netfilter says so, or the bridge's own option.
+pub type Shown = [bool; 2];
+
+/// What a program is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Devices of this framing.
+    Device(Framing),
+    /// Ports of bridges.
+    Port,
+}
+
+impl Place {
+    /// In the order of the programs ([`bpftables_abi::maps::PROGRAMS`]).
+    pub(crate) const ALL: [Self; 3] = [Self::Device(Framing::Ethernet), Self::Device(Framing::Raw), Self::Port];
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Device(Framing::Ethernet) => 0,
+            Self::Device(Framing::Raw) => 1,
+            Self::Port => 2,
+        }
+    }
 }
 
 /// A network device.
@@ -42,6 +81,25 @@ pub struct Device {
     pub name: String,
     /// What the programs have to do with it.
     pub coverage: Coverage,
+}
+
+impl Device {
+    /// What the programs are for that a family has at this device; none where it has none.
+    pub(crate) fn place(&self, family: Family) -> Option<Place> {
+        match self.coverage {
+            Coverage::Attached(framing) => Some(Place::Device(framing)),
+            Coverage::BridgePort(of) if of.shown[family as usize] => Some(Place::Port),
+            _ => None,
+        }
+    }
+
+    /// The bridge whose bridged packets a family's rules see at this port.
+    pub(crate) fn shown_bridge(&self, family: Family) -> Option<u32> {
+        match self.coverage {
+            Coverage::BridgePort(of) if of.shown[family as usize] => Some(of.bridge),
+            _ => None,
+        }
+    }
 }
 
 /// What rtnetlink says of a device, as far as it matters here.
@@ -57,6 +115,8 @@ pub(crate) struct Link {
     vrf_member: bool,
     /// It says itself that it is a bridge's port.
     bridge_port: bool,
+    /// Of a bridge: its own options `nf_call_iptables` and `nf_call_ip6tables`.
+    calls: Shown,
     /// `ARPHRD_*`.
     header: u16,
 }
@@ -84,6 +144,7 @@ impl Link {
             vrf: infos(message).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf))),
             vrf_member: infos(message).any(|info| matches!(info, LinkInfo::PortKind(InfoPortKind::Vrf))),
             bridge_port: infos(message).any(|info| matches!(info, LinkInfo::PortKind(InfoPortKind::Bridge))),
+            calls: calls(message),
             header: u16::from(message.header.link_layer_type),
         })
     }
@@ -91,7 +152,7 @@ impl Link {
 
 /// All devices of the calling thread's network namespace, by number.
 pub(crate) fn list() -> Result<Vec<Device>> {
-    Ok(devices(&links()?))
+    Ok(devices(&links()?, sysctl::bridged()))
 }
 
 /// All devices of the calling thread's network namespace, as rtnetlink describes them.
@@ -105,16 +166,21 @@ pub(crate) fn links() -> Result<BTreeMap<u32, Link>> {
     Ok(links.map(|link| (link.ifindex, link)).collect())
 }
 
-/// What the programs have to do with each of them.
-pub(crate) fn devices(links: &BTreeMap<u32, Link>) -> Vec<Device> {
+/// What the programs have to do with each of them. `shown`: what br_netfilter's sysctls say for all bridges.
+pub(crate) fn devices(links: &BTreeMap<u32, Link>, shown: Shown) -> Vec<Device> {
     let vrfs: BTreeSet<u32> = links.values().filter(|link| link.vrf).map(|link| link.ifindex).collect();
-    links.values().map(|link| device(link, &vrfs)).collect()
+    links.values().map(|link| device(link, links, &vrfs, shown)).collect()
 }
 
 /// Tells the programs the names of the devices, which they ask when a packet's way leads to a device that they did not see it on.
 pub(crate) fn name(map: &Map<u32, DevInfo>, devices: &[Device]) -> Result<()> {
     for device in devices {
-        let Coverage::Attached(framing) = device.coverage else { continue };
+        let framing = match device.coverage {
+            Coverage::Attached(framing) => framing,
+            // Rules name ports too (`--physdev-in`).
+            Coverage::BridgePort(_) => Framing::Ethernet,
+            _ => continue,
+        };
         let doing = || format!("name device {}", device.name);
         let mut name = [0; 16];
         let bytes = device.name.as_bytes();
@@ -139,12 +205,32 @@ fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
         .flatten()
 }
 
-fn device(link: &Link, vrfs: &BTreeSet<u32>) -> Device {
+/// A bridge's `nf_call_iptables` and `nf_call_ip6tables`.
+fn calls(message: &LinkMessage) -> Shown {
+    let mut calls = Shown::default();
+    for info in infos(message) {
+        let LinkInfo::Data(InfoData::Bridge(options)) = info else { continue };
+        for option in options {
+            match option {
+                InfoBridge::NfCallIpTables(on) => calls[Family::V4 as usize] = *on,
+                InfoBridge::NfCallIp6Tables(on) => calls[Family::V6 as usize] = *on,
+                _ => {}
+            }
+        }
+    }
+    calls
+}
+
+fn device(link: &Link, links: &BTreeMap<u32, Link>, vrfs: &BTreeSet<u32>, shown: Shown) -> Device {
     // A member of a VRF keeps its packets; a member of anything else hands them to its master.
     let vrf_member = link.vrf_member || link.master.is_some_and(|master| vrfs.contains(&master));
     let coverage = match link.master {
         _ if link.vrf => Coverage::Vrf,
-        Some(_) if link.bridge_port => Coverage::BridgePort,
+        Some(bridge) if link.bridge_port => {
+            let own = links.get(&bridge).map_or_else(Shown::default, |bridge| bridge.calls);
+            let shown = [0, 1].map(|family| shown[family] || own[family]);
+            Coverage::BridgePort(Bridged { bridge, shown })
+        }
         Some(_) if !vrf_member => Coverage::Lower,
         _ => by_header(link.header),
     };

@@ -6,6 +6,7 @@
 //!
 //! Minimum kernel version: Linux 6.4, with `CONFIG_NETFILTER_BPF_LINK`.
 
+use crate::devices::Place;
 use crate::error::{Doing, EngineError, Result};
 use crate::install::Installed;
 use crate::location::Home;
@@ -31,7 +32,7 @@ const SURVEY: &str = "bt_survey";
 /// Function whose arguments the survey takes.
 const SURVEY_TARGET: &str = "bpf_iter_bpf_link";
 /// Maps that the guard reads.
-const MAPS: [&str; 5] = [maps::CONTROL, maps::IMAGES, maps::STATS, maps::COVERED, maps::GUARD_PROGS];
+const MAPS: [&str; 6] = [maps::CONTROL, maps::IMAGES, maps::STATS, maps::COVERED, maps::PORTS, maps::GUARD_PROGS];
 /// Directory of the links' pins.
 const DIR: &str = "guard";
 
@@ -300,15 +301,21 @@ pub(crate) fn sweep(home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// Tells the guard the numbers of our programs; others are forgotten if `only`.
-pub(crate) fn know_programs(installed: &Installed, programs: &[u32], only: bool) -> Result<()> {
+/// What each program is for, by their numbers in the order of [`maps::PROGRAMS`]; 0: not loaded.
+pub(crate) fn kinds(ids: [u32; maps::PROGRAMS.len()]) -> Vec<(u32, u32)> {
+    let kind = |index: usize| if index / 2 == Place::Port.index() { maps::GUARDED_PORT } else { maps::GUARDED_DEVICE };
+    ids.into_iter().enumerate().filter(|(_, id)| *id != 0).map(|(index, id)| (id, kind(index))).collect()
+}
+
+/// Tells the guard the numbers of our programs and what they are for; others are forgotten if `only`.
+pub(crate) fn know_programs(installed: &Installed, programs: &[(u32, u32)], only: bool) -> Result<()> {
     let doing = || "tell the guard our programs".to_owned();
     let map: Map<u32, u32> = installed.map(maps::GUARD_PROGS)?;
     let present = map.keys().doing(doing)?;
-    for id in programs.iter().filter(|id| !present.contains(id)) {
-        map.set(id, &1).doing(doing)?;
+    for (id, kind) in programs.iter().filter(|(id, _)| !present.contains(id)) {
+        map.set(id, kind).doing(doing)?;
     }
-    for id in present.iter().filter(|id| only && !programs.contains(id)) {
+    for id in present.iter().filter(|id| only && !programs.iter().any(|(known, _)| known == *id)) {
         map.remove(id).doing(doing)?;
     }
     Ok(())

@@ -159,7 +159,7 @@ impl Installed {
     }
 
     /// Tells the programs and the guard the programs' numbers, in the order of [`maps::PROGRAMS`]; 0: not loaded.
-    pub(crate) fn set_programs(&self, programs: [u32; 4]) {
+    pub(crate) fn set_programs(&self, programs: [u32; maps::PROGRAMS.len()]) {
         for (index, id) in programs.into_iter().enumerate() {
             self.control.store_u32(offset_of!(Control, programs) + index * 4, id);
         }
@@ -214,7 +214,7 @@ pub(crate) fn object(family: Family) -> &'static Object {
 }
 
 /// Names of a family's programs, in the order of [`maps::PROGRAMS`].
-pub(crate) const fn programs(family: Family) -> [&'static str; 4] {
+pub(crate) const fn programs(family: Family) -> [&'static str; maps::PROGRAMS.len()] {
     match family {
         Family::V4 => maps::PROGRAMS,
         Family::V6 => maps::PROGRAMS6,

@@ -42,7 +42,7 @@ mod watch;
 
 pub use conntrack::{Change, Connection, Flow, TableLimit, Watched};
 pub use counters::{CountersThen, KernelCounters};
-pub use devices::{Coverage, Device, Framing};
+pub use devices::{Bridged, Coverage, Device, Framing, Shown};
 pub use engine::{Committed, Engine, Snapshot};
 pub use error::{EngineError, Result};
 pub use events::{Outputs, Sink};

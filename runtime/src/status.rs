@@ -1,7 +1,7 @@
 //! What is there: for `bpftables status` and tests.
 
 use crate::commit::{READ_TRIES, current};
-use crate::devices::{self, Coverage};
+use crate::devices::{self, Coverage, Place};
 use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
@@ -120,10 +120,15 @@ impl Engine {
         let control = installed.control();
         let names = install::programs(family);
         let devices = devices::list()?.into_iter().map(|device| {
-            let hooked = |hook, names: [&str; 2]| hooked(&installed, device.ifindex, hook, names);
+            // Only those count that are made for it.
+            let at = |direction: usize| match device.place(family) {
+                Some(Place::Port) => vec![names[Place::Port.index() * 2 + direction]],
+                _ => vec![names[direction], names[2 + direction]],
+            };
+            let hooked = |hook, names: Vec<&str>| hooked(&installed, device.ifindex, hook, names);
             Ok(DeviceStatus {
-                ingress: hooked(TCX_INGRESS, [names[0], names[2]])?,
-                egress: hooked(TCX_EGRESS, [names[1], names[3]])?,
+                ingress: hooked(TCX_INGRESS, at(0))?,
+                egress: hooked(TCX_EGRESS, at(1))?,
                 name: device.name,
                 ifindex: device.ifindex,
                 coverage: device.coverage,
@@ -182,7 +187,7 @@ impl Engine {
     }
 }
 
-fn hooked(installed: &Installed, ifindex: u32, hook: u32, names: [&str; 2]) -> Result<Hooked> {
+fn hooked(installed: &Installed, ifindex: u32, hook: u32, names: Vec<&str>) -> Result<Hooked> {
     let doing = || format!("query the hooks of device {ifindex}");
     let mut ours = Vec::new();
     for name in names {

@@ -1,5 +1,6 @@
 //! Settings of the network namespace: what the programs follow, and those of `lo` that they need.
 
+use crate::devices::Shown;
 use crate::error::{Doing, Result};
 use crate::sys::clock;
 use bpftables_abi::maps::{Control, IcmpConf, timeout};
@@ -42,10 +43,13 @@ fn conntrack(name: &str, default: u32) -> u32 {
     number(&format!("netfilter/nf_conntrack_{name}")).unwrap_or(default)
 }
 
-/// Whether br_netfilter shows bridged packets to this family's hooks.
-pub(crate) fn bridged(family: Family) -> bool {
-    let name = if family == Family::V4 { "iptables" } else { "ip6tables" };
-    number(&format!("bridge/bridge-nf-call-{name}")) == Some(1)
+/// The families to whose hooks br_netfilter shows what any bridge hands from port to port.
+pub(crate) fn bridged() -> Shown {
+    let mut shown = Shown::default();
+    for (family, name) in [(Family::V4, "iptables"), (Family::V6, "ip6tables")] {
+        shown[family as usize] = number(&format!("bridge/bridge-nf-call-{name}")).is_some_and(|on| on != 0);
+    }
+    shown
 }
 
 /// Connections at most, as netfilter would hold them here.

@@ -58,11 +58,13 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
 
     // The guard must know the new programs before packets meet them.
     if old.dir.join("maps").join(maps::GUARD_PROGS).exists() {
-        let ids = programs.iter().map(|name| {
+        let mut ids = [0; maps::PROGRAMS.len()];
+        for (id, name) in ids.iter_mut().zip(install::programs(home.family)).filter(|(_, name)| programs.contains(name))
+        {
             let program = bpf::open_pinned(&building.join("progs").join(name)).doing(doing)?;
-            Ok(bpf::prog_info(program.as_fd()).doing(doing)?.id)
-        });
-        guard::know_programs(old, &ids.collect::<Result<Vec<_>>>()?, false)?;
+            *id = bpf::prog_info(program.as_fd()).doing(doing)?.id;
+        }
+        guard::know_programs(old, &guard::kinds(ids), false)?;
     }
     // The new programs first, at every link; then the pins that name them.
     for entry in fs::read_dir(old.links()).doing(doing)? {

@@ -5,12 +5,13 @@
 use crate::addrs;
 use crate::attach;
 use crate::connections;
-use crate::devices::{self, Coverage, Device, Link};
+use crate::devices::{self, Device, Link};
 use crate::error::{Doing, EngineError, Result};
 use crate::events::{self, Events, Writing};
 use crate::install::Installed;
 use crate::location::{DirLock, Home};
 use crate::sys::bpf;
+use crate::sysctl;
 use bpftables_abi::maps;
 use bpftables_ruleset::Family;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -117,7 +118,7 @@ impl Watcher {
         self.links = devices::links()?;
         self.done = Default::default();
         self.open_events()?;
-        let now = devices::devices(&self.links);
+        let now = self.now();
         self.each(|installed, done| {
             attach::prune(installed, &now)?;
             apply(installed, &now, done)?;
@@ -126,12 +127,21 @@ impl Watcher {
         })
     }
 
+    fn now(&self) -> Vec<Device> {
+        devices::devices(&self.links, sysctl::bridged())
+    }
+
     /// Follows sysctls.
     pub(crate) fn refresh(&mut self) -> Result<Followed> {
         if self.open_events()? {
             return self.resync();
         }
-        self.each(|installed, _| installed.refresh_settings())
+        // Whether bridges show their packets to netfilter's hooks is a setting as well.
+        let now = self.now();
+        self.each(|installed, done| {
+            apply(installed, &now, done)?;
+            installed.refresh_settings()
+        })
     }
 
     /// Takes what the socket has to tell and acts on it.
@@ -143,7 +153,7 @@ impl Watcher {
         if !changes.devices && !changes.routes && changes.down.is_empty() && changes.gone.is_empty() {
             return Ok(Followed::Served);
         }
-        let now = devices::devices(&self.links);
+        let now = self.now();
         self.each(|installed, done| {
             if changes.devices {
                 apply(installed, &now, done)?;
@@ -264,7 +274,7 @@ fn apply(installed: &Installed, now: &[Device], done: &mut BTreeMap<u32, Device>
         attach::uncover(installed, ifindex)?;
         done.remove(&ifindex);
     }
-    for device in changed.iter().filter(|device| !matches!(device.coverage, Coverage::Attached(_))) {
+    for device in changed.iter().filter(|device| device.place(installed.family).is_none()) {
         attach::uncover(installed, device.ifindex)?;
     }
     devices::name(&installed.map(maps::DEVS)?, &changed)?;

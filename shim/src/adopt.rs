@@ -296,7 +296,12 @@ fn take(kernel: &mut Kernel, all: &mut [Theirs], new: &mut Vec<Family>, hold: &H
         let status = engine.status(theirs.family)?;
         let devices = status.iter().flat_map(|status| &status.devices);
         let mut open = devices.filter(|device| {
-            matches!(device.coverage, Coverage::Attached(_)) && [device.ingress, device.egress].contains(&Hooked::No)
+            let meant = match device.coverage {
+                Coverage::Attached(_) => true,
+                Coverage::BridgePort(of) => of.shown[theirs.family as usize],
+                _ => false,
+            };
+            meant && [device.ingress, device.egress].contains(&Hooked::No)
         });
         if let Some(device) = open.next() {
             return Err(refused(format!("device {} is not attached", device.name)));

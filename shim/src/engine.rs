@@ -55,7 +55,7 @@ impl Backend for Kernel {
         for warning in &committed.warnings {
             tracing::warn!("{warning}");
             // Nobody but their maker knows of a log that stays empty, and of packets that are not asked.
-            if warning.ends_with(" until bpftablesd runs") || warning.starts_with("bridged ") {
+            if warning.ends_with(" until bpftablesd runs") {
                 let _ = writeln!(std::io::stderr(), "bpftables: {warning}");
             }
         }

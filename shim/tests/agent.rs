@@ -100,8 +100,12 @@ fn devices_addresses_and_settings_are_followed() {
         ip("link add c1 type veth peer name c2\nlink set c1 up\n");
         eventually("c1 and c2 are attached", || covered("c1") && covered("c2"));
         // It becomes a bridge's port, and leaves it.
+        std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0").unwrap();
         ip("link add br0 type bridge\nlink set br0 up\nlink set c1 master br0\n");
         eventually("a bridge's port is left to it", || !covered("c1") && covered("br0"));
+        ip("link set br0 type bridge nf_call_iptables 1\n");
+        eventually("rules see what is bridged", || covered("c1"));
+        assert!(run("bpftables status").contains("what is bridged meets the rules"));
         ip("link set c1 nomaster\n");
         eventually("what left a bridge is attached", || covered("c1"));
 

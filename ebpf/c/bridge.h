@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Bridged packets: what a bridge hands from port to port, where br_netfilter shows it to netfilter's hooks.
+ *
+ *   a port's ingress: PREROUTING, with the bridge as the way in
+ *   a port's egress:  FORWARD and POSTROUTING of what came in by another port, with the bridge as both ways
+ *
+ * bt_ports says which ports are concerned; the guard, which br_netfilter asks right after the program at the way in, drops what comes by any
+ * other. What the bridge hands up to its own IP stack has br_netfilter's note of that, and the bridge's ingress program goes on with it behind
+ * PREROUTING. (The note is gone at a port's egress.)
+ *
+ * A packet that got another destination is routed by br_netfilter. It does so when netfilter's hooks gave it the destination, which here
+ * they did not; so the program gives the frame the link address of where its route leads: of a neighbour at the bridge, or of the bridge itself,
+ * whose stack takes it from there. Where the neighbour's is not known, the packet waits for it at the bridge's egress and comes in by its port
+ * a second time. */
+#pragma once
+
+#include "kernel_bridge.h"
+#include "nat_dev.h"
+
+#define DEVCONF_RP_FILTER 8 /* IPV4_DEVCONF_RP_FILTER */
+
+struct net_device___addr {
+	const unsigned char *dev_addr;
+} __attribute__((preserve_access_index));
+
+/* The port that a packet came in by, if a bridge showed it to netfilter's hooks, as a port's program has asked PREROUTING then. */
+static __noinline bool from_port(struct __sk_buff *skb)
+{
+	struct bt_bridge_info info = {};
+
+	return bridge_info(skb, &info) && bpf_map_lookup_elem(&bt_ports, &info.physin);
+}
+
+static __always_inline bool asked_at_port(struct __sk_buff *skb)
+{
+	return shown_by_bridge(skb) && from_port(skb);
+}
+
+/* What the program at the port found. */
+static __always_inline int resume_from_port(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	if (p->img_flags & IMG_TRACE)
+		trace_take(skb, p);
+	return p->img_flags & IMG_CONNTRACK ? bt_ct_resume(skb) : 0;
+}
+
+#if BT_FAMILY == 6
+static __always_inline bool source_is_valid(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	return true;
+}
+#else
+struct ipv4_devconf___rp {
+	__s32 data[1];
+} __attribute__((preserve_access_index));
+struct in_device___rp {
+	struct ipv4_devconf___rp cnf;
+} __attribute__((preserve_access_index));
+struct net_device___rp {
+	struct in_device___rp *ip_ptr;
+} __attribute__((preserve_access_index));
+struct netns_ipv4___rp {
+	struct ipv4_devconf___rp *devconf_all;
+} __attribute__((preserve_access_index));
+struct net___rp {
+	struct netns_ipv4___rp ipv4;
+} __attribute__((preserve_access_index));
+
+static __always_inline __s32 rp_filter_of(void *devconf)
+{
+	__s32 v = -1;
+
+	bpf_probe_read_kernel(&v, sizeof(v), devconf + bpf_core_field_offset(struct ipv4_devconf___rp, data) + (DEVCONF_RP_FILTER - 1) * sizeof(v));
+	return v;
+}
+
+/* Whether the stack takes the packet's source from the bridge for sure (fib_validate_source). */
+static __always_inline bool source_is_valid(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	void *dev = dev_of(skb, p->ifin), *in = NULL, *all = NULL;
+
+	if (!ordinary(p->saddr))
+		return false;
+	if (way_back(skb, p, NULL))
+		return true;
+	/* Of this host, or a broadcast address. */
+	if (addr_type(p->saddr, 0) != 1)
+		return false;
+	all = BPF_CORE_READ((struct net___rp *)net_of(skb), ipv4.devconf_all);
+	in = BPF_CORE_READ((struct net_device___rp *)dev, ip_ptr);
+	return dev && in && all && !rp_filter_of(all) && !rp_filter_of(in + bpf_core_field_offset(struct in_device___rp, cnf));
+}
+#endif
+
+/* To the bridge's own stack. */
+static __always_inline int to_bridge(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	struct net_device___addr *dev = (void *)dev_of(skb, p->ifin);
+	__u8 mac[8] = {};
+
+	if (!dev || bpf_probe_read_kernel(mac, 6, BPF_CORE_READ(dev, dev_addr)) || bpf_skb_store_bytes(skb, 0, mac, 6, 0))
+		return -STAT_DROP_REWRITE;
+	return 0;
+}
+
+/* A packet whose destination PREROUTING changed. 0: it goes on into the bridge; a drop's reason; or BT_REDIRECT. */
+static __noinline int port_moved(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl)
+{
+	struct bpf_fib_lookup f, near = {};
+	struct bt_hop hop = {};
+	int r = fib(skb, p, p->ifin, &f);
+
+	if (r != BPF_FIB_LKUP_RET_SUCCESS || f.ifindex != p->ifin || f.family != BT_AF || !source_is_valid(skb, p))
+		return to_bridge(skb, p);
+	/* With the next hop as the destination the answer is its link address. */
+	near.family = BT_AF;
+	near.ifindex = p->ifin;
+	near.tot_len = 1;
+	__builtin_memcpy(near.ipv6_dst, f.ipv6_dst, 16);
+	r = bpf_fib_lookup(skb, &near, sizeof(near), BPF_FIB_LOOKUP_OUTPUT);
+	if (r == BPF_FIB_LKUP_RET_SUCCESS && near.ifindex == p->ifin)
+		return bpf_skb_store_bytes(skb, 0, near.dmac, 6, 0) ? -STAT_DROP_REWRITE : 0;
+#if BT_FAMILY == 6
+	__builtin_memcpy(&hop.to, f.ipv6_dst, 16);
+#else
+	hop.to = f.ipv4_dst;
+#endif
+	store_mark(skb, p);
+	mac_carry(skb, p);
+	mark_injected(skb, ctl, with_ct(p, INJ_BRIDGED), p->ct);
+	skb->cb[4] = skb->ifindex;
+	return redirect_to(p->ifin, &hop);
+}
+
+/* At the bridge's egress: the packet that waited there for its neighbour's link address, which it bears now. */
+static __noinline int back_to_port(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 kind, __u32 ct)
+{
+	__u32 port = skb->cb[4];
+	__u64 mac;
+
+	if (!begin(skb, p, ctl, ETH_HLEN, false))
+		return BT_DROP;
+	p->ct = ct;
+	p->ctinfo = kind >> 8;
+	p->ctdir = kind >> 16;
+	p->traced = was_traced(kind);
+	mac_take(skb, p);
+	mac = p->mac;
+	if (bpf_skb_store_bytes(skb, 6, &mac, 6, 0))
+		return drop_for(skb, p, -STAT_DROP_REWRITE);
+	if (p->img_flags & IMG_TRACE)
+		trace_carry(skb, p);
+	if (p->img_flags & IMG_CONNTRACK)
+		bt_ct_hint(skb);
+	mark_injected(skb, ctl, INJ_DONE, 0);
+	return bpf_redirect(port, BPF_F_INGRESS);
+}
+
+static __always_inline bool not_bridged(struct __sk_buff *skb)
+{
+	/* Tagged frames are shown to the hooks on demand only, which the guard does not let happen. */
+	return skb->protocol != bpf_htons(BT_ETH_P) || skb->vlan_present;
+}
+
+static __always_inline int port_ingress(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_control *ctl = control();
+	__u32 ct = 0, dev = skb->ifindex;
+	struct bt_port *port;
+	int a, r;
+
+	if (!p || !ctl || not_bridged(skb) || skb->pkt_type == PACKET_LOOPBACK || elsewhere(net_of(skb), ctl))
+		return BT_NEXT;
+	if ((take_injected(skb, ctl, &ct) & 0xff) == INJ_DONE)
+		return BT_NEXT;
+	port = bpf_map_lookup_elem(&bt_ports, &dev);
+	if (!port || !begin(skb, p, ctl, ETH_HLEN, true))
+		return BT_NEXT;
+	p->ifin = port->bridge;
+	if (p->img_flags & IMG_IFACE)
+		p->class_in = bt_dev_class(skb, p->ifin);
+	if (p->img_flags & IMG_GROUPS)
+		group_note_of(skb, p->ifin);
+	p->hook = H_PRE;
+	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
+		return drop_for(skb, p, r);
+	bt_addr daddr = p->daddr;
+	if ((a = prerouting(skb, p, false)) != BT_NEXT)
+		return a;
+	if (!addr_eq(p->daddr, daddr)) {
+		r = port_moved(skb, p, ctl);
+		if (r == BT_REDIRECT)
+			return r;
+		if (r)
+			return drop_for(skb, p, r);
+	}
+	if (p->img_flags & IMG_TRACE)
+		trace_carry(skb, p);
+	if (p->img_flags & IMG_CONNTRACK)
+		bt_ct_hint(skb);
+	store_mark(skb, p);
+	return BT_NEXT;
+}
+
+/* Whether a bridge hands the packet on that came in by another of its ports, or by this one. What this host sends, or routes, has a route
+ * here; what came in by a port and was handed up has come in by the bridge since. */
+static __always_inline bool bridged_here(struct __sk_buff *skb, const struct bt_port *out)
+{
+	struct sk_buff___k *k = kernel_skb(skb);
+	__u32 in = skb->ingress_ifindex;
+	struct bt_port *port;
+
+	if (!in || k->_skb_refdst & SKB_DST_PTRMASK)
+		return false;
+	port = bpf_map_lookup_elem(&bt_ports, &in);
+	return port && port->bridge == out->bridge;
+}
+
+static __always_inline int port_egress(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_control *ctl = control();
+	__u32 ct = 0, dev = skb->ifindex;
+	struct bt_port *port;
+	int a, r;
+
+	if (!p || !ctl || not_bridged(skb) || elsewhere(net_of(skb), ctl))
+		return BT_NEXT;
+	if ((take_injected(skb, ctl, &ct) & 0xff) == INJ_DONE)
+		return BT_NEXT;
+	port = bpf_map_lookup_elem(&bt_ports, &dev);
+	if (!port || !bridged_here(skb, port) || !begin(skb, p, ctl, ETH_HLEN, false))
+		return BT_NEXT;
+	p->ifin = p->ifout = port->bridge;
+	if (p->img_flags & IMG_IFACE)
+		p->class_in = p->class_out = bt_dev_class(skb, p->ifout);
+	if (p->img_flags & IMG_GROUPS)
+		group_note_of(skb, p->ifout);
+	p->hook = H_FWD;
+	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
+		return drop_for(skb, p, r);
+	if (p->img_flags & IMG_TRACE)
+		trace_take(skb, p);
+	if (p->img_flags & IMG_MAC) {
+		/* The link header is the one that it came with. */
+		p->mac = 0;
+		p->mac_known = !bpf_skb_load_bytes(skb, 6, &p->mac, 6);
+	}
+	if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_resume(skb)))
+		return drop_for(skb, p, r);
+	if ((a = forward(skb, p)) != BT_NEXT || (a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT ||
+	    (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
+		return a;
+	if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_confirm(skb)))
+		return drop_for(skb, p, r);
+	store_mark(skb, p);
+	return BT_NEXT;
+}
