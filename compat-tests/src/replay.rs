@@ -57,6 +57,7 @@ const MATCHES: &[&str] = &[
     "srh",
     "eui64",
     "devgroup",
+    "physdev",
     "realm",
     "rpfilter",
     "string",

@@ -57,3 +57,10 @@ fn ipv6_sets_have_what_they_have_in_legacy() {
     let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn ipv6_packets_that_a_bridge_hands_on_meet_the_rules_of_legacy() {
+    let text = include_str!("../scenarios/bridge6.txt");
+    let found = ipv6::differences(text, suite::subject()).expect("scenarios can be run");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

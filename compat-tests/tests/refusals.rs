@@ -15,7 +15,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("filter", "policy", "-A INPUT -m policy --dir in --pol ipsec -j ACCEPT"),
     ("filter", "mac", "-A INPUT -m mac --mac-source 01:00:00:00:00:01 -j DROP"),
     ("filter", "string", "-A INPUT -m string --hex-string \"|df|\" --icase --algo bm -j DROP"),
-    ("filter", "physdev", "-A FORWARD -m physdev --physdev-in eth0 -j DROP"),
     ("filter", "bpf", "-A INPUT -m bpf --bytecode \"2,32 0 0 4294963200,6 0 0 1\" -j DROP"),
     ("filter", "realm", "-A INPUT -m realm --realm 1 -j DROP"),
     ("filter", "cgroup", "-A INPUT -m cgroup --cgroup 1 -j DROP"),

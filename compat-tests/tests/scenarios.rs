@@ -96,3 +96,8 @@ fn sets_have_what_they_have_in_legacy() {
 fn vlan_and_tun_devices_are_filtered_as_by_legacy() {
     suite::file("devices.txt");
 }
+
+#[test]
+fn bridged_packets_meet_the_rules_of_legacy() {
+    suite::file("bridge.txt");
+}

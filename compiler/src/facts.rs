@@ -302,6 +302,7 @@ impl Reader<'_> {
             | Match::Length(_)
             | Match::Mark(_)
             | Match::Owner(_)
+            | Match::Physdev(_)
             | Match::Pkttype(_)
             | Match::Policy(_)
             | Match::Realm(_)

@@ -10,6 +10,7 @@ use crate::ir::Ir;
 use crate::lines::Lines;
 use bpftables_abi::image::{Header, IFACE_EXACT, iface_key};
 use bpftables_ruleset::IfacePattern;
+use bpftables_ruleset::matches::Match;
 use std::collections::BTreeMap;
 
 /// Longest name of a device (`IFNAMSIZ` - 1).
@@ -27,18 +28,32 @@ pub(crate) fn asks(pattern: &IfacePattern) -> bool {
     !(pattern.wildcard && pattern.name.is_empty())
 }
 
+/// A port's name and whether it is meant as it stands; none where any will do.
+fn port(name: &str) -> Option<(&[u8], bool)> {
+    let (name, exact) = name.strip_suffix('+').map_or((name, true), |prefix| (prefix, false));
+    (!name.is_empty()).then_some((name.as_bytes(), exact))
+}
+
+/// The names that `-m physdev` compares.
+fn ports(matches: &[Match]) -> impl Iterator<Item = (&[u8], bool)> {
+    let physdevs = matches.iter().filter_map(|m| if let Match::Physdev(physdev) = m { Some(physdev) } else { None });
+    physdevs.flat_map(|p| [&p.input, &p.output]).flatten().filter_map(|(name, _)| port(name))
+}
+
 impl<'a> Ifaces<'a> {
     pub(crate) fn new(ir: &Ir<'a>) -> Result<Self, CompileError> {
         let mut classes = BTreeMap::new();
         for chain in &ir.chains {
             for (index, rule) in chain.chain.rules.iter().enumerate() {
-                for pattern in [&rule.ip.iif, &rule.ip.oif].into_iter().flatten().filter(|p| asks(p)) {
-                    if pattern.name.len() > MAX_NAME {
-                        let (max, got) = (MAX_NAME as u64, pattern.name.len() as u64);
+                let asked = [&rule.ip.iif, &rule.ip.oif].into_iter().flatten().filter(|p| asks(p));
+                let asked = asked.map(|pattern| (pattern.name.as_bytes(), !pattern.wildcard));
+                for (name, exact) in asked.chain(ports(&rule.matches)) {
+                    if name.len() > MAX_NAME {
+                        let (max, got) = (MAX_NAME as u64, name.len() as u64);
                         let place = Some(chain.place(index));
                         return Err(CompileError::Limit { place, what: "bytes of an interface name", max, got });
                     }
-                    classes.insert((pattern.name.as_bytes(), !pattern.wildcard), (0, 0));
+                    classes.insert((name, exact), (0, 0));
                 }
             }
         }
@@ -64,6 +79,11 @@ impl<'a> Ifaces<'a> {
     /// The classes that match a pattern which [`asks`].
     pub(crate) fn range(&self, pattern: &IfacePattern) -> Option<(u16, u16)> {
         self.classes.get(&(pattern.name.as_bytes(), !pattern.wildcard)).copied()
+    }
+
+    /// The classes of ports of this name.
+    pub(crate) fn port_range(&self, name: &str) -> Option<(u16, u16)> {
+        port(name).map_or(Some((0, u16::MAX)), |key| self.classes.get(&key).copied())
     }
 
     /// Stores the table and says so in the header.

@@ -9,7 +9,7 @@ use crate::image::Line;
 use crate::ir::IrChain;
 use crate::lines::{Lines, lines_of_ops};
 use crate::nat;
-use crate::residual::{Encoder, Leftovers};
+use crate::residual::{Encoder, Leftovers, packet};
 use bpftables_abi::image::{Addrs6, Rule as Record, l4, rule_flag as f};
 use bpftables_abi::ops::{MAX_OPS, target};
 use bpftables_ruleset::matches::Match;
@@ -76,6 +76,10 @@ pub(crate) fn encode(
         match m {
             Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),
             _ if folded == Some(at) => {}
+            Match::Physdev(physdev) => {
+                let op = packet::physdev(physdev, |name| ifaces.port_range(name));
+                encoder.ops.push(op.ok_or_else(|| unsupported("a port's name without a class"))?);
+            }
             _ => encoder.push(m)?.map_err(|reason| unsupported(&reason))?,
         }
     }

@@ -2,7 +2,7 @@
 
 mod clock;
 mod extension;
-mod packet;
+pub(crate) mod packet;
 mod search;
 mod sets;
 mod state;

@@ -149,7 +149,7 @@ impl Walk<'_> {
             let o: Op = zerocopy::transmute!(bytes);
             let known = matches!(
                 o.op,
-                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::CONNLIMIT | op::SET | op::RATEEST..=op::CGROUP_PATH
+                op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::PHYSDEV | op::SET | op::RATEEST..=op::CGROUP_PATH
             );
             ensure(known, at, "unknown op")?;
             match o.op {

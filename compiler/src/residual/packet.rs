@@ -3,7 +3,7 @@
 use super::{ZERO, inv};
 use crate::lines::Lines;
 use bpftables_abi::ops::{Op, op};
-use bpftables_ruleset::matches::{Devgroup, Ecn, HopComparison, Iprange, Mac, Match, Owner, Policy};
+use bpftables_ruleset::matches::{Devgroup, Ecn, HopComparison, Iprange, Mac, Match, Owner, Physdev, Policy};
 use std::net::IpAddr;
 
 /// The op of `m`, if it is one of these. The reason, if it can't be run.
@@ -111,6 +111,24 @@ fn devgroup(d: &Devgroup, lines: &mut Lines) -> Op {
         }
     }
     Op { op: op::DEVGROUP, a, b: lines.intern_words(&words), ..ZERO }
+}
+
+/// `classes` gives those of a port's name.
+pub(crate) fn physdev(p: &Physdev, classes: impl Fn(&str) -> Option<(u16, u16)>) -> Option<Op> {
+    let mut a = 0;
+    let mut ask = |bit: u16, invert: bool| a |= bit | if invert { bit << 8 } else { 0 };
+    let mut ranges = [0; 2];
+    for (at, port) in [&p.input, &p.output].into_iter().enumerate() {
+        if let Some((name, invert)) = port {
+            ask(1 << at, *invert);
+            let (lo, hi) = classes(name)?;
+            ranges[at] = u32::from(lo) | u32::from(hi) << 16;
+        }
+    }
+    for (flag, bit) in [(p.is_bridged, 4), (p.is_in, 8), (p.is_out, 16)] {
+        flag.into_iter().for_each(|invert| ask(bit, invert));
+    }
+    Some(Op { op: op::PHYSDEV, a, b: ranges[0], c: ranges[1], ..ZERO })
 }
 
 fn policy(p: &Policy) -> Result<Op, &'static str> {
