@@ -18,12 +18,14 @@
 pub mod cli;
 pub mod diff;
 pub mod dissect;
+pub mod dissect6;
 pub mod ipv6;
 pub mod matrix;
 pub mod netns;
 pub mod packet;
 pub mod packet6;
 pub mod replay;
+pub mod rounds;
 pub mod run;
 pub mod scenario;
 pub mod sockets;

@@ -13,7 +13,7 @@
 
 use crate::Result;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The ones' complement sum that IP, TCP, UDP and ICMP use, not yet complemented.
 pub fn sum16(data: &[u8], start: u32) -> u16 {
@@ -99,8 +99,11 @@ pub fn endpoint(s: &str) -> Result<(Ipv4Addr, u16)> {
 /// TCP flag letters, from the lowest bit: FIN SYN RST PSH ACK URG ECE CWR.
 pub const FLAGS: &str = "FSRPAUEC";
 
-/// Builds the IPv4 packet that a line describes.
+/// Builds the packet that a line describes: of IPv6 ([`crate::packet6`]) where its addresses say so.
 pub fn build(line: &str) -> Result<Vec<u8>> {
+    if line.contains("::") {
+        return crate::packet6::build(line);
+    }
     parse(line).map_err(|e| format!("packet {line:?}: {e}").into())
 }
 
@@ -235,19 +238,18 @@ fn ip_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, mut l4: Vec<u8>, keys: 
 /// The packet that answers `packet` as its receiver would: echo reply, swapped ports, next TCP segment.
 /// `words` override or add keys (and for TCP give the flags).
 pub fn reply(packet: &[u8], words: &str) -> Result<String> {
+    if packet.first().is_some_and(|b| b >> 4 == 6) {
+        return crate::packet6::reply(packet, words);
+    }
     let ip = crate::dissect::Ip::parse(packet).ok_or("nothing to reply to: not an IPv4 packet")?;
     let l4 = ip.payload;
-    // TCP flags are for TCP only: a scenario may not know what it answers.
-    let (flags, words) = match words.split_once(' ').unwrap_or((words, "")) {
-        (flags, rest) if !flags.is_empty() && flags.chars().all(|c| FLAGS.contains(c)) => (flags, rest),
-        _ => ("A", words),
-    };
+    let (flags, words) = reply_flags(words);
     let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
     let long = |at: usize| u32::from_be_bytes([l4[at], l4[at + 1], l4[at + 2], l4[at + 3]]);
     Ok(match ip.protocol {
         17 if l4.len() >= 8 => format!("udp {}:{} {}:{} {words}", ip.dst, port(2), ip.src, port(0)),
         6 if l4.len() >= 20 => {
-            let data = l4.len() - usize::from(l4[12] >> 4) * 4;
+            let data = l4.len().saturating_sub(usize::from(l4[12] >> 4) * 4);
             let advance = data as u32 + u32::from(l4[13] & 1) + u32::from(l4[13] >> 1 & 1);
             let seq = if l4[13] & 0x10 != 0 { long(8) } else { 5000 };
             format!(
@@ -267,8 +269,50 @@ pub fn reply(packet: &[u8], words: &str) -> Result<String> {
     })
 }
 
+/// Writes the transport checksum of a whole TCP or UDP packet whose device was to do it.
+pub fn complete(packet: &mut [u8]) {
+    let Some((proto, at, pseudo)) = (match packet.first().map(|b| b >> 4) {
+        Some(4) => crate::dissect::Ip::parse(packet)
+            .map(|ip| (ip.protocol, ip.header.len(), pseudo_sum(ip.src, ip.dst, ip.protocol, ip.payload.len()))),
+        _ => crate::packet6::upper(packet).filter(|(.., later)| !later).map(|(proto, at, _)| {
+            let length = (packet.len() - at) as u32;
+            let numbers = [&length.to_be_bytes()[..], &[0, 0, 0, proto]].concat();
+            (proto, at, sum16(&packet[8..40], sum16(&numbers, 0).into()))
+        }),
+    }) else {
+        return;
+    };
+    let sum_at = at
+        + match proto {
+            6 => 16,
+            17 => 6,
+            _ => return,
+        };
+    if packet.len() >= sum_at + 2 {
+        packet[sum_at..sum_at + 2].copy_from_slice(&[0, 0]);
+        let sum = !sum16(&packet[at..], pseudo.into());
+        packet[sum_at..sum_at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// The flags that a reply's words begin with, and the rest. TCP flags are for TCP only: a scenario may not know what it answers.
+pub fn reply_flags(words: &str) -> (&str, &str) {
+    match words.split_once(' ').unwrap_or((words, "")) {
+        (flags, rest) if !flags.is_empty() && flags.chars().all(|c| FLAGS.contains(c)) => (flags, rest),
+        _ => ("A", words),
+    }
+}
+
 /// An ICMP error about `packet`, sent by its receiver or by `from`. `kind` is TYPE/CODE.
-pub fn error_about(packet: &[u8], kind: &str, from: Option<Ipv4Addr>, mtu: u16) -> Result<Vec<u8>> {
+pub fn error_about(packet: &[u8], kind: &str, from: Option<IpAddr>, mtu: u16) -> Result<Vec<u8>> {
+    if packet.first().is_some_and(|b| b >> 4 == 6) {
+        return crate::packet6::error_about(packet, kind, from, mtu);
+    }
+    let from = match from {
+        Some(IpAddr::V6(_)) => return Err("an ICMP error comes from an IPv4 address".into()),
+        Some(IpAddr::V4(from)) => Some(from),
+        None => None,
+    };
     let ip = crate::dissect::Ip::parse(packet).ok_or("nothing to complain about: not an IPv4 packet")?;
     let (t, c) = kind.split_once('/').ok_or("TYPE/CODE expected")?;
     let mut l4: Vec<u8> = vec![t.parse()?, c.parse()?, 0, 0, 0, 0];

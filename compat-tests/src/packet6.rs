@@ -8,12 +8,12 @@
 //! ip fd00:1::10 fd00:2::10 proto=47 len=12
 //! ```
 //! Keys of every kind: `hl tc fl len=N hex=HEX ext=NUMBER:HEX[,NUMBER:HEX...]` (extension headers, whose first byte is made to lead on), and to
-//! spoil it: `plen badsum trunc=BYTES` (tcp: `doff`; udp: `ulen csum0`). Fragments: `frag=FROM:LEN[+]`, of what stands above the extensions.
+//! spoil it: `plen badsum trunc=BYTES` (tcp: `doff`; udp: `ulen csum0`). Fragments: `frag=FROM:LEN[+] fid=N`, of what stands above the extensions.
 
 use crate::Result;
 use crate::packet::{FLAGS, sum16, unhex};
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 const FRAGMENT: u8 = 44;
 
@@ -22,7 +22,7 @@ struct Keys(BTreeMap<String, String>);
 
 const KNOWN: &[&str] = &[
     "hl", "tc", "fl", "len", "hex", "ext", "plen", "badsum", "trunc", "doff", "ulen", "csum0", "frag", "seq", "ack",
-    "win", "topts", "id", "rest", "proto",
+    "win", "topts", "id", "rest", "proto", "fid",
 ];
 
 impl Keys {
@@ -163,7 +163,8 @@ fn header(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, mut upper: Vec<u8>, keys: 
         let (from, more): (usize, bool) = (from.parse()?, len.ends_with('+'));
         let len: usize = len.trim_end_matches('+').parse()?;
         let [hi, lo] = (from as u16 | u16::from(more)).to_be_bytes();
-        extensions.push((FRAGMENT, vec![0, 0, hi, lo, 0, 0, 0x12, 0x34]));
+        let id = keys.num("fid", 0x1234)?.to_be_bytes();
+        extensions.push((FRAGMENT, [&[0, 0, hi, lo], &id[..]].concat()));
         upper = upper.get(from..).ok_or("fragment beyond the packet")?.iter().copied().take(len).collect();
     }
     let mut next: Vec<u8> = extensions.iter().map(|(number, _)| *number).collect();
@@ -183,6 +184,73 @@ fn header(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, mut upper: Vec<u8>, keys: 
     packet.extend(rest);
     packet.truncate(keys.num("trunc", u32::MAX)? as usize);
     Ok(packet)
+}
+
+/// What stands above a packet's extension headers: protocol, offset, and whether it is a later fragment.
+pub fn upper(packet: &[u8]) -> Option<(u8, usize, bool)> {
+    let (mut next, mut at, mut later) = (*packet.get(6)?, 40, false);
+    loop {
+        let length = match next {
+            0 | 43 | 60 => usize::from(*packet.get(at + 1)?) * 8 + 8,
+            FRAGMENT => {
+                let offset = u16::from_be_bytes([*packet.get(at + 2)?, *packet.get(at + 3)?]);
+                later |= offset >> 3 != 0;
+                8
+            }
+            51 => usize::from(*packet.get(at + 1)?) * 4 + 8,
+            _ => return Some((next, at, later)),
+        };
+        next = *packet.get(at)?;
+        at += length;
+        if later || at > packet.len() {
+            return Some((next, at.min(packet.len()), later));
+        }
+    }
+}
+
+fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
+    let address = |at: usize| -> Option<Ipv6Addr> {
+        let bytes: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
+        Some(bytes.into())
+    };
+    Some((address(8)?, address(24)?))
+}
+
+/// The packet that answers `packet`, as [`crate::packet::reply`] makes those of IPv4.
+pub fn reply(packet: &[u8], words: &str) -> Result<String> {
+    let none = "nothing to reply to: not an IPv6 packet";
+    let (src, dst) = addresses(packet).ok_or(none)?;
+    let (proto, at, later) = upper(packet).ok_or(none)?;
+    let l4 = &packet[at..];
+    let (flags, words) = crate::packet::reply_flags(words);
+    let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
+    let long = |at: usize| u32::from_be_bytes([l4[at], l4[at + 1], l4[at + 2], l4[at + 3]]);
+    Ok(match proto {
+        17 if l4.len() >= 8 && !later => format!("udp {dst},{} {src},{} {words}", port(2), port(0)),
+        6 if l4.len() >= 20 && !later => {
+            let data = l4.len().saturating_sub(usize::from(l4[12] >> 4) * 4);
+            let advance = data as u32 + u32::from(l4[13] & 1) + u32::from(l4[13] >> 1 & 1);
+            let seq = if l4[13] & 0x10 != 0 { long(8) } else { 5000 };
+            let ack = long(4).wrapping_add(advance);
+            format!("tcp {dst},{} {src},{} {flags} seq={seq} ack={ack} {words}", port(2), port(0))
+        }
+        58 if l4.len() >= 8 && l4[0] == 128 && !later => {
+            format!("icmp {dst} {src} 129/0 id={} seq={} {words}", port(4), port(6))
+        }
+        _ => format!("ip {dst} {src} proto={proto} {words}"),
+    })
+}
+
+/// An ICMPv6 error about `packet`, as [`crate::packet::error_about`] makes those of IPv4.
+pub fn error_about(packet: &[u8], kind: &str, from: Option<IpAddr>, mtu: u16) -> Result<Vec<u8>> {
+    let (src, dst) = addresses(packet).ok_or("nothing to complain about: not an IPv6 packet")?;
+    let from = match from {
+        Some(IpAddr::V4(_)) => return Err("an ICMPv6 error comes from an IPv6 address".into()),
+        Some(IpAddr::V6(from)) => from,
+        None => dst,
+    };
+    let quoted = packet.iter().take(1232).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    build(&format!("icmp {from} {src} {kind} rest={:08x} hex={quoted}", u32::from(mtu)))
 }
 
 #[cfg(test)]

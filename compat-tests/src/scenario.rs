@@ -9,7 +9,8 @@
 //! c> udp 10.1.0.10:1000 10.2.0.10:53 len=8
 //! s reply len=4
 //! ```
-//! Before the rules: `@fresh` (own namespaces), `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
+//! Before the rules: `@fresh` (own namespaces), `@ipv6` (rules of ip6tables, addresses `fd00:1::10,1000`; no `serve`, `tcp-get`, `udp-ask`),
+//! `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
 //! `@counters nat|none` (compare only those), `@needs TYPE` (a device type of ip(8); not run, and said so, without it),
 //! `@differs REASON` (a deliberate difference: bpftables must not be equal here), `@ours LINE` (with it: a line that its report must have),
 //! `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`, `@ipset LINE;LINE...`.
@@ -27,8 +28,8 @@
 
 use crate::Result;
 use crate::packet::endpoint;
-use crate::world::Node;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use crate::world::{Family, Node};
+use std::net::{IpAddr, SocketAddrV4};
 
 /// Which counters of `iptables-save -c` are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,7 +50,7 @@ pub enum Step {
     Send { node: Node, packet: String, mark: u32, dev: Option<String>, vlan: Option<u16>, to: Option<Node> },
     Frame { dev: String, packet: String },
     Reply { node: Node, words: String, to: Option<Node> },
-    Error { node: Node, kind: String, from: Option<Ipv4Addr>, mtu: u16 },
+    Error { node: Node, kind: String, from: Option<IpAddr>, mtu: u16 },
     Serve { node: Node, tcp: bool, at: SocketAddrV4, proxy: Option<u32> },
     Ask { node: Node, tcp: bool, from: SocketAddrV4, to: SocketAddrV4, request: u32, response: u32, mark: u32 },
     Run(String),
@@ -83,6 +84,8 @@ pub struct Scenario {
     pub mask_ports: Option<(u16, u16)>,
     /// Which counters are compared.
     pub counters: Counters,
+    /// Whose rules and packets these are.
+    pub family: Family,
 }
 
 impl Scenario {
@@ -150,6 +153,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
         } else if let Some(option) = line.strip_prefix('@') {
             match option.trim() {
                 "fresh" => s.fresh = true,
+                "ipv6" => s.family = Family::V6,
                 "mask-ports" => s.mask_ports = Some((0, 0)),
                 "counters nat" => s.counters = Counters::Nat,
                 "counters none" => s.counters = Counters::None,

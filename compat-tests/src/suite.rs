@@ -2,7 +2,7 @@
 
 use crate::run::{Outcome, run};
 use crate::scenario::{Scenario, parse};
-use crate::world::{Kind, World};
+use crate::world::{Family, Kind, World};
 use crate::{Result, diff, sys};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -29,11 +29,12 @@ pub struct Pair {
 
 impl Pair {
     /// Builds both.
-    pub fn new(kind: Kind) -> Result<Self> {
-        Ok(Self { legacy: World::new(Kind::Legacy, 0)?, subject: World::new(kind, 1)? })
+    pub fn new(kind: Kind, family: Family) -> Result<Self> {
+        Ok(Self { legacy: World::of(Kind::Legacy, family, 0)?, subject: World::of(kind, family, 1)? })
     }
 
-    fn both<T: Send>(&mut self, f: impl Fn(&mut World) -> Result<T> + Sync) -> Result<(T, T)> {
+    /// Does something in both at once.
+    pub fn both<T: Send>(&mut self, f: impl Fn(&mut World) -> Result<T> + Sync) -> Result<(T, T)> {
         let (a, b) = std::thread::scope(|s| {
             let first = s.spawn(|| {
                 let _ = sys::pin_to_cpu(0);
@@ -131,7 +132,7 @@ pub fn differences(all: &[&Scenario], kind: Kind) -> Vec<Failure> {
             }
             // A difference must also be seen in new worlds with all the time in the world.
             pair = None;
-            let mut fresh = Pair::new(kind)?;
+            let mut fresh = Pair::new(kind, sc.family)?;
             let (a, b) = fresh.run(sc, PATIENT)?;
             let real = compare(sc, &a, &b);
             if real.is_none() {
@@ -186,6 +187,9 @@ fn quick(pair: &mut Option<Pair>, sc: &Scenario, kind: Kind) -> Result<Option<Di
     if std::env::var_os("COMPAT_FRESH").is_some() {
         *pair = None;
     }
+    if pair.as_ref().is_some_and(|p| p.legacy.family != sc.family) {
+        *pair = None;
+    }
     if let Some(p) = pair.as_mut()
         && let Err(e) = p.reset()
     {
@@ -194,7 +198,7 @@ fn quick(pair: &mut Option<Pair>, sc: &Scenario, kind: Kind) -> Result<Option<Di
     }
     let p = match pair {
         Some(p) => p,
-        None => pair.insert(Pair::new(kind)?),
+        None => pair.insert(Pair::new(kind, sc.family)?),
     };
     let (a, b) = p.run(sc, QUICK)?;
     if std::env::var_os("COMPAT_SHOW").is_some() {

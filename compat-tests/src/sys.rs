@@ -204,16 +204,17 @@ impl PacketSocket {
     }
 }
 
-/// A raw IPv4 socket: it receives what the INPUT hook let through.
+/// A raw socket: it receives what the INPUT hook let through, of IPv6 without its header.
 #[derive(Debug)]
 pub struct RawSocket {
     fd: OwnedFd,
 }
 
 impl RawSocket {
-    /// Opens a receiving socket for one IP protocol number.
-    pub fn receiver(protocol: u8) -> io::Result<Self> {
-        let fd = socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, i32::from(protocol))?;
+    /// Opens a receiving socket for one protocol number of IPv4 or IPv6.
+    pub fn receiver(v6: bool, protocol: u8) -> io::Result<Self> {
+        let domain = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+        let fd = socket(domain, libc::SOCK_RAW | libc::SOCK_NONBLOCK, i32::from(protocol))?;
         setopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(16i32 << 20))?;
         Ok(Self { fd })
     }
@@ -261,6 +262,31 @@ impl RawSocket {
         }
         buf.truncate(n as usize);
         Ok(Some(buf))
+    }
+}
+
+/// Forgets all connections that the kernel tracks in the calling thread's namespace, as `conntrack -F` does.
+pub fn flush_conntrack() -> io::Result<()> {
+    /// `nlmsghdr` and `nfgenmsg` of IPCTNL_MSG_CT_DELETE: REQUEST and ACK, all families.
+    const REQUEST: [u8; 20] = {
+        let mut m = [0; 20];
+        m[0] = 20;
+        m[4] = 2;
+        m[5] = 1;
+        m[6] = 5;
+        m
+    };
+    let fd = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER)?;
+    let mut answer = [0u8; 512];
+    // SAFETY: the request is valid for reads, the answer for writes of the stated sizes.
+    let n = unsafe {
+        check(libc::send(fd.as_raw_fd(), REQUEST.as_ptr().cast(), REQUEST.len(), 0) as libc::c_int)?;
+        check(libc::recv(fd.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0) as libc::c_int)?
+    };
+    match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
+        _ if n < 20 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        0 => Ok(()),
+        e => Err(io::Error::from_raw_os_error(-e)),
     }
 }
 

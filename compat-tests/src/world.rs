@@ -13,7 +13,7 @@
 use crate::cli::protocol_numbers;
 use crate::netns::Netns;
 use crate::sys::{PacketSocket, RawSocket, Tun};
-use crate::{Result, sockets};
+use crate::{Result, sockets, sys};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +25,26 @@ pub enum Kind {
     Legacy,
     /// bpftables.
     Ours,
+}
+
+/// Whose packets a world carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    V4,
+    /// IPv6: `fd00:N::` instead of `10.N.0.`, and so `fd00:1::10` and `fd00:1::1`.
+    V6,
+}
+
+impl Family {
+    /// A tool's name in this family.
+    pub fn tool(self, name: &str) -> String {
+        match self {
+            Self::V4 => name.to_owned(),
+            Self::V6 => name.replace("iptables", "ip6tables"),
+        }
+    }
 }
 
 /// A namespace of the topology.
@@ -203,21 +223,47 @@ pub struct World {
     pub delivered: Vec<RawSocket>,
     /// Sets were made.
     sets: bool,
+    /// Whose packets it carries.
+    pub family: Family,
+    /// Sends from the router's eth0 what says that everything before it has passed.
+    pub herald: PacketSocket,
     nets: Vec<Netns>,
 }
 
 /// IP protocols whose local delivery on the router is observed.
 const DELIVERED: [u8; 7] = [1, 6, 17, 47, 132, 253, 50];
 
+/// IPv6 that says nothing by itself: no detection of duplicates, no solicitations, no reports of groups.
+const SILENT: [&str; 9] = [
+    "net/ipv6/conf/all/accept_dad=0",
+    "net/ipv6/conf/default/accept_dad=0",
+    "net/ipv6/conf/all/router_solicitations=0",
+    "net/ipv6/conf/default/router_solicitations=0",
+    "net/ipv6/conf/default/mldv2_unsolicited_report_interval=100000000",
+    "net/ipv6/conf/default/mldv1_unsolicited_report_interval=100000000",
+    "net/ipv6/auto_flowlabels=0",
+    "net/ipv6/icmp/ratelimit=0",
+    "?net/ipv6/conf/default/addr_gen_mode=1",
+];
+
 impl World {
-    /// Builds the topology on one CPU.
+    /// Builds the topology of IPv4 on one CPU.
     pub fn new(kind: Kind, cpu: usize) -> Result<Self> {
+        Self::of(kind, Family::V4, cpu)
+    }
+
+    /// Builds the topology of a family on one CPU.
+    pub fn of(kind: Kind, family: Family, cpu: usize) -> Result<Self> {
         let tools = Tools::new(kind)?;
         let nets = (0..4).map(|_| Netns::new(cpu)).collect::<Result<Vec<_>>>()?;
         for n in &nets {
+            match family {
+                Family::V4 => {
+                    n.sysctls(&["?net/ipv6/conf/all/disable_ipv6=1", "?net/ipv6/conf/default/disable_ipv6=1"])?
+                }
+                Family::V6 => n.sysctls(&SILENT)?,
+            }
             n.sysctls(&[
-                "?net/ipv6/conf/all/disable_ipv6=1",
-                "?net/ipv6/conf/default/disable_ipv6=1",
                 "net/ipv4/conf/all/rp_filter=0",
                 "net/ipv4/conf/default/rp_filter=0",
                 "net/ipv4/conf/all/send_redirects=0",
@@ -248,39 +294,49 @@ impl World {
         r.ip_batch(&lines)?;
         for n in Node::ENDS {
             let k = n.index() + 1;
-            nets[n.index()].ip_batch(&format!(
-                "link set lo up\nlink set eth0 up\naddr add 10.{k}.0.2/32 dev eth0\n\
-                 neigh replace 10.{k}.0.1 lladdr {} dev eth0 nud permanent\n\
-                 route add default via 10.{k}.0.1 dev eth0 onlink\n",
-                mac(n.router_mac())
-            ))?;
+            let router = mac(n.router_mac());
+            nets[n.index()].ip_batch(&match family {
+                Family::V4 => format!(
+                    "link set lo up\nlink set eth0 up\naddr add 10.{k}.0.2/32 dev eth0\n\
+                     neigh replace 10.{k}.0.1 lladdr {router} dev eth0 nud permanent\n\
+                     route add default via 10.{k}.0.1 dev eth0 onlink\n"
+                ),
+                Family::V6 => format!(
+                    "link set lo up\nlink set eth0 up\naddr add fd00:{k}::2/128 dev eth0 nodad\n\
+                     neigh replace fd00:{k}::1 lladdr {router} dev eth0 nud permanent\n\
+                     route add default via fd00:{k}::1 dev eth0 onlink\n"
+                ),
+            })?;
         }
         r.wait_running(&["eth0", "eth1", "eth2", "tun0"])?;
         for n in Node::ENDS {
             nets[n.index()].wait_running(&["eth0"])?;
         }
         // Addresses come after both ends of the links are up, lest a route be missing.
-        let mut lines = String::new();
-        for (i, n) in Node::ENDS.into_iter().enumerate() {
-            let k = i + 1;
-            lines += &format!("addr add 10.{k}.0.1/24 brd + dev eth{i}\n");
-            for host in [2, 10, 11, 12, 13, 14, 100] {
-                lines += &format!("neigh replace 10.{k}.0.{host} lladdr {} dev eth{i} nud permanent\n", mac(n.mac()));
+        r.ip_batch(&match family {
+            Family::V4 => addresses(),
+            Family::V6 => addresses6(),
+        })?;
+        match family {
+            Family::V4 => r.sysctls(&["net/ipv4/ip_forward=1"])?,
+            Family::V6 => {
+                r.sysctls(&["net/ipv6/conf/all/forwarding=1"])?;
+                // What devices say of themselves when they come up is said before there are rules.
+                std::thread::sleep(std::time::Duration::from_millis(1000));
             }
         }
-        lines += "addr add 10.4.0.1/24 dev tun0\n";
-        lines += "route add 192.0.2.0/24 via 10.2.0.10\nroute add 198.51.100.0/24 via 10.3.0.10\n\
-                  route add unreachable 203.0.113.0/26\nroute add prohibit 203.0.113.64/26\n\
-                  route add blackhole 203.0.113.128/26\n";
-        r.ip_batch(&lines)?;
-        r.sysctls(&["net/ipv4/ip_forward=1", "?net/netfilter/nf_conntrack_tcp_loose=1"])?;
+        r.sysctls(&["?net/netfilter/nf_conntrack_tcp_loose=1"])?;
         let mut taps = Vec::new();
         for n in Node::ENDS {
             taps.push(nets[n.index()].run(|| PacketSocket::open("eth0"))?);
         }
-        let delivered =
-            r.run(|| DELIVERED.into_iter().map(RawSocket::receiver).collect::<std::io::Result<Vec<_>>>())?;
-        Ok(Self { servers: Vec::new(), sets: false, tools, taps, tun, delivered, nets })
+        let v6 = family == Family::V6;
+        let delivered = r.run(move || {
+            let all = DELIVERED.into_iter().map(|n| if v6 && n == 1 { 58 } else { n });
+            all.map(|n| RawSocket::receiver(v6, n)).collect::<std::io::Result<Vec<_>>>()
+        })?;
+        let herald = r.run(|| PacketSocket::open("eth0"))?;
+        Ok(Self { servers: Vec::new(), sets: false, tools, taps, tun, delivered, family, herald, nets })
     }
 
     /// The namespace of a node that has one ([`Node::has_stack`]).
@@ -303,7 +359,7 @@ impl World {
 
     /// Loads rules with `iptables-restore`; a refusal is an error.
     pub fn restore(&self, rules: &str, args: &[&str]) -> Result<()> {
-        let out = self.tool("iptables-restore", args, rules)?;
+        let out = self.tool(&self.family.tool("iptables-restore"), args, rules)?;
         if out.status.success() {
             return Ok(());
         }
@@ -313,7 +369,7 @@ impl World {
 
     /// `iptables-save -c` without its comment lines (they carry dates and the version).
     pub fn save(&self) -> Result<String> {
-        let out = self.tool("iptables-save", &["-c"], "")?;
+        let out = self.tool(&self.family.tool("iptables-save"), &["-c"], "")?;
         if !out.status.success() {
             let err = String::from_utf8_lossy(&out.stderr);
             return Err(format!("iptables-save ({:?}) said {}: {err}", self.tools.kind, out.status).into());
@@ -346,22 +402,61 @@ impl World {
                 return Err(format!("cannot remove sets: {}", said.join(", ")).into());
             }
         }
-        let out = match self.tools.kind {
-            Kind::Legacy => self.net(Node::R).command(
-                {
-                    let mut c = Command::new("conntrack");
-                    c.arg("-F");
-                    c
-                },
-                b"",
-            )?,
-            Kind::Ours => self.tool("bpftables", &["conntrack", "flush"], "")?,
-        };
+        self.forget_connections()
+    }
+
+    /// Flushes the table of connections.
+    pub fn forget_connections(&self) -> Result<()> {
+        if self.tools.kind == Kind::Legacy {
+            // As `conntrack -F`.
+            return Ok(self
+                .net(Node::R)
+                .run(sys::flush_conntrack)
+                .map_err(|e| format!("cannot forget connections: {e}"))?);
+        }
+        let out = self.tool("bpftables", &["conntrack", "flush"], "")?;
         if !out.status.success() {
             return Err(format!("cannot forget connections: {}", String::from_utf8_lossy(&out.stderr)).into());
         }
         Ok(())
     }
+}
+
+/// The hosts behind each of the router's devices that have a neighbour's entry there.
+const HOSTS: [u8; 7] = [2, 10, 11, 12, 13, 14, 100];
+
+fn addresses() -> String {
+    let mut lines = String::new();
+    for (i, n) in Node::ENDS.into_iter().enumerate() {
+        let k = i + 1;
+        lines += &format!("addr add 10.{k}.0.1/24 brd + dev eth{i}\n");
+        for host in HOSTS {
+            lines += &format!("neigh replace 10.{k}.0.{host} lladdr {} dev eth{i} nud permanent\n", mac(n.mac()));
+        }
+    }
+    lines += "addr add 10.4.0.1/24 dev tun0\n";
+    lines += "route add 192.0.2.0/24 via 10.2.0.10\nroute add 198.51.100.0/24 via 10.3.0.10\n\
+              route add unreachable 203.0.113.0/26\nroute add prohibit 203.0.113.64/26\n\
+              route add blackhole 203.0.113.128/26\n";
+    lines
+}
+
+fn addresses6() -> String {
+    let mut lines = String::new();
+    for (i, n) in Node::ENDS.into_iter().enumerate() {
+        let k = i + 1;
+        lines += &format!("addr add fd00:{k}::1/64 dev eth{i} nodad\n");
+        // The last one is made from the link address, as `-m eui64` wants it.
+        let eui64 = format!("ff:fe00:{:x}", u16::from_be_bytes([n.mac()[4], n.mac()[5]]));
+        for host in HOSTS.map(|n| n.to_string()).into_iter().chain([eui64]) {
+            lines += &format!("neigh replace fd00:{k}::{host} lladdr {} dev eth{i} nud permanent\n", mac(n.mac()));
+        }
+    }
+    lines += "addr add fd00:4::1/64 dev tun0 nodad\n";
+    lines += "route add 2001:db8:2::/48 via fd00:2::10\nroute add 2001:db8:3::/48 via fd00:3::10\n";
+    // What NPT makes of others' addresses; whoever answers there gets an answer.
+    lines += "route add fd00:7::/48 via fd00:3::10\n";
+    lines
 }
 
 impl Drop for World {

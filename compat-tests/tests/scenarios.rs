@@ -101,3 +101,8 @@ fn vlan_and_tun_devices_are_filtered_as_by_legacy() {
 fn bridged_packets_meet_the_rules_of_legacy() {
     suite::file("bridge.txt");
 }
+
+#[test]
+fn what_random_rounds_found_is_as_in_legacy() {
+    suite::file("rounds.txt");
+}

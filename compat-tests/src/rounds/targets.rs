@@ -1,0 +1,209 @@
+//! Targets of a table's chains.
+
+use super::Place;
+use super::draw::Draw;
+use super::matches;
+use super::pools::{MARKS, host};
+use crate::world::Family;
+
+/// A rule's matches and target (but for jumps to chains).
+pub(super) fn rule(draw: &mut Draw, place: &Place<'_>) -> String {
+    let general = draw.weighted(&[
+        (28, "ACCEPT"),
+        (if place.table == "nat" { 0 } else { 10 }, "DROP"),
+        (10, "RETURN"),
+        (24, ""),
+        (4, "LOG"),
+        (1, "NFLOG"),
+        (7, "MARK"),
+        (if place.connections() && place.table != "raw" { 6 } else { 0 }, "CONNMARK"),
+        (if place.only(&["FORWARD", "OUTPUT", "POSTROUTING"]) { 1 } else { 0 }, "CLASSIFY"),
+        (
+            match place.table {
+                // A translation has connections tracked.
+                "nat" if place.stateful => 90,
+                "mangle" => 40,
+                "raw" => 20,
+                "filter" if place.want.reject => 12,
+                _ => 0,
+            },
+            "own",
+        ),
+    ]);
+    let matches = |draw: &mut Draw| matches::some(draw, place);
+    match general {
+        "" => matches(draw),
+        // Packets shall get somewhere: what is dropped is told apart by something.
+        "DROP" => loop {
+            let text = matches(draw);
+            if text.len() > 24 {
+                return format!("{text}-j DROP");
+            }
+        },
+        "LOG" => format!("{}-j LOG --log-prefix x", matches(draw)),
+        "NFLOG" => format!("{}-j NFLOG --nflog-group 5", matches(draw)),
+        "MARK" => {
+            let how = draw.pick(&["--set-xmark", "--set-mark", "--or-mark", "--and-mark", "--xor-mark"]);
+            format!("{}-j MARK {how} {}", matches(draw), draw.pick(&MARKS))
+        }
+        "CONNMARK" => {
+            let of = [
+                "--set-xmark 0x1/0xff",
+                "--set-mark 0x10",
+                "--save-mark",
+                "--restore-mark",
+                "--restore-mark --nfmask 0xff --ctmask 0xff",
+            ];
+            format!("{}-j CONNMARK {}", matches(draw), draw.pick(&of))
+        }
+        "CLASSIFY" => format!("{}-j CLASSIFY --set-class 1:{}", matches(draw), draw.below(20)),
+        "own" => match place.table {
+            "nat" => nat(draw, place),
+            "mangle" => mangle(draw, place),
+            "raw" => raw(draw, place),
+            _ => reject(draw, place),
+        },
+        verdict => format!("{}-j {verdict}", matches(draw)),
+    }
+}
+
+fn reject(draw: &mut Draw, place: &Place<'_>) -> String {
+    if draw.percent(30) {
+        let base = matches::base(draw, place);
+        return format!("{base}-p tcp -j REJECT --reject-with tcp-reset");
+    }
+    let with = match place.family {
+        Family::V4 => draw.pick(&[
+            "icmp-port-unreachable",
+            "icmp-net-unreachable",
+            "icmp-host-unreachable",
+            "icmp-proto-unreachable",
+            "icmp-admin-prohibited",
+            "icmp-net-prohibited",
+        ]),
+        Family::V6 => {
+            draw.pick(&["icmp6-port-unreachable", "icmp6-adm-prohibited", "icmp6-no-route", "icmp6-policy-fail"])
+        }
+    };
+    format!("{}-j REJECT --reject-with {with}", matches::some(draw, place))
+}
+
+fn raw(draw: &mut Draw, place: &Place<'_>) -> String {
+    let target = match draw.below(4) {
+        0 => "NOTRACK".to_owned(),
+        1 => "CT --notrack".to_owned(),
+        2 => "TRACE".to_owned(),
+        // docs/deviations.md: in one zone a pair of ends is one connection's, whichever direction the zone was said for.
+        _ if place.want.zones => format!("CT {}", draw.pick(&["--zone 3", "--zone-orig 7"])),
+        _ => "NOTRACK".to_owned(),
+    };
+    format!("{}-j {target}", matches::some(draw, place))
+}
+
+fn mangle(draw: &mut Draw, place: &Place<'_>) -> String {
+    let v4 = place.family == Family::V4;
+    // docs/deviations.md: legacy's kernel drops what it delivers after it was summed for a connection and then changed.
+    let first = if !v4 && place.stateful && !place.only(&["FORWARD", "OUTPUT", "POSTROUTING"]) { 3 } else { 0 };
+    match first + draw.below(9 - first) {
+        0 => {
+            format!("{}-j TOS --set-tos {}", matches::some(draw, place), draw.pick(&["0x10/0xff", "0x08/0x3f", "0x00"]))
+        }
+        1 => format!("{}-j DSCP --set-dscp {}", matches::some(draw, place), draw.pick(&["0x2e", "0x00", "0x08"])),
+        2 if v4 => format!(
+            "{}-j TTL {}",
+            matches::some(draw, place),
+            draw.pick(&["--ttl-set 63", "--ttl-inc 1", "--ttl-dec 1", "--ttl-dec 70"])
+        ),
+        2 => format!(
+            "{}-j HL {}",
+            matches::some(draw, place),
+            draw.pick(&["--hl-set 63", "--hl-inc 1", "--hl-dec 1", "--hl-dec 70"])
+        ),
+        3 if v4 => {
+            format!("{}-p tcp -j ECN --ecn-tcp-remove", matches::base(draw, place))
+        }
+        4 => {
+            let clamp = if place.only(&["FORWARD", "OUTPUT", "POSTROUTING"]) {
+                draw.pick(&["--set-mss 700", "--clamp-mss-to-pmtu"])
+            } else {
+                "--set-mss 700"
+            };
+            format!("{}-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS {clamp}", matches::base(draw, place))
+        }
+        5 => format!(
+            "{}-p tcp -j TCPOPTSTRIP --strip-options {}",
+            matches::base(draw, place),
+            draw.pick(&["2,3", "timestamp", "4,5,8"])
+        ),
+        6 if !v4 && draw.percent(60) => prefix(draw, place),
+        7 => format!("{}-p udp -j CHECKSUM --checksum-fill", matches::base(draw, place)),
+        _ => format!("{}-j MARK --set-mark {}", matches::some(draw, place), draw.pick(&MARKS)),
+    }
+}
+
+/// SNPT and DNPT, between prefixes that take up the difference.
+fn prefix(draw: &mut Draw, place: &Place<'_>) -> String {
+    let net = draw.from_to(1, 3);
+    if place.only(&["PREROUTING", "OUTPUT"]) {
+        return format!("-d fd00:7::/48 -j DNPT --src-pfx fd00:7::/48 --dst-pfx fd00:{net}::/48");
+    }
+    if place.only(&["INPUT", "POSTROUTING"]) {
+        return format!("-s fd00:{net}::/48 -j SNPT --src-pfx fd00:{net}::/48 --dst-pfx fd00:7::/48");
+    }
+    matches::some(draw, place)
+}
+
+/// A translation. Ports are kept or given, so that none is drawn at random.
+fn nat(draw: &mut Draw, place: &Place<'_>) -> String {
+    let proto = draw.weighted(&[(4, "tcp"), (4, "udp"), (2, "")]);
+    let port = if draw.percent(60) { draw.pick(&["53", "80", "443", "5353"]) } else { "" };
+    let what = match (proto, port) {
+        ("", _) => String::new(),
+        (proto, "") => format!("-p {proto} "),
+        (proto, port) => format!("-p {proto} -m {proto} --dport {port} "),
+    };
+    let extra = if draw.percent(20) && place.stateful { "-m conntrack --ctstate NEW " } else { "" };
+    let with_port = |addr: &str, port: &str| match place.family {
+        _ if port.is_empty() => addr.to_owned(),
+        Family::V4 => format!("{addr}:{port}"),
+        Family::V6 => format!("[{addr}]:{port}"),
+    };
+    let to_port = if !proto.is_empty() && draw.percent(40) { draw.pick(&["5353", "8080", "9999"]) } else { "" };
+    if place.only(&["PREROUTING", "OUTPUT"]) {
+        let service = host(place.family, draw.from_to(1, 3), draw.weighted(&[(5, 100), (2, 10), (1, 1)]));
+        let d = if draw.percent(75) {
+            format!("-d {service} ")
+        } else {
+            format!("{}-d {} ", draw.not(), host(place.family, 2, 10))
+        };
+        return match draw.below(5) {
+            0 if place.only(&["PREROUTING"]) => {
+                let ports = if to_port.is_empty() { String::new() } else { format!(" --to-ports {to_port}") };
+                format!("{d}{what}{extra}-j REDIRECT{ports}")
+            }
+            1 => {
+                let (from, to) = (draw.from_to(1, 3), draw.from_to(1, 3));
+                format!("-d {}/32 -j NETMAP --to {}/24", host(place.family, from, 100), host(place.family, to, 0))
+                    .replace("::100/32", "::100/128")
+                    .replace("::0/24", "::/64")
+            }
+            _ => {
+                let net = draw.from_to(1, 3);
+                let backend = host(place.family, net, draw.weighted(&[(5, 10), (4, 11), (1, 1)]));
+                format!("{d}{what}{extra}-j DNAT --to-destination {}", with_port(&backend, to_port))
+            }
+        };
+    }
+    if place.only(&["POSTROUTING"]) && draw.percent(45) {
+        let source = if draw.percent(50) { format!("-s {} ", matches::address(draw, place)) } else { String::new() };
+        return format!("{source}{what}{extra}-o {} -j MASQUERADE", matches::device(draw));
+    }
+    if !place.only(&["INPUT", "POSTROUTING"]) {
+        return format!("{}-j ACCEPT", matches::some(draw, place));
+    }
+    let net = draw.from_to(1, 3);
+    let source = host(place.family, net, draw.weighted(&[(5, 100), (3, 13), (2, 1)]));
+    let out =
+        if place.only(&["POSTROUTING"]) && draw.percent(60) { format!("-o eth{} ", net - 1) } else { String::new() };
+    format!("{what}{extra}{out}-j SNAT --to-source {source}")
+}
