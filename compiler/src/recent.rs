@@ -4,7 +4,9 @@ use crate::error::{CompileError, RulePlace};
 use crate::image::RecentList;
 use bpftables_ruleset::Ruleset;
 use bpftables_ruleset::matches::Match;
+use bpftables_ruleset::matches::recent::list_masks;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Lists that the programs can hold.
 const MAX_LISTS: usize = 256;
@@ -29,9 +31,9 @@ pub(crate) fn number(name: &str, taken: &mut BTreeSet<u32>) -> u32 {
     id
 }
 
-/// Lists by name.
+/// Lists by name, and their masks.
 #[derive(Debug, Default)]
-pub(crate) struct Lists(BTreeMap<Box<str>, RecentList>);
+pub(crate) struct Lists(BTreeMap<Box<str>, RecentList>, BTreeMap<Box<str>, IpAddr>);
 
 impl Lists {
     pub(crate) fn new(ruleset: &Ruleset) -> Result<Self, CompileError> {
@@ -69,11 +71,16 @@ impl Lists {
             let id = number(name, &mut taken);
             lists.insert(name.into(), RecentList { name: name.into(), id, stamps });
         }
-        Ok(Self(lists))
+        Ok(Self(lists, list_masks(ruleset)))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&RecentList> {
         self.0.get(name)
+    }
+
+    /// The mask of every rule that names the list.
+    pub(crate) fn mask(&self, name: &str) -> Option<IpAddr> {
+        self.1.get(name).copied()
     }
 
     pub(crate) fn into_vec(self) -> Vec<RecentList> {

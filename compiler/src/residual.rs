@@ -200,7 +200,7 @@ impl<'a> Encoder<'a> {
         let (seconds, hitcount) = (r.seconds, r.hitcount);
         let (dest, ttl, reap) = (r.dest.into(), r.ttl.into(), r.reap.into());
         let mut line = [0; 64];
-        match (self.family, r.mask) {
+        match (self.family, self.left.lists.mask(&r.name).unwrap_or(r.mask)) {
             (Family::V4, IpAddr::V4(mask)) => {
                 let mask = u32::from_ne_bytes(mask.octets());
                 let params = RecentParams { seconds, hitcount, mask, op: code, dest, ttl, reap };

@@ -41,7 +41,7 @@ pub use words::holds as u32_holds;
 
 use crate::counters::Slot;
 use crate::matches::bpf::BpfProgram;
-use crate::matches::{Bpf, Match, StatisticMode};
+use crate::matches::{Bpf, Match, StatisticMode, recent};
 use crate::rule::Rule;
 use crate::table::{Hook, Ruleset, Table, TableKind};
 use crate::targets::{ConnmarkSet, RejectWith, Target};
@@ -94,6 +94,29 @@ impl From<bool> for Answer {
     }
 }
 
+/// The ruleset in which the rules of each list of `-m recent` have the list's mask, where they do not.
+fn agree(ruleset: &Ruleset) -> Option<Ruleset> {
+    let masks = recent::list_masks(ruleset);
+    let chains = || ruleset.tables.iter().flat_map(|table| table.chains());
+    let off = |m: &Match| matches!(m, Match::Recent(r) if masks.get(&r.name) != Some(&r.mask));
+    if !chains().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.matches).any(off) {
+        return None;
+    }
+    let mut agreed = ruleset.clone();
+    for table in &mut agreed.tables {
+        for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
+            for m in chain.rules.iter_mut().flat_map(|rule| &mut rule.matches) {
+                if let Match::Recent(r) = m
+                    && let Some(mask) = masks.get(&r.name)
+                {
+                    r.mask = *mask;
+                }
+            }
+        }
+    }
+    Some(agreed)
+}
+
 /// Runs `packet` through the table at the hook. Marks, and how it is to be tracked, are changed in the packet.
 pub fn traverse(
     ruleset: &Ruleset,
@@ -103,6 +126,8 @@ pub fn traverse(
     env: &mut dyn Environment,
 ) -> Outcome {
     let mut counted = Vec::new();
+    let agreed = agree(ruleset);
+    let ruleset = agreed.as_ref().unwrap_or(ruleset);
     let base = ruleset.table(kind).and_then(|table| Some((table, table.base(hook)?)));
     let verdict = match base {
         Some((table, chain)) => run(table, chain, packet, env, &mut counted),

@@ -1,9 +1,11 @@
 //! `-m recent` (xt_recent.c, rev 1).
 
+use crate::Ruleset;
 use crate::check::{Place, Problem, need};
-use crate::matches::MatchKind;
+use crate::matches::{Match, MatchKind};
 use crate::text::{ListContext, Text};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -52,6 +54,20 @@ impl RecentOp {
             Self::Remove => ("remove", "REMOVE"),
         }
     }
+}
+
+/// The mask of each list: that of the first rule that names it, for every rule that does. (xt_recent keeps it with the list, and does not look
+/// at those of later rules.)
+#[must_use]
+pub fn list_masks(ruleset: &Ruleset) -> BTreeMap<Box<str>, IpAddr> {
+    let mut masks = BTreeMap::new();
+    let chains = ruleset.tables.iter().flat_map(|table| table.chains());
+    for m in chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.matches) {
+        if let Match::Recent(recent) = m {
+            masks.entry(recent.name.clone()).or_insert(recent.mask);
+        }
+    }
+    masks
 }
 
 impl Text for Recent {
