@@ -187,7 +187,7 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 	__u32 sport = p->sport;
 	if ((a = run_nat(skb, p, H_IN, MANIP_SRC)) != BT_NEXT)
 		return a;
-	if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED)
+	if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED && p->ctdir == DIR_REPLY)
 		bt_ct_abandon(skb);
 	else if ((r = bt_ct_confirm(skb)))
 		return drop_for(skb, p, r);
@@ -254,6 +254,11 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		p->ctinfo = kind >> 8;
 		p->ctdir = kind >> 16;
 		p->traced = was_traced(kind);
+		/* What OUTPUT found no connection for is looked for again, perhaps in another zone. */
+		if (p->ctinfo == CI_INVALID) {
+			known = false;
+			p->ctinfo = CI_NONE;
+		}
 	}
 	p->hook = H_PRE;
 	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
@@ -294,10 +299,19 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 	bt_addr saddr = p->saddr;
 	__u32 mark = p->mark;
 	__u8 tos = p->tos;
+	/* An error of the stack's own has the connection of the packet that it is about from the beginning. */
+	bool handed = answer;
+	if (!answer && p->img_flags & IMG_CONNTRACK && bt_stack_error(skb)) {
+		if ((r = bt_ct_in(skb)))
+			return drop_for(skb, p, r);
+		handed = p->ctinfo == CI_RELATED;
+		if (!handed)
+			p->ctinfo = CI_NONE;
+	}
 	if ((a = run_table(skb, p, H_OUT, T_RAW)) != BT_NEXT)
 		return a;
 	p->hook = H_OUT;
-	if (!answer && p->img_flags & IMG_CONNTRACK && (r = bt_ct_in(skb)))
+	if (!handed && p->img_flags & IMG_CONNTRACK && (r = bt_ct_in(skb)))
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_OUT, T_MANGLE)) != BT_NEXT)
 		return a;
@@ -340,6 +354,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	if (!known && !begin(skb, p, ctl, l2len, false))
 		return BT_NEXT;
 	bool answer = (kind & 0xff) == INJ_LOCAL_OUT;
+	p->answer = answer;
 	if (!answer && !routed && !sent_by_stack(skb))
 		return BT_NEXT;
 	p->ifout = skb->ifindex;
@@ -379,8 +394,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		return a;
 	if (p->img_flags & IMG_CONNTRACK) {
 		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made: here, or at INPUT
-		 * when it goes to this host. */
-		if (answer || (p->flags & P_LOCAL && p->ctinfo == CI_RELATED)) {
+		 * when it goes to this host. (What answers such an answer goes the packet's own way, and has netfilter keep the connection.) */
+		if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED && p->ctdir == DIR_REPLY) {
 			if (p->ifout != ctl->lo_ifindex)
 				bt_ct_abandon(skb);
 		} else if ((r = bt_ct_confirm(skb)))

@@ -116,7 +116,7 @@ struct bt_pkt {
 	__u16 class_in, class_out; /* interface classes of the image */
 	__u8 hook, table;
 	__u8 assigned; /* TPROXY gave it a socket */
-	__u8 pad0;
+	__u8 answer;    /* at egress: made by REJECT. An ICMP error has the kernel's own socket, a reset has none */
 	__u32 slot;     /* of the image this packet reads */
 	__u32 generation;
 	__u32 img_flags;

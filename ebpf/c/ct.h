@@ -101,12 +101,51 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 
 __noinline int bt_ct_search(__u32 unused);
 
-/* Whether an ICMP error of this host is about a packet that it had taken in: the kernel takes the connection off such packets. */
-static __always_inline bool about_delivered(const struct bt_ctx *x)
+/* Whether an ICMP error of this host is about a packet that UDP had taken in: the kernel takes the connection off what a protocol of
+ * its own takes. */
+static __always_inline bool about_delivered(__u32 type, __u32 code)
 {
-	if (BT_FAMILY == 6)
-		return (x->icmp_type == 1 && x->icmp_code == 4) || (x->icmp_type == 4 && x->icmp_code == 1);
-	return x->icmp_type == 3 && (x->icmp_code == 2 || x->icmp_code == 3);
+	return BT_FAMILY == 6 ? type == 1 && code == 4 : type == 3 && code == 3;
+}
+
+struct socket___stack {
+	void *file;
+} __attribute__((preserve_access_index));
+struct sock___stack {
+	struct socket___stack *sk_socket;
+} __attribute__((preserve_access_index));
+struct sk_buff___stack {
+	struct sock___stack *sk;
+} __attribute__((preserve_access_index));
+
+/* Whether a socket of the kernel's own sends the packet: one without a file. */
+static __always_inline bool stack_socket(struct __sk_buff *skb)
+{
+	struct sk_buff___stack *k = (void *)skb;
+	struct socket___stack *socket = BPF_CORE_READ(k, sk, sk_socket);
+
+	return socket && !BPF_CORE_READ(socket, file);
+}
+
+/* Whether a packet at OUTPUT is an ICMP error that the stack made about one that it holds, and not a program's own. */
+__noinline int bt_stack_error(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+
+	if (!p || p->hook != H_OUT || p->proto != BT_ICMP || p->frag_off || !stack_socket(skb))
+		return 0;
+	/* IPv6's redirect is made otherwise. */
+	return (BT_FAMILY == 6 ? p->icmp_type < 128 : icmp_is_error(p->icmp_type)) && !about_delivered(p->icmp_type, p->icmp_code);
+}
+
+/* Whether the stack sends an ICMP reply: its ICMP socket is taken meanwhile, and no error comes of what becomes of the reply. */
+__noinline int bt_stack_reply(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+
+	if (!p || p->hook != H_OUT || p->proto != BT_ICMP || p->frag_off)
+		return 0;
+	return (BT_FAMILY == 6 ? p->icmp_type == 129 : p->icmp_type == 0 || p->icmp_type == 14) && stack_socket(skb);
 }
 
 /* An ICMP error: RELATED to the connection that the inner packet belongs to, if the error goes where that packet came from. */
@@ -117,7 +156,7 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 
 	if (bt_ct_inner(skb))
 		return;
-	if (p->hook == H_OUT && !about_delivered(x) && !(BT_FAMILY == 6 && x->icmp_type == BT_ICMP_REDIRECT)) {
+	if (bt_stack_error(skb)) {
 		/* This host made it about a packet that it holds: one that may be translated already, of a connection that may not be
 		 * confirmed yet. Netfilter hands the connection over from that packet, whatever zone the error is in. */
 		hit = bt_ct_search(0);
@@ -126,6 +165,9 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 		p->ct = hit >> 1;
 		p->ctinfo = CI_RELATED;
 		p->ctdir = !(hit & 1);
+		/* Of what looks the same both ways, the error is about the first way. */
+		if (addr_eq(x->t.saddr, x->t.daddr) && x->t.sport == x->t.dport)
+			p->ctdir = DIR_REPLY;
 		return;
 	}
 	x->cur = x->t;

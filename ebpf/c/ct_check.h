@@ -160,7 +160,8 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 		if (p->proto == IPPROTO_UDP) {
 			if (!first && (plen > len || plen < 8))
 				return -1;
-			if (sums && (h[6] | h[7]) && !bt_sum_ok(skb, plen, plen))
+			/* What lies behind the datagram's own length is summed, too. */
+			if (sums && (h[6] | h[7]) && !bt_sum_ok(skb, len, len))
 				return -1;
 		} else if (!first) {
 			/* Here the length says how much is summed; a sum there must be. */

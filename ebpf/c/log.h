@@ -77,7 +77,7 @@ static __always_inline void log_packet(struct __sk_buff *skb, struct bt_pkt *p, 
 	e->table = p->table;
 	e->what = e->pad = 0;
 	/* At ingress the socket is still the sender's, which netfilter's hooks do not see any more. */
-	if (e->params.flags & LOG_UID && p->flags & P_LOCAL && (p->hook == H_OUT || p->hook == H_POST))
+	if (e->params.flags & LOG_UID && p->flags & P_LOCAL && !p->answer && (p->hook == H_OUT || p->hook == H_POST))
 		log_owner(skb, &e->uid, &e->gid, &e->owned);
 	/* At egress the link header is the one that the packet leaves with, and was not there when netfilter's hooks look. */
 	if (p->l2len == ETH_HLEN && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))

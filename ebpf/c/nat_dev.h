@@ -78,6 +78,58 @@ static __always_inline bt_addr tproxy_addr(struct __sk_buff *skb)
 	return bt_nat_dev_first(skb);
 }
 
+struct list_head___nat {
+	struct list_head___nat *next;
+} __attribute__((preserve_access_index));
+struct net___nat {
+	struct list_head___nat dev_base_head;
+} __attribute__((preserve_access_index));
+struct net_device___nat {
+	struct list_head___nat dev_list;
+	struct in_device___ct *ip_ptr;
+} __attribute__((preserve_access_index));
+#define MAX_DEVICES 4096
+
+struct nat_walk {
+	unsigned long at, head;
+	__u32 addr;
+};
+
+/* The address that one device of the namespace lends to those that have none. */
+static long nat_lends(__u32 i, void *data)
+{
+	struct nat_walk *w = data;
+	struct net_device___nat *dev;
+	struct in_ifaddr___ct *ifa;
+	int n;
+
+	if (!w->at || w->at == w->head)
+		return 1;
+	dev = (void *)(w->at - bpf_core_field_offset(struct net_device___nat, dev_list));
+	ifa = BPF_CORE_READ(dev, ip_ptr, ifa_list);
+	for (n = 0; n < MAX_DEV_ADDRS && ifa; n++) {
+		if (!(BPF_CORE_READ(ifa, ifa_flags) & IFA_SECONDARY) && BPF_CORE_READ(ifa, ifa_scope) == 0) {
+			w->addr = BPF_CORE_READ(ifa, ifa_local);
+			return 1;
+		}
+		ifa = BPF_CORE_READ(ifa, ifa_next);
+	}
+	w->at = (unsigned long)BPF_CORE_READ(dev, dev_list.next);
+	return 0;
+}
+
+/* A device without an address borrows one of the first device that has one, whatever the way out. */
+__noinline __u32 bt_nat_lent(struct __sk_buff *skb)
+{
+	struct net___nat *net = (void *)net_of(skb);
+	struct nat_walk w = {};
+
+	w.head = (unsigned long)net + bpf_core_field_offset(struct net___nat, dev_base_head);
+	w.at = (unsigned long)BPF_CORE_READ(net, dev_base_head.next);
+	bpf_loop(MAX_DEVICES, nat_lends, &w, 0);
+	return w.addr;
+}
+
 /* MASQUERADE's address: of the out device, a primary one of global scope, one whose network holds the next hop if there is one. */
 __noinline __u32 bt_nat_masq(struct __sk_buff *skb)
 {
@@ -118,15 +170,7 @@ __noinline __u32 bt_nat_masq(struct __sk_buff *skb)
 		}
 		ifa = BPF_CORE_READ(ifa, ifa_next);
 	}
-	if (addr)
-		return addr;
-	/* A device without an address borrows one, as the kernel's source selection does. */
-	__builtin_memset(&fib, 0, sizeof(fib));
-	fib.family = 2;
-	fib.ipv4_dst = p->daddr;
-	fib.ifindex = p->ifout;
-	i = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC);
-	return i == BPF_FIB_LKUP_RET_SUCCESS ? fib.ipv4_src : 0;
+	return addr ? addr : bt_nat_lent(skb);
 }
 
 static __always_inline bt_addr nat_masq(struct __sk_buff *skb)

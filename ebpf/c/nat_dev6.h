@@ -183,6 +183,11 @@ __noinline int bt_nat_masq(struct __sk_buff *skb)
 		x->to = dev_addr6(dev, ADDR6_LINK, 0);
 		return 0;
 	}
+	if (p->ifout == p->lo) {
+		/* To an address of this host: the same one is preferred to all others. */
+		x->to = p->daddr;
+		return 0;
+	}
 	fib.family = BT_AF;
 	fib.ifindex = p->ifout;
 	__builtin_memcpy(fib.ipv6_dst, &p->daddr, 16);

@@ -20,6 +20,16 @@ static __always_inline int sctp_sum(struct __sk_buff *skb, const struct bt_pkt *
 
 #define NAT_ID 0x10000u
 
+/* Whether netfilter translates a GRE packet: it wants eight bytes of it, and for another destination a version that it knows. */
+static __always_inline bool gre_translates(struct __sk_buff *skb, const struct bt_pkt *p, __u32 l4, __u32 src)
+{
+	__u8 h[8];
+
+	if (p->frag_off)
+		return true;
+	return p->len >= p->ihl + sizeof(h) && !bpf_skb_load_bytes(skb, l4, h, sizeof(h)) && (src || (h[1] & 7) < 2);
+}
+
 #if BT_FAMILY == 6
 #include "nat_rewrite6.h"
 #else
@@ -138,6 +148,8 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 port, __u32 
 	ipat = p->l2len;
 	l4 = ipat + p->ihl;
 	old = src ? p->saddr : p->daddr;
+	if (p->proto == IPPROTO_GRE && !gre_translates(skb, p, l4, src))
+		return -1;
 	switch (p->proto) {
 	case IPPROTO_TCP:
 		sum_at = 16;

@@ -142,6 +142,8 @@ __noinline int bt_nat_outer(struct __sk_buff *skb, __u32 src, __u32 port, __u32 
 	to = x->to;
 	l4 = (__u32)p->l2len + p->ihl;
 	old = src ? p->saddr : p->daddr;
+	if (p->proto == IPPROTO_GRE && !gre_translates(skb, p, l4, src))
+		return -1;
 	l4_places(p->proto, src, &sum_at, &port_at);
 	if (x->frag_real)
 		sum_at = port_at = ~0u;

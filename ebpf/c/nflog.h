@@ -40,7 +40,7 @@ static __always_inline bool nflog_write(struct __sk_buff *skb, struct bt_pkt *p,
 	e->hw_type = e->hw_len = 0;
 	e->stamp = 0;
 	/* As for LOG: the sender's socket, and the link header of the way in. */
-	if (p->flags & P_LOCAL && (p->hook == H_OUT || p->hook == H_POST))
+	if (p->flags & P_LOCAL && !p->answer && (p->hook == H_OUT || p->hook == H_POST))
 		log_owner(skb, &e->uid, &e->gid, &e->owned);
 	/* netfilter tells a time at these hooks alone. */
 	if (p->hook <= H_FWD) {

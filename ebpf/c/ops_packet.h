@@ -156,8 +156,12 @@ static __always_inline int owner_is(struct __sk_buff *skb, struct bt_pkt *p, __u
 	struct net *net = k->dev->nd_net.net;
 	struct socket___own *socket = NULL;
 	/* A forwarded packet may still have its sender's, which netfilter's hooks do not see. */
-	unsigned long at = p->flags & P_LOCAL ? (unsigned long)k->sk : 0;
+	unsigned long at = p->flags & P_LOCAL && !p->answer ? (unsigned long)k->sk : 0;
 	struct sock___own *sk;
+
+	/* What REJECT answers with still has the socket of whom it answers. */
+	if (p->answer && p->proto != IPPROTO_TCP)
+		return !(asked & inverted & OWNER_SOCKET) && ((asked ^ inverted) & (OWNER_UID | OWNER_GID)) == 0;
 
 	barrier_var(at);
 	if (at) {

@@ -178,13 +178,27 @@ struct sock___cgroup {
 	struct cgroup_data___own sk_cgrp_data;
 } __attribute__((preserve_access_index));
 
+#define ROOT_CGROUP 1
+
+/* Whether the packet is an ICMP error of REJECT: it has the kernel's own socket, in the root of groups and of no class. */
+static __always_inline bool answer_of_stack(void)
+{
+	struct bt_pkt *p = pkt();
+
+	return p && p->hook >= H_FWD && p->answer && p->proto != IPPROTO_TCP;
+}
+
 /* Address of the socket that sends the packet, as far as it is a full one of this namespace; else 0. */
 static __always_inline unsigned long full_socket(struct __sk_buff *skb)
 {
 	struct sk_buff___own *k = kernel_skb(skb);
 	struct net *net = k->dev->nd_net.net;
 	unsigned long at = (unsigned long)k->sk;
+	struct bt_pkt *p = pkt();
 
+	/* What REJECT answers with still has the socket of whom it answers. */
+	if (p && p->hook >= H_FWD && p->answer)
+		return 0;
 	barrier_var(at);
 	if (!at)
 		return 0;
@@ -223,6 +237,8 @@ __noinline int bt_op_cgroup_path(struct __sk_buff *skb, __u32 how, __u32 lo, __u
 	struct cgroup_walk w = { .id = (__u64)hi << 32 | lo };
 	struct sock___cgroup *sk;
 
+	if (answer_of_stack())
+		return (w.id == ROOT_CGROUP) != !!(how & OPF_INVERT);
 	if (!at)
 		return 0;
 	sk = kernel_object(at, bpf_core_type_id_kernel(struct sock));
@@ -244,6 +260,8 @@ __noinline int bt_op_cgroup(struct __sk_buff *skb, __u32 how, __u32 class)
 	unsigned long at = full_socket(skb);
 	struct sock___cgroup *sk;
 
+	if (answer_of_stack())
+		return (class == 0) != !!(how & OPF_INVERT);
 	if (!at)
 		return 0;
 	sk = kernel_object(at, bpf_core_type_id_kernel(struct sock));

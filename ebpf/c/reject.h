@@ -129,7 +129,7 @@ __noinline int bt_reject(struct __sk_buff *skb)
 	struct bt_answer *a = answer();
 	__u32 code;
 
-	if (!p || !a || !answer_begin(skb, p))
+	if (!p || !a || bt_stack_reply(skb) || !answer_begin(skb, p))
 		return BT_DROP;
 	if (p->reject == REJECT_RST)
 		return bt_reject_rst(skb);
@@ -146,7 +146,7 @@ __noinline int bt_reject(struct __sk_buff *skb)
 	struct bt_pkt *p = pkt();
 	int code;
 
-	if (!p || !answer_begin(skb, p))
+	if (!p || bt_stack_reply(skb) || !answer_begin(skb, p))
 		return BT_DROP;
 	switch (p->reject) {
 	case REJECT_NET:
