@@ -2,7 +2,7 @@
 //!
 //! Order of lines: header, bases, chains (one line each), rules (each chain's in a row), then everything that they refer to.
 
-use crate::error::{CompileError, RulePlace};
+use crate::error::CompileError;
 use crate::iface::Ifaces;
 use crate::image::Image;
 use crate::ir::{ChainId, Ir, IrChain};
@@ -19,7 +19,7 @@ use bpftables_abi::image::{
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
 use bpftables_ruleset::targets::ct::Zone;
-use bpftables_ruleset::{Chain as RuleChain, Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
+use bpftables_ruleset::{Chain as RuleChain, Family, Policy, Ruleset, TableKind, Target};
 use rustc_hash::FxHashSet;
 
 /// Where a chain stands in the image.
@@ -132,25 +132,21 @@ fn refuse_unreached(
 ) -> Result<(), CompileError> {
     let reached: FxHashSet<*const RuleChain> = ir.chains.iter().map(|chain| std::ptr::from_ref(chain.chain)).collect();
     let chains = ruleset.tables.iter().flat_map(|table| table.chains().map(|chain| (table.kind, chain)));
-    let mut unreached = chains.filter(|(_, chain)| !reached.contains(&std::ptr::from_ref(*chain))).peekable();
-    if unreached.peek().is_none() {
+    let unreached = chains.filter(|(_, chain)| !reached.contains(&std::ptr::from_ref(*chain)));
+    let chains: Vec<IrChain<'_>> =
+        unreached.map(|(table, chain)| IrChain { table, chain, jumps: Vec::new(), input: false }).collect();
+    if chains.is_empty() {
         return Ok(());
     }
-    let ifaces = Ifaces::new(&Ir::default())?;
+    let tried = Ir { chains, ..Ir::default() };
+    let ifaces = Ifaces::new(&tried)?;
     let mut left = Leftovers::new(ruleset, options)?;
     let mut lines = Lines::default();
-    // Patterns of interfaces can always be run, but have no class here.
-    let bare = |rule: &Rule| Rule { ip: IpMatch { iif: None, oif: None, ..rule.ip.clone() }, ..rule.clone() };
-    for (table, chain) in unreached {
-        let tried = RuleChain { rules: chain.rules.iter().map(bare).collect(), ..chain.clone() };
-        let tried = IrChain { table, chain: &tried, jumps: Vec::new(), input: false };
-        for (index, rule) in chain.rules.iter().enumerate() {
-            match record::encode(&tried, index, 0, &ifaces, ruleset.family, &mut lines, &mut left) {
+    for chain in &tried.chains {
+        for index in 0..chain.chain.rules.len() {
+            match record::encode(chain, index, 0, &ifaces, ruleset.family, &mut lines, &mut left) {
                 Ok(_) => {}
-                Err(CompileError::Unsupported { reason, .. }) => {
-                    let place = RulePlace::new(table, &chain.name.0, index, rule);
-                    refused.push(CompileError::Unsupported { place, reason });
-                }
+                Err(error @ CompileError::Unsupported { .. }) => refused.push(error),
                 Err(error) => return Err(error),
             }
         }

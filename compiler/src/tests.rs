@@ -5,7 +5,7 @@ use crate::testgen::{self, Header};
 use crate::{CompileError, Image, Options, compile, explain, verify};
 use bpftables_abi::image::{BASES_LINE, Chain as Descriptor, TABLES, chain_kind};
 use bpftables_ruleset::eval::{self, Ct, Packet, Simulated, Verdict};
-use bpftables_ruleset::matches::{Limit, Match, Tcp};
+use bpftables_ruleset::matches::{Limit, Match, Physdev, Tcp};
 use bpftables_ruleset::{
     AddrMatch, Chain, Family, Hook, IfacePattern, IpMatch, PortRange, Rule, Ruleset, Slot, TableKind, Target,
 };
@@ -102,6 +102,15 @@ fn what_cannot_be_run_is_refused_in_chains_that_no_hook_reaches_too() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn names_of_devices_and_ports_can_be_asked_in_chains_that_no_hook_reaches() {
+    let ports =
+        Physdev { input: Some(("eth0".into(), false)), output: Some(("eth+".into(), true)), ..Physdev::default() };
+    let mut lost = Rule { matches: vec![Match::Physdev(Box::new(ports))], ..plain(Target::Accept) };
+    lost.ip.oif = Some(IfacePattern { name: "br".into(), wildcard: true, invert: true });
+    compile(&ruleset(vec![], vec![("LOST", vec![lost])]), &Options::default()).unwrap();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What rules make and share by name in the kernel: rate estimators (`-j RATEEST`), and timers (`-j IDLETIMER`). The first rule of a name says
+//! What rules make and share by name in the kernel: rate estimators (`-j RATEEST`), timers (`-j IDLETIMER`) and tables (`-m hashlimit`). The first rule of a name says
 //! how the thing is; the kernel refuses others that say it otherwise, and `-m rateest` of a name that there is not.
 
 use crate::check::CheckError;
@@ -17,18 +17,26 @@ pub type Estimators = BTreeMap<Box<str>, (u8, u8)>;
 /// The first thing that is wrong.
 pub fn check(table: &Table, there: &mut Estimators) -> Result<(), CheckError> {
     let mut timers: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut limits: BTreeMap<&str, bool> = BTreeMap::new();
     for chain in table.chains() {
         let name = || chain.name.clone();
         for (index, rule) in chain.rules.iter().enumerate() {
             let number = index + 1;
+            let mut agrees = true;
             for m in &rule.matches {
-                let Match::Rateest(m) = m else { continue };
-                if !there.contains_key(&m.name) || m.other.as_ref().is_some_and(|other| !there.contains_key(other)) {
-                    let reason = "there is no such rate estimator";
-                    return Err(CheckError::Missing { chain: name(), rule: number, reason });
+                match m {
+                    Match::Rateest(m)
+                        if !there.contains_key(&m.name)
+                            || m.other.as_ref().is_some_and(|other| !there.contains_key(other)) =>
+                    {
+                        let reason = "there is no such rate estimator";
+                        return Err(CheckError::Missing { chain: name(), rule: number, reason });
+                    }
+                    Match::Hashlimit(m) => agrees &= *limits.entry(&m.name).or_insert(m.rate_match) == m.rate_match,
+                    _ => {}
                 }
             }
-            let agrees = match &rule.target {
+            agrees &= match &rule.target {
                 Target::Rateest(made) => {
                     let times = (made.interval, made.ewma);
                     *there.entry(made.name.clone()).or_insert(times) == times
