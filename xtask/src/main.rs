@@ -1,4 +1,4 @@
-//! `cargo xtask setup|demo|test|bench|deb`: everything that a clone of this repository is asked to do.
+//! `cargo xtask setup|demo|test|bench|deb|systemd`: everything that a clone of this repository is asked to do.
 //!
 //! xtask depends on no other crate of the workspace: it builds the release binary with cargo and runs
 //! it under the names that clients use, as they do.
@@ -14,6 +14,7 @@ mod project;
 mod setup;
 mod static_build;
 mod sys;
+mod systemd;
 mod test;
 
 use anyhow::Result;
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Options),
     /// A Debian package of the release binary; prints its path
     Deb(deb::Options),
+    /// The package in a machine of its own with systemd: installed, its services hardened, watched and restarted, booted, removed
+    Systemd(systemd::Options),
     /// (internal) an HTTP server that answers with its name and its client's address
     #[command(hide = true)]
     Serve(http::Options),
@@ -63,6 +66,7 @@ fn main() -> Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Deb(options) => deb::run(&options),
+        Command::Systemd(options) => systemd::run(&options),
         Command::Serve(options) => http::serve(&options),
         Command::Measure(options) => measure::run(&options),
     }

@@ -108,6 +108,24 @@ pub(crate) fn become_root() -> Result<()> {
     Err(error).context("network namespaces need root, and sudo cannot be run")
 }
 
+/// Set for our own copy in a mount namespace of its own.
+const OWN_MOUNTS: &str = "BPFTABLES_XTASK_OWN_MOUNTS";
+
+/// Returns when nobody else sees what we mount; otherwise replaces this process by itself in a new mount namespace. As root.
+///
+/// # Errors
+/// There is no unshare(1).
+pub(crate) fn own_mounts() -> Result<()> {
+    if std::env::var_os(OWN_MOUNTS).is_some() {
+        return Ok(());
+    }
+    let itself = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--"]).arg(itself).args(std::env::args_os().skip(1));
+    let error = command.env(OWN_MOUNTS, "1").env(PREBUILT, "1").exec();
+    Err(error).context("cannot run unshare")
+}
+
 /// The cargo that runs us, else the one on PATH.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))

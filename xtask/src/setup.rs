@@ -42,6 +42,13 @@ const MACHINES: &[Tool] = &[
     Tool { program: "zstd", package: "zstd" },
 ];
 
+/// What a machine in which systemd is the first process needs.
+const SERVICES: &[Tool] = &[
+    Tool { program: "systemctl", package: "systemd" },
+    Tool { program: "deb-systemd-helper", package: "init-system-helpers" },
+    Tool { program: "dpkg-reconfigure", package: "debconf" },
+];
+
 /// Files that no program stands for: kernel and C library headers of the eBPF build.
 const FILES: &[(&str, &str)] =
     &[("/usr/include/linux/bpf.h", "linux-libc-dev"), ("/usr/include/bpf/bpf_helpers.h", "libbpf-dev")];
@@ -68,6 +75,14 @@ pub(crate) fn machines() -> Result<()> {
         }
         packages
     })
+}
+
+/// Installs what is missing for machines that systemd runs.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn services() -> Result<()> {
+    install(false, || packages_of(SERVICES))
 }
 
 /// The major version of this Debian; that of the oldest we know where the file says nothing.
@@ -151,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_package_name_is_one_that_a_shell_takes_as_it_stands() {
-        for tool in TOOLS.iter().chain(MACHINES) {
+        for tool in TOOLS.iter().chain(MACHINES).chain(SERVICES) {
             assert!(
                 tool.package.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.+".contains(&b)),
                 "{}",

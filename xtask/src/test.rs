@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, as root, against the release binary.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -56,6 +56,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         failed |= !status(&mut command)?;
     }
     if !options.no_compat {
+        // Beside the others, since it mostly waits. Whoever asks for certain tests does not ask for this one.
+        let services = if options.arguments.is_empty() { Some(services()?) } else { None };
         let mut command = test_command(&project, &binary, corpus.as_deref(), options)?;
         command.args(["--package", BLACK_BOX, "--"]);
         if let Some(threads) = options.compat_threads {
@@ -63,12 +65,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         command.args(&options.arguments);
         failed |= !status(&mut command)?;
+        if let Some(services) = services {
+            let output = services.wait_with_output().context("cannot wait for `xtask systemd`")?;
+            print!("`xtask systemd`:\n{}", String::from_utf8_lossy(&output.stdout));
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            println!("test result: {}. `xtask systemd`", if output.status.success() { "ok" } else { "FAILED" });
+            failed |= !output.status.success();
+        }
     }
     eprintln!("test: {} s in all", start.elapsed().as_secs());
     if failed {
         bail!("tests failed");
     }
     Ok(())
+}
+
+/// The check of the package and its services, begun.
+fn services() -> Result<Child> {
+    setup::services()?;
+    let itself = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = Command::new(itself);
+    command.arg("systemd").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().context("cannot run `xtask systemd`")
 }
 
 fn test_command(project: &Project, binary: &Path, corpus: Option<&Path>, options: &Options) -> Result<Command> {

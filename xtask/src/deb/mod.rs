@@ -44,20 +44,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let binary = if options.standalone { static_build::build(&project)? } else { project.build()? };
     let version = options.version.clone().unwrap_or_else(|| format!("{}-1", env!("CARGO_PKG_VERSION")));
     let output = options.output.clone().unwrap_or_else(|| project.target.join("deb"));
+    println!("{}", package(&project, &binary, &version, &output, options.standalone)?.display());
+    Ok(())
+}
+
+/// Makes a package of a binary that is built, in the directory `output`, and returns its path.
+///
+/// # Errors
+/// `dpkg-deb` is not there or fails.
+pub(crate) fn package(
+    project: &Project,
+    binary: &Path,
+    version: &str,
+    output: &Path,
+    standalone: bool,
+) -> Result<PathBuf> {
     let root = output.join("root");
     if root.exists() {
         fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
     }
     let tree = Tree { root: root.clone(), sources: project.root.join("packaging") };
-    tree.fill(&project, &binary, &version, options.standalone)?;
+    tree.fill(project, binary, version, standalone)?;
     let package = output.join(format!("{PACKAGE}_{version}_amd64.deb"));
     succeed(
         Command::new("dpkg-deb").args(["--root-owner-group", "-Zxz", "--build"]).arg(&root).arg(&package),
         "dpkg-deb",
     )?;
     fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
-    println!("{}", package.display());
-    Ok(())
+    Ok(package)
 }
 
 /// The package's files while they are laid out.
