@@ -47,6 +47,7 @@ const SERVICES: &[Tool] = &[
     Tool { program: "systemctl", package: "systemd" },
     Tool { program: "deb-systemd-helper", package: "init-system-helpers" },
     Tool { program: "dpkg-reconfigure", package: "debconf" },
+    Tool { program: "busybox", package: "busybox-static" },
 ];
 
 /// Files that no program stands for: kernel and C library headers of the eBPF build.

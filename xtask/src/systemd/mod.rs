@@ -2,6 +2,7 @@
 //! ([`machine`]): nothing of it reaches this one's services, files, devices or rules.
 
 mod machine;
+mod node;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ const CAPABILITIES: [u32; 8] = [2, 12, 13, 18, 19, 21, 38, 39];
 type Step = fn(&mut Machine) -> Result<()>;
 
 /// In the order in which they are made: each begins with what the one before left.
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 13] = [
     ("the package brings names, pages, completions and a running agent", installed),
     ("systemd finds no fault with the units", verified),
     ("the agent is confined as the unit says", confined),
@@ -46,6 +47,7 @@ const STEPS: [(&str, Step); 12] = [
     ("a file that does not load is said, and changes nothing", refused),
     ("an upgrade leaves rules and devices alone", upgraded),
     ("removal leaves nothing", removed),
+    ("deploy/kubernetes installs, and serves kube-proxy's container", node::check),
 ];
 
 /// Builds, packages, boots and checks.
@@ -63,6 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut machine = Machine::new(&project.target.join("systemd"))?;
     let package = deb::package(&project, &binary, "0.0.1-1", &machine.disk(""), options.standalone)?;
     fs::rename(&package, machine.disk("package.deb")).context("cannot name the package")?;
+    node::prepare(&machine, &project.root, &binary)?;
     machine.boot()?;
     for (what, step) in STEPS {
         let begin = Instant::now();
