@@ -12,6 +12,7 @@ use crate::multicall::Program;
 use crate::names::SystemNames;
 use crate::status;
 use bpftables_ruleset::Family;
+use bpftables_runtime::sys::ns;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::io::{self, Write};
@@ -100,6 +101,9 @@ enum Switch {
 /// Why an administrator's command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
+    /// Not root.
+    #[error("Permission denied (you must be root)")]
+    NotRoot,
     /// The kernel's side.
     #[error(transparent)]
     Engine(#[from] bpftables_runtime::EngineError),
@@ -123,7 +127,13 @@ pub fn run(words: &[String]) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match execute(arguments.command) {
+    let of_the_kernel =
+        !matches!(arguments.command, Command::Check { .. } | Command::Completions { .. } | Command::Manual { .. });
+    let outcome = match of_the_kernel && ns::effective_uid() != 0 {
+        true => Err(AdminError::NotRoot),
+        false => execute(arguments.command),
+    };
+    match outcome {
         Ok(code) => code,
         Err(AdminError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {

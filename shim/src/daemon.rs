@@ -6,6 +6,7 @@ use bpftables_runtime::{Agent, EngineError, Outputs, Sink};
 use clap::{CommandFactory, Parser};
 use sd_notify::NotifyState;
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -36,6 +37,17 @@ enum DaemonError {
     /// Not root.
     #[error("Permission denied (you must be root)")]
     NotRoot,
+    /// Root without the rights.
+    #[error("{0} is missing (expected root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN)")]
+    Capabilities(String),
+    /// A file that events are to be written to.
+    #[error("cannot write to {path}: {error}")]
+    Output {
+        /// Its name.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// There is one already.
     #[error("another agent runs already: there is nothing to do for a second one")]
     Second,
@@ -74,6 +86,16 @@ pub fn run(words: &[String]) -> ExitCode {
 fn serve(arguments: &Arguments) -> Result<(), DaemonError> {
     if ns::effective_uid() != 0 {
         return Err(DaemonError::NotRoot);
+    }
+    let missing = ns::missing_capabilities()?;
+    if !missing.is_empty() {
+        return Err(DaemonError::Capabilities(missing.join(", ")));
+    }
+    let to_file = arguments.log_to.iter().filter(|path| path.as_os_str() != "-");
+    for path in to_file.chain(&arguments.nflog_to) {
+        // They are opened when there is something to write; whether they can be is said now.
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.map_err(|error| DaemonError::Output { path: path.clone(), error })?;
     }
     let termination = wait::termination()?;
     let only = if arguments.this_namespace { Some(BTreeSet::from([ns::netns_cookie()?])) } else { None };

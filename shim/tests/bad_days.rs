@@ -27,7 +27,7 @@ impl Names {
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_xtables-bpf-multi"), dir.join("xtables-bpf-multi")).unwrap();
-        for name in ["iptables", "iptables-save", "iptables-restore", "bpftables"] {
+        for name in ["iptables", "iptables-save", "iptables-restore", "bpftables", "bpftablesd"] {
             symlink("xtables-bpf-multi", dir.join(name)).unwrap();
         }
         Self(dir)
@@ -169,5 +169,55 @@ fn a_ruleset_that_was_corrupted_in_the_kernel_is_refused_and_goes_on_to_filter()
         // And back.
         assert_eq!(names.script("bpftables uninstall-hooks && iptables -A INPUT -p udp --dport 10 -j DROP").0, 0);
         assert!(arrives(9) && !arrives(10));
+    });
+}
+
+#[test]
+fn an_agent_that_can_do_nothing_says_why_and_leaves_the_rules_alone() {
+    in_namespace(|| {
+        let names = Names::new();
+        assert_eq!(names.script("iptables -A INPUT -p udp --dport 9 -j DROP"), (0, String::new()));
+        let (_, before) = names.script("iptables -S");
+        let without = |capability: &str| {
+            format!("setpriv --bounding-set=-{capability} --inh-caps=-{capability} bpftablesd --this-namespace")
+        };
+        let missing = |capability: &str| {
+            format!(
+                "bpftablesd: {capability} is missing (expected root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN)\n"
+            )
+        };
+        let root = "Permission denied (you must be root)\n";
+        let mount = "unshare --pid --fork --mount-proc --mount bash -c 'mount -t";
+        let cases = [
+            (format!("{NOBODY} bpftablesd --this-namespace"), format!("bpftablesd: {root}")),
+            (format!("{NOBODY} bpftables status"), format!("bpftables: {root}")),
+            (format!("{NOBODY} bpftables conntrack flush"), format!("bpftables: {root}")),
+            (format!("{NOBODY} bpftables uninstall-hooks"), format!("bpftables: {root}")),
+            (without("net_admin"), missing("CAP_NET_ADMIN")),
+            (without("sys_admin"), missing("CAP_SYS_ADMIN")),
+            (
+                format!("{mount} tmpfs -o ro none /sys; bpftablesd --this-namespace'"),
+                "bpftablesd: no BPF file system at /sys/fs/bpf, and mounting one failed: No such file or directory (os error 2) \
+                 (expected CONFIG_BPF_SYSCALL and a mounted /sys)\n"
+                    .to_owned(),
+            ),
+            (
+                format!("{mount} bpf -o ro none /sys/fs/bpf; bpftablesd --this-namespace'"),
+                "bpftablesd: cannot make /sys/fs/bpf/bpftables: Read-only file system (os error 30)\n".to_owned(),
+            ),
+            (
+                "bpftablesd --this-namespace --log-to /proc/none/log".to_owned(),
+                "bpftablesd: cannot write to /proc/none/log: No such file or directory (os error 2)\n".to_owned(),
+            ),
+            (
+                format!("{mount} tmpfs -o nr_inodes=1 none /mnt; bpftablesd --this-namespace --nflog-to /mnt/packets'"),
+                "bpftablesd: cannot write to /mnt/packets: No space left on device (os error 28)\n".to_owned(),
+            ),
+        ];
+        for (script, text) in cases {
+            assert_eq!(names.script(&format!("timeout 20 {script}")), (1, text), "{script}");
+        }
+        assert_eq!(names.script("iptables -S").1, before, "the ruleset is as it was");
+        assert!(!arrives(9) && arrives(10));
     });
 }

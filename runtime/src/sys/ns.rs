@@ -149,3 +149,17 @@ pub fn effective_uid() -> u32 {
         libc::geteuid()
     }
 }
+
+/// Which of the capabilities without which nothing can be attached anywhere this process does not have: the others that programs need
+/// are a part of CAP_SYS_ADMIN.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn missing_capabilities() -> io::Result<Vec<&'static str>> {
+    const NEEDED: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let field = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let held = field.and_then(|field| u64::from_str_radix(field.trim(), 16).ok());
+    let held = held.ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))?;
+    Ok(NEEDED.into_iter().filter(|(_, number)| held & 1 << number == 0).map(|(name, _)| name).collect())
+}

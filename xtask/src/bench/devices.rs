@@ -10,9 +10,12 @@ use anyhow::{Context, Result, bail};
 use super::Bench;
 use super::backend::Backend;
 use super::report::Row;
+use crate::kube::Cluster;
 use crate::netns::Netns;
 
 const DEVICES: usize = 1000;
+/// Services whose ruleset has about 1,000 rules, and 225,515.
+const RULES: [(usize, usize); 2] = [(87, 1000), (20_000, 225_515)];
 const GROUP: &str = "devices";
 /// Longer than any device waits that is not forgotten.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,8 +45,29 @@ pub(super) fn run(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
     };
     keep(Row::new(GROUP, "to coverage, p50", devices, Backend::Ours, "ms", percentile(50)));
     keep(Row::new(GROUP, "to coverage, p99", devices, Backend::Ours, "ms", percentile(99)));
-    keep(Row::new(GROUP, "agent, memory", devices, Backend::Ours, "MiB", memory.map(|kib| vec![kib as f64 / 1024.0])));
+    let mib = |memory: Result<u64>| memory.map(|kib| vec![kib as f64 / 1024.0]);
+    keep(Row::new(GROUP, "agent, memory", devices, Backend::Ours, "MiB", mib(memory)));
+    for (services, rules) in RULES.into_iter().filter(|(_, rules)| *rules <= bench.up_to) {
+        let memory = beside_rules(bench, &agent, services).with_context(|| format!("agent beside {rules} rules"));
+        keep(Row::new(GROUP, "agent, memory by rules", rules, Backend::Ours, "MiB", mib(memory)));
+    }
     Ok(())
+}
+
+/// KiB of an agent that serves a namespace with kube-proxy's rules.
+fn beside_rules(bench: &Bench, agent: &std::path::Path, services: usize) -> Result<u64> {
+    let mut netns = Netns::new("ours-agent")?;
+    Backend::Ours.adopt(bench, &mut netns);
+    let file = bench.file("agent.rules", &Cluster::large(services).restore_text())?;
+    Backend::Ours.load(bench, &netns, &file)?;
+    let mut agent = Running::agent(&netns, agent)?;
+    // It goes on with what happens: a device, and the next commit.
+    let mut ip = Running::ip(&netns)?;
+    writeln!(ip.stdin()?, "link add d0 type veth peer name p0").context("ip takes no more")?;
+    agent.attached("d0", Instant::now())?;
+    netns.run(&bench.ours.iptables, &["-A", "INPUT", "-s", "192.0.2.1"])?;
+    std::thread::sleep(Duration::from_secs(1));
+    agent.memory()
 }
 
 /// Milliseconds that each device waited, and KiB of the agent at the end.

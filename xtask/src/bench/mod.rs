@@ -6,6 +6,7 @@ mod connect;
 mod devices;
 mod forward;
 mod frames;
+mod import;
 mod report;
 mod rules;
 
@@ -52,6 +53,8 @@ enum Group {
     Update,
     /// Devices that appear: how long until ours are attached, and the agent's memory
     Devices,
+    /// netfilter's connections, taken over by the first rule that asks for tracking
+    Import,
 }
 
 /// What every group needs.
@@ -119,6 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Group::Append => commit::append(&bench, &mut keep)?,
             Group::Update => commit::update(&bench, &mut keep)?,
             Group::Devices => devices::run(&bench, &mut keep)?,
+            Group::Import => import::run(&bench, &mut keep)?,
         }
         report.save()?;
     }
