@@ -184,7 +184,9 @@ impl Tools {
             std::os::unix::fs::symlink(binary, dir.join(name))?;
         }
         if kind == Kind::Ours {
-            std::os::unix::fs::symlink(binary, dir.join("bpftables"))?;
+            for name in ["bpftables", "bpftablesd"] {
+                std::os::unix::fs::symlink(binary, dir.join(name))?;
+            }
         }
         Ok(Self { kind, dir })
     }

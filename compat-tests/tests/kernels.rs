@@ -4,8 +4,10 @@
 use bpftables_compat_tests::netns::Netns;
 use bpftables_compat_tests::suite;
 use bpftables_compat_tests::world::{Kind, Tools, our_binary};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Modules that a stock kernel does not load by itself where no udev runs, or not without CAP_SYS_MODULE in the right place.
 const MODULES: [&str; 20] = [
@@ -60,7 +62,7 @@ fn boot(kernel: &str) {
         .expect("vmtest.sh can be run");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "Linux {kernel}: {}\n{out}\n{err}", output.status);
-    assert!(out.contains("3 passed; 0 failed"), "Linux {kernel}: the guest ran other tests\n{out}\n{err}");
+    assert!(out.contains("5 passed; 0 failed"), "Linux {kernel}: the guest ran other tests\n{out}\n{err}");
 }
 
 fn vmtest() -> Option<PathBuf> {
@@ -128,4 +130,175 @@ fn inside_both_families_load_and_a_vrf_is_refused() {
     assert_eq!(String::from_utf8_lossy(&run("iptables", "-S INPUT").stdout), "-P INPUT ACCEPT\n");
     let removed = run("bpftables", "uninstall-hooks");
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+}
+
+/// Emulated machines are slow.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{what}: not within 60 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A process that ends with the test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn inside_the_agent_follows_bonds_vlans_and_vrfs() {
+    load_modules();
+    let tools = Tools::new(Kind::Ours).expect("the binary under test");
+    let (net, far) = (Netns::new(0).expect("a namespace"), Netns::new(0).expect("a namespace"));
+    let run = |name: &str, line: &str| {
+        let mut command = tools.command(name);
+        command.args(line.split_whitespace());
+        let out = net.command(command, b"").expect("the tool can be run");
+        assert!(out.status.success(), "{name} {line}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    // Rules that name devices which come later.
+    run("iptables", "-A INPUT -i bond+ -p udp --dport 9 -j ACCEPT");
+    run("iptables", "-A INPUT -i e1.5 -p udp --dport 9 -j ACCEPT");
+    run("iptables", "-P INPUT DROP");
+    let mut command = tools.command("bpftablesd");
+    command.arg("--this-namespace");
+    let _agent = Running(net.start(command).expect("the agent can be run"));
+    let says = |device: &str, text: &str| {
+        eventually(&format!("{device}: {text}"), || {
+            let status = run("bpftables", "status");
+            status.lines().any(|line| line.contains(&format!(" {device} (")) && line.contains(text))
+        });
+    };
+    let ours = "ingress ours, egress ours";
+    let counted = |device: &str| {
+        let rules = run("iptables", "-S INPUT -v");
+        let line = rules.lines().find(|line| line.contains(&format!("-i {device} "))).expect("the rule");
+        line.split("-c ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok()).expect("a counter")
+    };
+    let send = |to: &'static str| {
+        far.run(move || UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"x", to)).map(drop))
+    };
+    net.ip_batch(&format!("link add e1 type veth peer name p1 netns {}\nlink set e1 up\n", far.path()))
+        .expect("a pair");
+    far.ip_batch("link set p1 up\naddr add 10.1.0.2/24 dev p1\n").expect("its end");
+    says("e1", ours);
+
+    net.ip_batch(
+        "link add bond7 type bond mode active-backup miimon 100\nlink set bond7 up\naddr add 10.1.0.1/24 dev bond7\n",
+    )
+    .expect("a bond");
+    says("bond7", ours);
+    net.ip_batch("link set e1 down\nlink set e1 master bond7\nlink set e1 up\n").expect("a member");
+    says("e1", "ingress not ours, egress not ours, owned by another device");
+    eventually("packets come by the bond", || {
+        let _ = send("10.1.0.1:9");
+        counted("bond+") > 0
+    });
+    net.ip_batch("link set e1 nomaster\nlink set e1 up\n").expect("it leaves");
+    says("e1", ours);
+
+    net.ip_batch(
+        "link del bond7\nlink add link e1 name e1.5 type vlan id 5\nlink set e1.5 up\naddr add 10.5.0.1/24 dev e1.5\n",
+    )
+    .expect("a VLAN");
+    far.ip_batch("link add link p1 name p1.5 type vlan id 5\nlink set p1.5 up\naddr add 10.5.0.2/24 dev p1.5\n")
+        .expect("a VLAN");
+    says("e1.5", ours);
+    eventually("packets come by the VLAN", || {
+        let _ = send("10.5.0.1:9");
+        counted("e1.5") > 0
+    });
+
+    net.ip_batch("link add vrf7 type vrf table 7\nlink set vrf7 up\n").expect("a VRF");
+    says("vrf7", "a VRF: the guard drops its packets");
+    net.ip_batch("link del vrf7\n").expect("it goes");
+    run("bpftables", "uninstall-hooks");
+}
+
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn inside_what_comes_and_goes_by_wireguard_is_filtered_as_by_legacy() {
+    load_modules();
+    assert_eq!(tunnel(Kind::Ours), tunnel(Kind::Legacy));
+}
+
+/// Two hosts with a WireGuard tunnel, rules at one: what arrives, and what was counted.
+fn tunnel(kind: Kind) -> (Vec<&'static str>, Vec<String>) {
+    /// Each is 32 bytes in base64; the public ones are `wg pubkey`'s of the others.
+    const KEY: &str = "umask 077; wg genkey >$0 && wg pubkey <$0";
+    let tools = Tools::new(kind).expect("the tools");
+    let hosts = [Netns::new(0).expect("a namespace"), Netns::new(0).expect("a namespace")];
+    let directory = tools.lock_file().with_file_name("keys");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let keys = ["0", "1"].map(|name| directory.join(name));
+    let public = [0, 1].map(|n: usize| {
+        let mut command = Command::new("sh");
+        command.args(["-c", KEY]).arg(&keys[n]);
+        let out = hosts[n].command(command, b"").expect("wg(8)");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    });
+    hosts[0].ip_batch(&format!("link add e1 type veth peer name e1 netns {}\n", hosts[1].path())).expect("a pair");
+    for n in [0, 1] {
+        let (own, other) = (n + 1, 2 - n);
+        hosts[n]
+            .ip_batch(&format!(
+                "link set e1 up\naddr add 10.1.0.{own}/24 dev e1\nlink add wg0 type wireguard\naddr add 10.6.0.{own}/24 dev wg0\n"
+            ))
+            .expect("devices");
+        let mut command = Command::new("wg");
+        command
+            .args(["set", "wg0", "listen-port", "51820", "private-key"])
+            .arg(&keys[n])
+            .args(["peer", &public[1 - n]]);
+        command.args(["allowed-ips", "10.6.0.0/24", "endpoint", &format!("10.1.0.{other}:51820")]);
+        let out = hosts[n].command(command, b"").expect("wg(8)");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        hosts[n].ip_batch("link set wg0 up\n").expect("the tunnel");
+    }
+    let rules = "*nat\n-A PREROUTING -i wg0 -p udp -m udp --dport 100 -j REDIRECT --to-ports 101\nCOMMIT\n\
+                 *filter\n-A INPUT -i wg0 -p udp -m udp --dport 9 -j DROP\n-A INPUT -i wg0 -p udp -m udp --dport 8 -j REJECT\n\
+                 -A INPUT -i wg0 -p udp\n-A OUTPUT -o wg0 -p udp\n-A OUTPUT -o wg0 -p icmp\nCOMMIT\n";
+    let restored = hosts[0].command(tools.command("iptables-restore"), rules.as_bytes()).expect("the tool can be run");
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let socket = |host: &Netns, at: &'static str| {
+        host.run(move || {
+            let socket = UdpSocket::bind(at).expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+            socket
+        })
+    };
+    let (here, far) = (socket(&hosts[0], "10.6.0.1:101"), socket(&hosts[1], "10.6.0.2:7"));
+    let mut arrived = Vec::new();
+    far.send_to(b"x", "10.6.0.1:100").expect("sent");
+    let (_, from) = here.recv_from(&mut [0; 8]).expect("what is translated comes through the tunnel");
+    arrived.push("translated");
+    here.send_to(b"y", from).expect("sent");
+    assert_eq!(far.recv_from(&mut [0; 8]).expect("the answer").1.port(), 100, "of the address that was asked");
+    arrived.push("answered");
+    far.send_to(b"x", "10.6.0.1:9").expect("sent");
+    let refused = socket(&hosts[1], "10.6.0.2:0");
+    refused.connect("10.6.0.1:8").expect("an address");
+    refused.send(b"x").expect("sent");
+    assert_eq!(refused.recv(&mut [0; 8]).expect_err("REJECT").kind(), std::io::ErrorKind::ConnectionRefused);
+    arrived.push("refused");
+    let mut command = tools.command("iptables-save");
+    command.arg("-c");
+    let saved = hosts[0].command(command, b"").expect("the tool can be run");
+    let saved =
+        String::from_utf8_lossy(&saved.stdout).lines().filter(|l| l.contains("wg0")).map(str::to_owned).collect();
+    if kind == Kind::Ours {
+        let mut command = tools.command("bpftables");
+        command.arg("uninstall-hooks");
+        let _ = hosts[0].command(command, b"");
+    }
+    (arrived, saved)
 }

@@ -40,6 +40,7 @@ const MACHINES: &[Tool] = &[
     Tool { program: "modprobe", package: "kmod" },
     Tool { program: "xz", package: "xz-utils" },
     Tool { program: "zstd", package: "zstd" },
+    Tool { program: "wg", package: "wireguard-tools" },
 ];
 
 /// What a machine in which systemd is the first process needs.
