@@ -60,6 +60,16 @@ static __always_inline void log_owner(struct __sk_buff *skb, __u32 *uid, __u32 *
 	*owned = 1;
 }
 
+/* NULL: the ring is full. */
+static __always_inline struct bt_event *event_reserve(void)
+{
+	struct bt_event *e = bpf_ringbuf_reserve(&bt_events, sizeof(*e), 0);
+
+	if (!e)
+		stat_add(STAT_EVENT_LOST);
+	return e;
+}
+
 /* What the packet itself tells; an event of all but what the rule wants of it. */
 static __always_inline void log_packet(struct __sk_buff *skb, struct bt_pkt *p, struct bt_event *e)
 {
@@ -108,11 +118,9 @@ __noinline int bt_log(struct __sk_buff *skb, __u32 at)
 	params = line(img, at);
 	if (!params)
 		return 0;
-	e = bpf_ringbuf_reserve(&bt_events, sizeof(*e), 0);
-	if (!e) {
-		stat_add(STAT_EVENT_LOST);
+	e = event_reserve();
+	if (!e)
 		return 0;
-	}
 	e->kind = EVENT_LOG;
 	e->params = *params;
 	log_packet(skb, p, e);

@@ -23,6 +23,12 @@ static __always_inline __u32 addr_type(__u32 addr, __u32 dev)
 	return at->kind;
 }
 
+static __always_inline bool addr_is(__u32 addr, __u32 types, __u32 dev)
+{
+	return types >> (addr_type(addr, dev) & 15) & 1;
+}
+#endif
+
 __noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
 {
 	keep_arg(skb);
@@ -34,10 +40,9 @@ __noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
 		dev = p->ifin;
 	else if (how & OPF_ADDRTYPE_LIMIT_OUT)
 		dev = p->ifout;
-	if (src && !!(src >> (addr_type(p->saddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_SRC))
+	if (src && addr_is(p->saddr, src, dev) == !!(how & OPF_ADDRTYPE_INV_SRC))
 		return 0;
-	if (dst && !!(dst >> (addr_type(p->daddr, dev) & 15) & 1) == !!(how & OPF_ADDRTYPE_INV_DST))
+	if (dst && addr_is(p->daddr, dst, dev) == !!(how & OPF_ADDRTYPE_INV_DST))
 		return 0;
 	return 1;
 }
-#endif

@@ -43,21 +43,3 @@ static __always_inline bool addr_is(bt_addr a, __u32 types, __u32 dev)
 	kind = addr_local(a, dev);
 	return (kind == RTN_LOCAL && types & TYPE_LOCAL) || (kind == RTN_ANYCAST && types & TYPE_ANYCAST);
 }
-
-__noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
-{
-	keep_arg(skb);
-	struct bt_pkt *p = pkt();
-	__u32 src = how >> 16, dev = 0;
-	if (!p)
-		return -1;
-	if (how & OPF_ADDRTYPE_LIMIT_IN)
-		dev = p->ifin;
-	else if (how & OPF_ADDRTYPE_LIMIT_OUT)
-		dev = p->ifout;
-	if (src && addr_is(p->saddr, src, dev) == !!(how & OPF_ADDRTYPE_INV_SRC))
-		return 0;
-	if (dst && addr_is(p->daddr, dst, dev) == !!(how & OPF_ADDRTYPE_INV_DST))
-		return 0;
-	return 1;
-}
