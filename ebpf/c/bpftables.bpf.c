@@ -130,7 +130,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->ctinfo = CI_NONE;
 	p->ctdir = DIR_ORIG;
 	p->track = 0;
-	p->traced = 0;
+	p->traced = p->noted = 0;
 	p->assigned = 0;
 	p->ifin = p->ifout = 0;
 	p->class_in = p->class_out = 0;
@@ -280,8 +280,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 			return a;
 		/* fallthrough */
 	case ROUTE_FORWARD:
-		if (p->img_flags & IMG_TRACE)
-			trace_carry(skb, p);
+		if (notes(p))
+			note_carry(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_carry(skb, p);
 		else if (p->img_flags & IMG_CONNTRACK)
@@ -376,8 +376,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			p->class_in = bt_dev_class(skb, p->ifin);
 		if (routed)
 			p->traced = was_traced(kind);
-		else if (p->img_flags & IMG_TRACE)
-			trace_take(skb, p);
+		else if (notes(p))
+			note_take(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_take(skb, p);
 		if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_resume(skb)))

@@ -4,9 +4,9 @@
  *   a port's ingress: PREROUTING, with the bridge as the way in
  *   a port's egress:  FORWARD and POSTROUTING of what came in by another port, with the bridge as both ways
  *
- * bt_ports says which ports are concerned; the guard, which br_netfilter asks right after the program at the way in, drops what comes by any
- * other. What the bridge hands up to its own IP stack has br_netfilter's note of that, and the bridge's ingress program goes on with it behind
- * PREROUTING. (The note is gone at a port's egress.)
+ * bt_ports says which ports are concerned. What the bridge hands up to its own IP stack has br_netfilter's note of the port, and the bridge's
+ * ingress program goes on with it behind PREROUTING, or asks that itself where the port has no program. What such a port's packets
+ * are to be handed on to another port, the guard drops. (The note is gone at a port's egress.)
  *
  * A packet that got another destination is routed by br_netfilter. It does so when netfilter's hooks gave it the destination, which here
  * they did not; so the program gives the frame the link address of where its route leads: of a neighbour at the bridge, or of the bridge itself,
@@ -28,7 +28,7 @@ static __noinline bool from_port(struct __sk_buff *skb)
 {
 	struct bt_bridge_info info = {};
 
-	return bridge_info(skb, &info) && bpf_map_lookup_elem(&bt_ports, &info.physin);
+	return bridge_info(skb, &info) && asks_at(info.physin, 0);
 }
 
 static __always_inline bool asked_at_port(struct __sk_buff *skb)
@@ -39,9 +39,18 @@ static __always_inline bool asked_at_port(struct __sk_buff *skb)
 /* What the program at the port found. */
 static __always_inline int resume_from_port(struct __sk_buff *skb, struct bt_pkt *p)
 {
-	if (p->img_flags & IMG_TRACE)
-		trace_take(skb, p);
+	if (notes(p))
+		note_take(skb, p);
 	return p->img_flags & IMG_CONNTRACK ? bt_ct_resume(skb) : 0;
+}
+
+/* Tells it to who goes on with the packet. */
+static __always_inline void leave_port(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	if (notes(p))
+		note_carry(skb, p);
+	if (p->img_flags & IMG_CONNTRACK)
+		bt_ct_hint(skb);
 }
 
 #if BT_FAMILY == 6
@@ -148,10 +157,7 @@ static __noinline int back_to_port(struct __sk_buff *skb, struct bt_pkt *p, stru
 	mac = p->mac;
 	if (bpf_skb_store_bytes(skb, 6, &mac, 6, 0))
 		return drop_for(skb, p, -STAT_DROP_REWRITE);
-	if (p->img_flags & IMG_TRACE)
-		trace_carry(skb, p);
-	if (p->img_flags & IMG_CONNTRACK)
-		bt_ct_hint(skb);
+	leave_port(skb, p);
 	mark_injected(skb, ctl, INJ_DONE, 0);
 	return bpf_redirect(port, BPF_F_INGRESS);
 }
@@ -162,26 +168,41 @@ static __always_inline bool not_bridged(struct __sk_buff *skb)
 	return skb->protocol != bpf_htons(BT_ETH_P) || skb->vlan_present;
 }
 
-static __always_inline int port_ingress(struct __sk_buff *skb)
+/* The port that a program runs at, if it may have to ask rules of the packet there. */
+static __always_inline struct bt_port *port_of(struct __sk_buff *skb, struct bt_control *ctl)
 {
-	struct bt_pkt *p = pkt();
-	struct bt_control *ctl = control();
 	__u32 ct = 0, dev = skb->ifindex;
-	struct bt_port *port;
-	int a, r;
 
-	if (!p || !ctl || not_bridged(skb) || skb->pkt_type == PACKET_LOOPBACK || elsewhere(net_of(skb), ctl))
-		return BT_NEXT;
-	if ((take_injected(skb, ctl, &ct) & 0xff) == INJ_DONE)
-		return BT_NEXT;
-	port = bpf_map_lookup_elem(&bt_ports, &dev);
-	if (!port || !begin(skb, p, ctl, ETH_HLEN, true))
-		return BT_NEXT;
+	if (not_bridged(skb) || elsewhere(net_of(skb), ctl) || (take_injected(skb, ctl, &ct) & 0xff) == INJ_DONE)
+		return NULL;
+	return bpf_map_lookup_elem(&bt_ports, &dev);
+}
+
+/* As begin, with the port's bridge as the way in. */
+static __always_inline bool begin_at(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, const struct bt_port *port, bool ingress)
+{
+	if (!begin(skb, p, ctl, ETH_HLEN, ingress))
+		return false;
 	p->ifin = port->bridge;
 	if (p->img_flags & IMG_IFACE)
 		p->class_in = bt_dev_class(skb, p->ifin);
 	if (p->img_flags & IMG_GROUPS)
 		group_note_of(skb, p->ifin);
+	return true;
+}
+
+static __always_inline int port_ingress(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_control *ctl = control();
+	struct bt_port *port;
+	int a, r;
+
+	if (!p || !ctl || skb->pkt_type == PACKET_LOOPBACK)
+		return BT_NEXT;
+	port = port_of(skb, ctl);
+	if (!port || !begin_at(skb, p, ctl, port, true))
+		return BT_NEXT;
 	p->hook = H_PRE;
 	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
@@ -195,10 +216,7 @@ static __always_inline int port_ingress(struct __sk_buff *skb)
 		if (r)
 			return drop_for(skb, p, r);
 	}
-	if (p->img_flags & IMG_TRACE)
-		trace_carry(skb, p);
-	if (p->img_flags & IMG_CONNTRACK)
-		bt_ct_hint(skb);
+	leave_port(skb, p);
 	store_mark(skb, p);
 	return BT_NEXT;
 }
@@ -221,34 +239,26 @@ static __always_inline int port_egress(struct __sk_buff *skb)
 {
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
-	__u32 ct = 0, dev = skb->ifindex;
 	struct bt_port *port;
 	int a, r;
 
-	if (!p || !ctl || not_bridged(skb) || elsewhere(net_of(skb), ctl))
+	if (!p || !ctl)
 		return BT_NEXT;
-	if ((take_injected(skb, ctl, &ct) & 0xff) == INJ_DONE)
+	port = port_of(skb, ctl);
+	if (!port || !bridged_here(skb, port) || !begin_at(skb, p, ctl, port, false))
 		return BT_NEXT;
-	port = bpf_map_lookup_elem(&bt_ports, &dev);
-	if (!port || !bridged_here(skb, port) || !begin(skb, p, ctl, ETH_HLEN, false))
-		return BT_NEXT;
-	p->ifin = p->ifout = port->bridge;
-	if (p->img_flags & IMG_IFACE)
-		p->class_in = p->class_out = bt_dev_class(skb, p->ifout);
-	if (p->img_flags & IMG_GROUPS)
-		group_note_of(skb, p->ifout);
+	p->ifout = p->ifin;
+	p->class_out = p->class_in;
 	p->hook = H_FWD;
 	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
-	if (p->img_flags & IMG_TRACE)
-		trace_take(skb, p);
+	if ((r = resume_from_port(skb, p)))
+		return drop_for(skb, p, r);
 	if (p->img_flags & IMG_MAC) {
 		/* The link header is the one that it came with. */
 		p->mac = 0;
 		p->mac_known = !bpf_skb_load_bytes(skb, 6, &p->mac, 6);
 	}
-	if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_resume(skb)))
-		return drop_for(skb, p, r);
 	if ((a = forward(skb, p)) != BT_NEXT || (a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT ||
 	    (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;

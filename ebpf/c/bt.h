@@ -110,6 +110,7 @@ struct bt_pkt {
 	__u8 flags;     /* bt_pkt_flag */
 	__u8 ttl, tos;
 	__u8 traced;    /* TRACE was met */
+	__u8 noted;     /* NOTED_* that came along with it */
 	__u32 len;      /* IP total length */
 	__u32 mark;
 	__u32 ifin, ifout, lo;

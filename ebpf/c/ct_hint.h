@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ct.h"
+#include "note.h"
 
 /* Hints: a number of 26 bits, what it is to its connection, and a check, mixed so that every packet of a flow spreads over queues
  * as a flow hash would. */
@@ -145,9 +146,9 @@ __noinline int bt_ct_resume(struct __sk_buff *skb)
 		return 0;
 	}
 	x->now = ct_now();
-	if (h == hint_none(p, CI_INVALID, ctl->magic))
+	if (p->noted & NOTED_INVALID || h == hint_none(p, CI_INVALID, ctl->magic))
 		goto out;
-	if (h == hint_none(p, CI_UNTRACKED, ctl->magic)) {
+	if (p->noted & NOTED_UNTRACKED || h == hint_none(p, CI_UNTRACKED, ctl->magic)) {
 		p->ctinfo = CI_UNTRACKED;
 		goto out;
 	}

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* -j TRACE: each rule that a marked packet matches, and each end of a chain that it comes to, is an event. The mark stays with the packet
- * where it is forwarded (in its queue's number, which no device has so high) and on its way through lo. */
+ * where it is forwarded (note.h) and on its way through lo. */
 #pragma once
 
 #include "bt.h"
 #include "log.h"
 
-#define TRACED 0x7452
 /* As netfilter's: level warning, and everything but the decoding of link headers. */
 #define TRACE_LEVEL 4
 #define TRACE_FLAGS 0x0f
@@ -31,11 +30,9 @@ __noinline int bt_trace(struct __sk_buff *skb, __u32 at, __u32 number, __u32 bar
 	name = line(img, c->name);
 	if (!name)
 		return 0;
-	e = bpf_ringbuf_reserve(&bt_events, sizeof(*e), 0);
-	if (!e) {
-		stat_add(STAT_EVENT_LOST);
+	e = event_reserve();
+	if (!e)
 		return 0;
-	}
 	e->kind = EVENT_TRACE;
 	e->params.level = TRACE_LEVEL;
 	e->params.flags = TRACE_FLAGS;
@@ -45,18 +42,4 @@ __noinline int bt_trace(struct __sk_buff *skb, __u32 at, __u32 number, __u32 bar
 	e->what = number && !bare ? TRACE_RULE : c->policy == POLICY_RETURN ? TRACE_RETURN : TRACE_POLICY;
 	bpf_ringbuf_submit(e, 0);
 	return 0;
-}
-
-static __always_inline void trace_carry(struct __sk_buff *skb, struct bt_pkt *p)
-{
-	if (p->traced)
-		skb->queue_mapping = TRACED;
-}
-
-static __always_inline void trace_take(struct __sk_buff *skb, struct bt_pkt *p)
-{
-	if (skb->queue_mapping != TRACED)
-		return;
-	p->traced = 1;
-	skb->queue_mapping = 0;
 }
