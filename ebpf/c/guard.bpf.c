@@ -7,8 +7,9 @@
  * ingress hook before the program was there and arrive here after. The kernel waits for such packets before it gives the link to
  * whoever attached it; bt_covered is set after that. At POSTROUTING the egress hook is still to come.
  *
- * What a bridge shows to these hooks has to have met the programs of its port: at PREROUTING that of the port that it came by, told that
- * the bridge shows it, and at POSTROUTING that of the port that it leaves by. */
+ * What a bridge shows to these hooks and hands from port to port has to have met the program of the port that it came by, told that the bridge
+ * shows it, and to meet that of the port that it leaves by. What it hands up may have come by a port without programs: the bridge's
+ * own asks the rules then. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -194,18 +195,25 @@ static __always_inline bool tagged(struct sk_buff *skb)
 	return skb->vlan_all;
 }
 
-/* Whether what a bridge shows met the program of its port: where it came in, or at POSTROUTING, whether it will where it leaves. */
-static __always_inline bool port_covered(struct bt_control *ctl, struct net_device *bridge, bool pre, __u32 physin, unsigned long physout)
+/* Whether what came by a port may go on at PREROUTING. Where the port has no program, the bridge's asks PREROUTING of what is handed up to it; what is handed
+ * on to another port is dropped behind. A port whose program does not count yet, or not any more, is closed. */
+static __always_inline bool port_passes(struct bt_control *ctl, struct net_device *bridge, __u32 physin)
+{
+	unsigned long entry = ingress_of(bridge, physin);
+	bool ours = has_ours(ctl, entry, true, GUARDED_PORT);
+
+	if (asks_at(physin, 0))
+		return ours && asks_at(physin, bridge->ifindex);
+	return !ours && !has_ours(ctl, entry, true, GUARDED_DEVICE);
+}
+
+/* Whether what goes from port to port met the program where it came in, and meets that where it leaves. */
+static __always_inline bool ports_covered(struct bt_control *ctl, struct net_device *bridge, __u32 physin, unsigned long physout)
 {
 	struct net_device *out = (void *)physout;
-	struct bt_port *port;
 
-	if (!pre)
-		return has_ours(ctl, (unsigned long)BPF_CORE_READ(out, tcx_egress), false, GUARDED_PORT);
-	port = bpf_map_lookup_elem(&bt_ports, &physin);
-	if (!port || port->bridge != bridge->ifindex || !bpf_map_lookup_elem(&bt_covered, &physin))
-		return false;
-	return has_ours(ctl, ingress_of(bridge, physin), true, GUARDED_PORT);
+	return asks_at(physin, bridge->ifindex) && has_ours(ctl, ingress_of(bridge, physin), true, GUARDED_PORT) &&
+	       has_ours(ctl, (unsigned long)BPF_CORE_READ(out, tcx_egress), false, GUARDED_PORT);
 }
 
 /* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */
@@ -232,7 +240,9 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 			goto drop;
 		if (pre || info.physout) {
 			/* What a tag or PPPoE wraps meets no program. */
-			if (info.orig_proto || tagged(skb) || !port_covered(ctl, dev, pre, info.physin, info.physout))
+			if (info.orig_proto || tagged(skb))
+				goto drop;
+			if (!(pre ? port_passes(ctl, dev, info.physin) : ports_covered(ctl, dev, info.physin, info.physout)))
 				goto drop;
 			if (!pre)
 				return NF_ACCEPT;

@@ -277,6 +277,45 @@ fn no_packet_passes_unseen_from_port_to_port_of_a_bridge() {
     });
 }
 
+/// Packets that the rule at PREROUTING has counted.
+fn arrived() -> u64 {
+    let snapshot = Engine::open().unwrap().read(Family::V4).unwrap();
+    let mangle = snapshot.ruleset.table(TableKind::Mangle).unwrap();
+    mangle.builtin[0].rules[0].counters(&snapshot.counters).packets
+}
+
+#[test]
+fn what_a_port_that_nobody_knows_hands_up_meets_the_rules_once_and_reaches_no_other_port() {
+    in_namespace(|| {
+        std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1").unwrap();
+        let (one, two) = (Other::new(), Other::new());
+        ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up\naddr add 10.60.0.3/24 dev br0\n");
+        let rules = || {
+            let mut ruleset = accepting();
+            ruleset.table_mut(TableKind::Mangle).builtin[0].rules =
+                vec![Rule::new(IpMatch::default(), vec![], Target::Accept)];
+            ruleset
+        };
+        commit(&mut rules());
+        let (sender, receiver) = (bridged(1, &one), bridged(2, &two));
+        ip("link set a1 master br0\nlink set a2 master br0\n");
+        let here = UdpSocket::bind(("10.60.0.3", PORT)).unwrap();
+        for known in [false, true] {
+            assert!(arrives(&sender, "10.60.0.3:9999", &here), "the bridge's own program sees it");
+            let before = arrived();
+            for _ in 0..20 {
+                sender.send_to(b"x", "10.60.0.3:9999").unwrap();
+                here.recv(&mut [0; 8]).unwrap();
+            }
+            assert_eq!(arrived() - before, 20, "each meets PREROUTING once");
+            let before = stat("drop_uncovered");
+            assert_eq!(arrives(&sender, "10.60.0.2:9999", &receiver), known);
+            assert_eq!(stat("drop_uncovered") == before, known);
+            commit(&mut rules());
+        }
+    });
+}
+
 #[test]
 fn a_namespace_that_only_guards_hold_goes_with_the_next_commit_of_any_other() {
     in_namespace(|| {
