@@ -150,6 +150,13 @@ fn devices_addresses_and_settings_are_followed() {
         assert!(!run("bpftables conntrack list --dport 7777").contains("dport=7777"));
         here.send_to(b"x", "10.50.1.2:7777").unwrap();
         eventually("a masqueraded connection again", || run("bpftables conntrack list").contains("dport=7777"));
+        // Timeouts, as every connection's next packet takes them.
+        std::fs::write("/proc/sys/net/netfilter/nf_conntrack_udp_timeout", "90").unwrap();
+        eventually("a timeout is read again", || {
+            here.send_to(b"x", "10.50.1.2:7777").unwrap();
+            let list = run("bpftables conntrack list --dport 7777");
+            list.split_whitespace().nth(2).is_some_and(|left| left.parse::<u32>().is_ok_and(|left| left > 60))
+        });
         ip("addr del 10.50.1.1/24 dev a1\n");
         eventually("the connection is gone", || !run("bpftables conntrack list").contains("dport=7777"));
     });
