@@ -30,9 +30,9 @@ pub struct Header {
     pub lines: u32,
     /// `FLAG_*`.
     pub flags: u32,
-    /// First line of the state blob (user space only), 0 if none.
+    /// First line of the state's root (user space only), 0 if none.
     pub blob_line: u32,
-    /// Bytes of the state blob.
+    /// Bytes of it.
     pub blob_len: u32,
     /// Interface classes: the cuckoo table ([`Bucket`] lines); 0 if no rule names an interface.
     pub iface_table: u32,
@@ -46,7 +46,7 @@ pub struct Header {
     pub iface_classes: u32,
     /// Bit `hook * TABLES + table`: the base chain is there (its word in [`BASES_LINE`] is not 0).
     pub present: u32,
-    /// Checksum of the state blob (user space only): headers of the same generation differ when what they stand before does.
+    /// Checksum of the state's root (user space only): headers of the same generation differ when what they stand before does.
     pub blob_crc: u32,
 }
 

@@ -4,8 +4,8 @@
 
 use crate::error::CompileError;
 use crate::iface::Ifaces;
-use crate::image::Image;
-use crate::ir::{ChainId, Ir, IrChain};
+use crate::image::{ChainPlace, Image, chain_flag};
+use crate::ir::{ChainId, Ir, IrChain, jump_of};
 use crate::lines::Lines;
 use crate::record;
 use crate::residual::Leftovers;
@@ -19,8 +19,8 @@ use bpftables_abi::image::{
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
 use bpftables_ruleset::targets::ct::Zone;
-use bpftables_ruleset::{Chain as RuleChain, Family, Policy, Ruleset, TableKind, Target};
-use rustc_hash::FxHashSet;
+use bpftables_ruleset::{Chain as RuleChain, Family, Policy, Rule, Ruleset, TableKind, Target};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Where a chain stands in the image.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub(crate) fn build(ruleset: &Ruleset, options: &Options) -> Result<Image, Vec<C
 /// Rules that cannot be run go to `refused`; the image of a ruleset with such rules is not to be used.
 fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileError>) -> Result<Image, CompileError> {
     let ir = Ir::new(ruleset)?;
-    graph::check(&ir)?;
+    let order = graph::check(&ir)?;
     let ifaces = Ifaces::new(&ir)?;
     let split = options.split.clamp(1, MAX_CHAIN_RULES);
     let places = places(&ir, split);
@@ -53,7 +53,8 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     let end = places.last().map_or(FIRST_FREE_LINE, |last| last.rules)
         + ir.chains.last().map_or(0, |chain| chain.chain.rules.len() as u32);
     lines.reserve(end as usize);
-    let mut header = header(ruleset);
+    let chains = chain_places(ruleset, &ir, &order, &places);
+    let mut header = header(ruleset, &chains);
     ifaces.store(&mut lines, &mut header)?;
     let mut left = Leftovers::new(ruleset, options)?;
     let mut records = Vec::new();
@@ -85,11 +86,9 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
             let mut descriptor = Chain {
                 rules: if first < last { place.rules + first as u32 } else { 0 },
                 nrules: (last - first) as u32,
-                policy: policy_code(chain.chain.policy),
-                policy_slot: chain.chain.slot.0,
                 name: if header.flags & FLAG_TRACE == 0 { 0 } else { crate::log::chain(chain.chain, &mut lines) },
                 next: if part + 1 < place.parts { place.chain + part + 1 } else { 0 },
-                ..EMPTY_CHAIN
+                ..descriptor(chain.chain)
             };
             strategy::choose(
                 &chain.chain.rules[first..last],
@@ -116,7 +115,8 @@ fn try_build(ruleset: &Ruleset, options: &Options, refused: &mut Vec<CompileErro
     let recent = left.lists.into_vec();
     let hashlimits = left.hashlimits.into_vec();
     let (lines, states, estimators) = (lines.into_lines(), left.states, left.estimators.into_vec());
-    let image = Image { lines, states, recent, hashlimits, estimators, warnings: Vec::new() };
+    let image =
+        Image { lines, states, recent, hashlimits, estimators, warnings: Vec::new(), chains, ifaces: ifaces.list() };
     #[cfg(debug_assertions)]
     crate::verify::verify(&image).map_err(|defect| CompileError::Internal(defect.to_string().into()))?;
     Ok(image)
@@ -172,12 +172,59 @@ const EMPTY_CHAIN: Chain = Chain {
     reserved: [0; 4],
 };
 
+/// A chain's descriptor, but for its rules.
+pub(crate) const fn descriptor(of: &RuleChain) -> Chain {
+    Chain { policy: policy_code(of.policy), policy_slot: of.slot.0, ..EMPTY_CHAIN }
+}
+
 const fn policy_code(of: Option<Policy>) -> u8 {
     match of {
         None => policy::RETURN,
         Some(Policy::Accept) => policy::ACCEPT,
         Some(Policy::Drop) => policy::DROP,
     }
+}
+
+/// Where the ruleset's chains stand, those that no hook reaches included.
+fn chain_places(ruleset: &Ruleset, ir: &Ir<'_>, order: &[ChainId], places: &[Place]) -> Vec<ChainPlace> {
+    let mut ways = vec![ChainPlace::default(); ir.chains.len()];
+    for (hook, tables) in ir.bases.iter().enumerate() {
+        for base in tables.iter().flatten() {
+            ways[base.index()].hooks = 1 << hook;
+        }
+    }
+    for from in order {
+        let way = ways[from.index()];
+        for (_, to) in &ir.chains[from.index()].jumps {
+            let there = &mut ways[to.index()];
+            there.hooks |= way.hooks;
+            there.level = there.level.max(way.level.saturating_add(1));
+        }
+    }
+    for (_, to) in ir.chains.iter().flat_map(|chain| &chain.jumps) {
+        ways[to.index()].refs += 1;
+    }
+    let reached: FxHashMap<*const RuleChain, usize> =
+        ir.chains.iter().enumerate().map(|(id, chain)| (std::ptr::from_ref(chain.chain), id)).collect();
+    let mut all = Vec::new();
+    for table in &ruleset.tables {
+        let first = all.len();
+        all.extend(table.chains().map(|chain| {
+            let way = reached.get(&std::ptr::from_ref(chain));
+            let way = way.map_or_else(ChainPlace::default, |id| ChainPlace { line: places[*id].chain, ..ways[*id] });
+            ChainPlace { flags: chain_flags(chain), ..way }
+        }));
+        // Those that no hook reaches refer to chains as well.
+        let unreached = table.chains().zip(&all[first..]).filter(|(_, place)| place.line == 0).map(|(chain, _)| chain);
+        let unreached: Vec<&str> =
+            unreached.flat_map(|chain| &chain.rules).filter_map(|r| Some(jump_of(r)?.0)).collect();
+        if !unreached.is_empty() {
+            let names: FxHashMap<&str, usize> =
+                (first..).zip(table.chains()).map(|(at, chain)| (&*chain.name.0, at)).collect();
+            unreached.iter().filter_map(|name| names.get(name)).for_each(|at| all[*at].refs += 1);
+        }
+    }
+    all
 }
 
 pub(crate) fn places(ir: &Ir<'_>, split: usize) -> Vec<Place> {
@@ -208,51 +255,64 @@ fn bases(ir: &Ir<'_>, places: &[Place], lines: &mut Lines) -> u32 {
     present
 }
 
-fn header(ruleset: &Ruleset) -> Header {
-    let mut flags = 0;
-    if ruleset.table(TableKind::Nat).is_some() {
-        flags |= FLAG_NAT;
-    }
-    let mut chains = ruleset.tables.iter().flat_map(|table| table.chains());
-    if chains.any(|chain| !chain.rules.is_empty() || chain.policy.is_some_and(|policy| policy != Policy::Accept)) {
-        flags |= FLAG_GUARD;
-    }
-    // A rule asks for these by being there, reached or not; as legacy's asks for conntrack. The nat table alone does not, nor does NOTRACK.
-    for rule in ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules) {
-        flags |= match rule.target {
-            Target::Connmark(_)
-            | Target::Dnat(_)
-            | Target::Snat(_)
-            | Target::Masquerade(_)
-            | Target::Redirect(_)
-            | Target::Netmap(_) => FLAG_CONNTRACK,
-            Target::Log(_) => FLAG_EVENTS,
-            Target::Nflog(_) => FLAG_NFLOG,
-            Target::Trace(_) => FLAG_TRACE,
-            Target::Dnpt(_) => FLAG_DNPT,
-            Target::Tproxy(_) => FLAG_DEFRAG,
-            Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
-            Target::Ct(ref ct) if !ct.notrack => {
-                FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES }
-            }
+/// What a rule asks of the image by being there, reached or not; as legacy's asks for conntrack. The nat table alone does not, nor does
+/// NOTRACK.
+fn rule_flags(rule: &Rule) -> u32 {
+    let mut flags = match rule.target {
+        Target::Connmark(_)
+        | Target::Dnat(_)
+        | Target::Snat(_)
+        | Target::Masquerade(_)
+        | Target::Redirect(_)
+        | Target::Netmap(_) => FLAG_CONNTRACK,
+        Target::Log(_) => FLAG_EVENTS,
+        Target::Nflog(_) => FLAG_NFLOG,
+        Target::Trace(_) => FLAG_TRACE,
+        Target::Dnpt(_) => FLAG_DNPT,
+        Target::Tproxy(_) => FLAG_DEFRAG,
+        Target::Rateest(_) | Target::Idletimer(_) => chain_flag::SHARES,
+        Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
+        Target::Ct(ref ct) if !ct.notrack => FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES },
+        Target::Reject(_) => chain_flag::REJECTS,
+        _ => 0,
+    };
+    for m in &rule.matches {
+        flags |= match m {
+            Match::Conntrack(_)
+            | Match::State(_)
+            | Match::Connmark(_)
+            | Match::Cluster(_)
+            | Match::Connlimit(_)
+            | Match::Helper(_) => FLAG_CONNTRACK,
+            Match::Connbytes(_) => FLAG_CONNTRACK | FLAG_ACCT,
+            Match::Connlabel(_) => FLAG_CONNTRACK | FLAG_LABELS,
+            Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
+            Match::Devgroup(_) => FLAG_GROUPS,
+            Match::Socket(_) => FLAG_DEFRAG,
+            Match::Recent(_) | Match::Hashlimit(_) | Match::Rateest(_) | Match::Set(_) => chain_flag::SHARES,
+            // The path is looked up anew whenever the table is committed.
+            Match::Cgroup(cgroup) if cgroup.path.is_some() => chain_flag::SHARES,
             _ => 0,
         };
-        for m in &rule.matches {
-            flags |= match m {
-                Match::Conntrack(_)
-                | Match::State(_)
-                | Match::Connmark(_)
-                | Match::Cluster(_)
-                | Match::Connlimit(_)
-                | Match::Helper(_) => FLAG_CONNTRACK,
-                Match::Connbytes(_) => FLAG_CONNTRACK | FLAG_ACCT,
-                Match::Connlabel(_) => FLAG_CONNTRACK | FLAG_LABELS,
-                Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
-                Match::Devgroup(_) => FLAG_GROUPS,
-                Match::Socket(_) => FLAG_DEFRAG,
-                _ => 0,
-            };
-        }
+    }
+    flags
+}
+
+const _: () = assert!(
+    (FLAG_DEFRAG | FLAG_LABELS | FLAG_ACCT | FLAG_TRACE | FLAG_NFLOG | FLAG_CLAMP | FLAG_ZONES) & chain_flag::ALL == 0
+);
+
+/// What a chain asks of the image.
+pub(crate) fn chain_flags(chain: &RuleChain) -> u32 {
+    let guarded = !chain.rules.is_empty() || chain.policy.is_some_and(|policy| policy != Policy::Accept);
+    let own = if guarded { FLAG_GUARD } else { 0 };
+    chain.rules.iter().fold(own, |flags, rule| flags | rule_flags(rule))
+}
+
+fn header(ruleset: &Ruleset, chains: &[ChainPlace]) -> Header {
+    let mut flags = chains.iter().fold(0, |flags, chain| flags | chain.flags) & !chain_flag::ALL;
+    if ruleset.table(TableKind::Nat).is_some() {
+        flags |= FLAG_NAT;
     }
     Header {
         magic: MAGIC,

@@ -8,8 +8,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 /// Return addresses that the programs can keep: jumps (not gotos) on one way from a hook.
 pub(crate) const MAX_DEPTH: u32 = 16;
 
-/// Checks the graph.
-pub(crate) fn check(ir: &Ir<'_>) -> Result<(), CompileError> {
+/// Checks the graph; the chains in an order in which each comes before those that it leads to.
+pub(crate) fn check(ir: &Ir<'_>) -> Result<Vec<ChainId>, CompileError> {
     let mut graph: DiGraph<(), u32> = DiGraph::with_capacity(ir.chains.len(), ir.chains.len() * 2);
     for _ in &ir.chains {
         graph.add_node(());
@@ -21,7 +21,7 @@ pub(crate) fn check(ir: &Ir<'_>) -> Result<(), CompileError> {
     }
     let order = toposort(&graph, None).map_err(|cycle| loop_error(ir, cycle.node_id().index()))?;
     let mut depth = vec![0u32; ir.chains.len()];
-    for node in order {
+    for node in &order {
         let from = node.index();
         let chain = &ir.chains[from];
         for &(rule, to) in &chain.jumps {
@@ -38,7 +38,7 @@ pub(crate) fn check(ir: &Ir<'_>) -> Result<(), CompileError> {
             depth[to.index()] = depth[to.index()].max(deep);
         }
     }
-    Ok(())
+    Ok(order.into_iter().map(|node| ChainId(node.index() as u32)).collect())
 }
 
 /// Names a rule on the loop: one of `node`'s that leads back to it.

@@ -57,6 +57,20 @@ impl<'a> Ifaces<'a> {
                 }
             }
         }
+        Self::number(classes)
+    }
+
+    /// Of the patterns of an image, as [`Self::list`] gave them.
+    pub(crate) fn of_list(list: &'a [(Box<str>, bool)]) -> Result<Self, CompileError> {
+        Self::number(list.iter().map(|(name, exact)| ((name.as_bytes(), *exact), (0, 0))).collect())
+    }
+
+    /// The patterns in the order of their classes.
+    pub(crate) fn list(&self) -> Vec<(Box<str>, bool)> {
+        self.classes.keys().map(|(name, exact)| (String::from_utf8_lossy(name).into(), *exact)).collect()
+    }
+
+    fn number(mut classes: BTreeMap<(&'a [u8], bool), (u16, u16)>) -> Result<Self, CompileError> {
         let count = classes.len();
         if count >= usize::from(u16::MAX) {
             let (max, got) = (u64::from(u16::MAX) - 1, count as u64);

@@ -110,6 +110,44 @@ pub struct Estimator {
     pub times: Option<(u8, u8)>,
 }
 
+/// Where a chain stands in an image, and what is known of it there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChainPlace {
+    /// Line of its descriptor; 0: it is not in the image, for no hook reaches it.
+    pub line: u32,
+    /// What its rules ask of the image: flags of the header, and [`chain_flag`].
+    pub flags: u32,
+    /// Rules that jump or go to it, reached or not.
+    pub refs: u32,
+    /// Bit N: it is reached from hook N. Changes chain by chain may leave bits of ways that are gone.
+    pub hooks: u8,
+    /// Jumps on the longest way to it from a hook, gotos counted; never less, and 255 if there are more.
+    pub level: u8,
+    /// Lines that are this chain's alone since it was changed: its rules and tables are there, and are put there again.
+    pub own: Region,
+    /// Likewise, for the segments before and after the tables of a long chain.
+    pub ends: Region,
+}
+
+/// Lines in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Region {
+    /// The first.
+    pub line: u32,
+    /// How many; 0: none.
+    pub room: u32,
+}
+
+/// What [`ChainPlace::flags`] says besides the flags of the header, which do not use these bits.
+pub mod chain_flag {
+    /// Some rule has REJECT.
+    pub const REJECTS: u32 = 1 << 30;
+    /// Some rule names what is looked at for all chains at once (recent, hashlimit, rateest, idletimer, set, cgroup --path).
+    pub const SHARES: u32 = 1 << 31;
+    /// All of these.
+    pub const ALL: u32 = REJECTS | SHARES;
+}
+
 /// A compiled ruleset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
@@ -125,6 +163,10 @@ pub struct Image {
     pub estimators: Vec<Estimator>,
     /// What the administrator should know, in words.
     pub warnings: Vec<Box<str>>,
+    /// The chains of all tables, in the order of [`bpftables_ruleset::Table::chains`].
+    pub chains: Vec<ChainPlace>,
+    /// Interface patterns in the order of their classes: the name, and whether it is exact.
+    pub ifaces: Vec<(Box<str>, bool)>,
 }
 
 impl Image {

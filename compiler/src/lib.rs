@@ -26,6 +26,7 @@ mod ir;
 mod lines;
 mod log;
 mod nat;
+pub mod patch;
 mod rateest;
 mod recent;
 mod record;
@@ -42,7 +43,9 @@ pub mod interp;
 pub mod testgen;
 
 pub use error::{CompileError, RulePlace};
-pub use image::{Estimator, HashlimitTable, Image, Line, RecentList, StateKind, StateLine};
+pub use image::{
+    ChainPlace, Estimator, HashlimitTable, Image, Line, RecentList, Region, StateKind, StateLine, chain_flag,
+};
 
 use bpftables_ruleset::{Ruleset, TableKind};
 use std::collections::BTreeMap;

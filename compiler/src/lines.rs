@@ -8,6 +8,8 @@ use std::hash::Hasher;
 /// Lines of an image under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
+    /// Number of the first of them: what is added to an image begins behind it.
+    first: u32,
     lines: Vec<Line>,
     /// Hash of interned content → its first line. Content whose hash is taken by other content is simply stored again.
     index: FxHashMap<u64, u32>,
@@ -16,9 +18,18 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// Lines to be added to an image of `first` lines.
+    pub(crate) fn behind(first: u32) -> Self {
+        Self { first, ..Self::default() }
+    }
+
     pub(crate) fn len(&self) -> u32 {
         // Bounded by the caller (`build` refuses larger images), far below 2^32.
-        self.lines.len() as u32
+        self.first + self.lines.len() as u32
+    }
+
+    fn at(&self, line: u32) -> usize {
+        (line - self.first) as usize
     }
 
     /// Appends `count` zero lines; the first one's number.
@@ -29,7 +40,8 @@ impl Lines {
     }
 
     pub(crate) fn set(&mut self, line: u32, bytes: [u8; 64]) {
-        self.lines[line as usize] = Line(bytes);
+        let at = self.at(line);
+        self.lines[at] = Line(bytes);
     }
 
     /// Appends lines as they are: for content that is never equal, or that programs write.
@@ -48,7 +60,8 @@ impl Lines {
         }
         let hash = hasher.finish();
         if let Some(&at) = self.index.get(&hash) {
-            if self.lines.get(at as usize..at as usize + content.len()) == Some(content) {
+            let from = self.at(at);
+            if self.lines.get(from..from + content.len()) == Some(content) {
                 return at;
             }
             return self.push(content);
@@ -66,7 +79,7 @@ impl Lines {
 
     /// Forgets everything from line `mark` on.
     pub(crate) fn rollback(&mut self, mark: u32) {
-        self.lines.truncate(mark as usize);
+        self.lines.truncate(self.at(mark));
         while let Some((_, hash)) = self.journal.pop_if(|(at, _)| *at >= mark) {
             self.index.remove(&hash);
         }

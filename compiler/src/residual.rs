@@ -45,8 +45,12 @@ impl Leftovers {
     /// With what is named in `ruleset`.
     pub(crate) fn new(ruleset: &Ruleset, options: &Options) -> Result<Self, CompileError> {
         let (lists, hashlimits) = (Lists::new(ruleset)?, Tables::new(ruleset)?);
-        let (estimators, cgroups) = (Estimators::new(ruleset)?, options.cgroups.clone());
-        Ok(Self { states: Vec::new(), lists, hashlimits, estimators, cgroups })
+        Ok(Self { lists, hashlimits, estimators: Estimators::new(ruleset)?, ..Self::of_chains(options) })
+    }
+
+    /// Of chains that name nothing that others share.
+    pub(crate) fn of_chains(options: &Options) -> Self {
+        Self { cgroups: options.cgroups.clone(), ..Self::default() }
     }
 }
 

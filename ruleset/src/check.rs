@@ -130,7 +130,7 @@ pub fn check(table: &Table) -> Result<(), CheckError> {
         for (number, rule) in chain.rules.iter().enumerate() {
             // The kernel's walk does not come to what stands after an unconditional verdict.
             let hooks = if number < reached { seen } else { 0 };
-            check_rule(rule, table, hooks).map_err(|problem| match problem {
+            check_rule(rule, table.family, table.kind, hooks).map_err(|problem| match problem {
                 Problem::Invalid(reason) => CheckError::Invalid { chain: chain.name.clone(), rule: number + 1, reason },
                 Problem::Range => CheckError::Range { chain: chain.name.clone(), rule: number + 1 },
                 Problem::Missing(reason) => CheckError::Missing { chain: chain.name.clone(), rule: number + 1, reason },
@@ -142,7 +142,8 @@ pub fn check(table: &Table) -> Result<(), CheckError> {
 }
 
 /// No condition at all, and a verdict: nothing after it in the chain is reached.
-fn ends_chain(rule: &Rule) -> bool {
+#[must_use]
+pub fn ends_chain(rule: &Rule) -> bool {
     let verdict = matches!(rule.target, Target::Accept | Target::Drop | Target::Return);
     let ip = &rule.ip;
     let no_condition = ip.src.is_none()
@@ -272,14 +273,21 @@ impl Place {
     }
 }
 
-fn check_rule(rule: &Rule, table: &Table, hooks: HookMask) -> Result<(), Problem> {
+/// Whether all rules of a chain may stand where these hooks lead (bits by [`Hook`]'s number). What may stand there with some hooks may
+/// stand there with fewer of them.
+#[must_use]
+pub fn may_stand(chain: &Chain, family: Family, table: TableKind, hooks: u8) -> bool {
+    chain.rules.iter().all(|rule| check_rule(rule, family, table, hooks).is_ok())
+}
+
+fn check_rule(rule: &Rule, family: Family, table: TableKind, hooks: HookMask) -> Result<(), Problem> {
     let protocol = rule.ip.proto;
-    let place = Place { family: table.family, protocol, table: table.kind, hooks };
+    let place = Place { family, protocol, table, hooks };
     rule.matches.iter().try_for_each(|m| m.check(place))?;
     if let Some(target) = rule.target.kind() {
         return target.check(place, rule);
     }
-    check_target(&rule.target, protocol, table.kind, hooks)
+    check_target(&rule.target, protocol, table, hooks)
 }
 
 /// `EINVAL` unless the condition holds.

@@ -8,10 +8,10 @@ use crate::addr::Family;
 use crate::chain::{Chain, ChainName, Policy};
 use crate::counters::{CounterView, Counters};
 use crate::rule::Rule;
-use crate::table::{Hook, Table};
+use crate::table::{Hook, Table, TableKind};
 use crate::targets::Target;
 use fresh::Fresh;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Why an edit was refused. The text is legacy's, as it follows `iptables: ` (the full stop is the shim's).
 /// Every one of them is exit code 1.
@@ -72,12 +72,38 @@ impl EditError {
     }
 }
 
+/// A table of which only those chains are in memory that are edited.
+pub trait Source {
+    /// Whether it has a chain.
+    fn has(&self, chain: &str) -> bool;
+    /// Reads a chain that it has; none if that fails, and whoever edits has to look at the whole table then. Asked once for each.
+    fn take(&self, chain: &str) -> Option<Chain>;
+    /// How many rules jump or go to a chain.
+    fn references(&self, chain: &str) -> u32;
+    /// Whether all that was asked for could be read, and nobody changed it since. If not, no edit's answer counts.
+    fn is_sound(&self) -> bool;
+}
+
+/// Where the chains of a table come from that are not there yet, and which came.
+struct Missing<'a> {
+    source: &'a dyn Source,
+    taken: FxHashSet<ChainName>,
+}
+
+impl std::fmt::Debug for Missing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Missing").field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
 /// A table being changed. It counts the references to chains once, when they are first needed, and keeps that count, so that a long
 /// list of edits stays linear.
 #[derive(Debug)]
 pub struct Editor<'a> {
     table: &'a mut Table,
-    references: Option<FxHashMap<ChainName, u32>>,
+    /// Of a table in memory, all of them; else by how many they changed.
+    references: Option<FxHashMap<ChainName, i64>>,
+    missing: Option<Missing<'a>>,
     /// The user's chains, in the hands of an editor that began with none, until somebody wants to see the table.
     fresh: Option<Fresh>,
     /// A rule was added of which the kernel keeps less than was said ([`curtail`]).
@@ -91,10 +117,13 @@ fn jump_of(rule: &Rule) -> Option<&ChainName> {
     }
 }
 
-fn refer(references: &mut FxHashMap<ChainName, u32>, rule: &Rule, by: i64) {
-    if let Some(chain) = jump_of(rule) {
-        let count = references.entry(chain.clone()).or_insert(0);
-        *count = u32::try_from(i64::from(*count) + by).unwrap_or(0);
+fn refer(references: &mut FxHashMap<ChainName, i64>, rule: &Rule, by: i64) {
+    let Some(chain) = jump_of(rule) else { return };
+    match references.get_mut(chain) {
+        Some(count) => *count += by,
+        None => {
+            references.insert(chain.clone(), by);
+        }
     }
 }
 
@@ -107,13 +136,48 @@ impl<'a> Editor<'a> {
     /// Begins to edit.
     pub fn new(table: &'a mut Table) -> Self {
         let fresh = table.user.is_empty().then(Fresh::default);
-        Self { table, references: None, fresh, curtailed: false }
+        Self { table, references: None, missing: None, fresh, curtailed: false }
     }
 
-    /// The table as it is now.
+    /// Begins to edit a table whose chains are read one by one, when an edit needs them. `table` has none but empty built-in ones; what it
+    /// has at the end, and was not taken from `source`, is new.
+    pub fn of_parts(table: &'a mut Table, source: &'a dyn Source) -> Self {
+        let missing = Missing { source, taken: FxHashSet::default() };
+        let (references, fresh) = (Some(FxHashMap::default()), Some(Fresh::default()));
+        Self { table, references, missing: Some(missing), fresh, curtailed: false }
+    }
+
+    /// The table as it is now. Of one that is read chain by chain, those that were edited.
     #[must_use]
     pub fn table(&mut self) -> &Table {
         self.settle()
+    }
+
+    /// Whether the whole table is in memory.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_none()
+    }
+
+    /// Which table it is.
+    #[must_use]
+    pub fn kind(&self) -> TableKind {
+        self.table.kind
+    }
+
+    /// Has a chain in memory that an edit, or a look at it, is about.
+    pub fn load(&mut self, name: &str) {
+        let Some(missing) = &mut self.missing else { return };
+        if missing.taken.contains(name) || !missing.source.has(name) {
+            return;
+        }
+        // One that was made since stands for itself, under a name that was free.
+        let Some(chain) = missing.source.take(name) else { return };
+        missing.taken.insert(chain.name.clone());
+        match self.table.builtin.iter_mut().find(|builtin| builtin.name == chain.name) {
+            Some(builtin) => *builtin = chain,
+            None => self.insert_chain(chain),
+        }
     }
 
     /// The table's family.
@@ -156,16 +220,32 @@ impl<'a> Editor<'a> {
     /// Whether `name` is a chain, built-in or user's.
     #[must_use]
     pub fn is_chain(&self, name: &str) -> bool {
-        match &self.fresh {
+        let here = match &self.fresh {
             Some(fresh) => fresh.has(name) || self.is_builtin(name),
-            None => self.table.chain(name).is_some(),
-        }
+            None => false,
+        };
+        here || self.table.chain(name).is_some()
+            || self.missing.as_ref().is_some_and(|missing| !missing.taken.contains(name) && missing.source.has(name))
     }
 
     /// Whether `name` is a built-in chain.
     #[must_use]
     pub fn is_builtin(&self, name: &str) -> bool {
         self.table.kind.hooks().iter().any(|hook| hook.chain_name() == name)
+    }
+
+    /// Goes on with the whole table, as it was before these edits.
+    pub fn widen(&mut self, whole: Table) {
+        let Some(missing) = self.missing.take() else { return };
+        let part = std::mem::replace(self.settle(), whole);
+        merge(self.table, part, &missing.taken);
+        self.references = None;
+    }
+
+    /// Ends. Which chains were taken from the source.
+    #[must_use]
+    pub fn finish(mut self) -> FxHashSet<ChainName> {
+        self.missing.take().map(|missing| missing.taken).unwrap_or_default()
     }
 
     fn refer(&mut self, rule: &Rule, by: i64) {
@@ -178,8 +258,10 @@ impl<'a> Editor<'a> {
     pub fn references(&mut self, chain: &str) -> u32 {
         self.settle();
         let table = &*self.table;
-        let references = self.references.get_or_insert_with(|| reference_counts(table));
-        references.get(chain).copied().unwrap_or(0)
+        let all = || reference_counts(table).into_iter().map(|(name, count)| (name, count.into())).collect();
+        let here = self.references.get_or_insert_with(all).get(chain).copied().unwrap_or(0);
+        let elsewhere = self.missing.as_ref().map_or(0, |missing| missing.source.references(chain));
+        u32::try_from(here + i64::from(elsewhere)).unwrap_or(0)
     }
 
     fn jump_allowed(&self, rule: &Rule) -> Result<(), EditError> {
@@ -195,6 +277,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::JumpToBuiltin`].
     pub fn append(&mut self, chain: &str, rule: Rule) -> Result<(), EditError> {
+        self.load(chain);
         let allowed = self.jump_allowed(&rule);
         if self.references.is_some() {
             self.chain(chain).ok_or(EditError::NoSuchChain)?;
@@ -214,6 +297,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::InsertPosition`], [`EditError::JumpToBuiltin`].
     pub fn insert(&mut self, chain: &str, position: u32, rule: Rule) -> Result<(), EditError> {
+        self.load(chain);
         let rules = self.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
         let index = (position as usize).saturating_sub(1);
         if index > rules {
@@ -233,6 +317,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::ReplacePosition`], [`EditError::JumpToBuiltin`].
     pub fn replace(&mut self, chain: &str, position: u32, rule: Rule) -> Result<(), EditError> {
+        self.load(chain);
         let rules = self.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
         let index = (position as usize).wrapping_sub(1);
         if index >= rules {
@@ -248,7 +333,8 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
-    fn find(&self, chain: &str, rule: &Rule) -> Result<usize, EditError> {
+    fn find(&mut self, chain: &str, rule: &Rule) -> Result<usize, EditError> {
+        self.load(chain);
         let rules = &self.chain(chain).ok_or(EditError::NoSuchRule)?.rules;
         self.jump_allowed(rule)?;
         rules.iter().position(|other| other == rule).ok_or(match rule.target {
@@ -261,7 +347,7 @@ impl<'a> Editor<'a> {
     ///
     /// # Errors
     /// [`EditError::NoSuchRule`] or [`EditError::NoSuchJumpRule`] when there is none such.
-    pub fn check(&self, chain: &str, rule: &Rule) -> Result<(), EditError> {
+    pub fn check(&mut self, chain: &str, rule: &Rule) -> Result<(), EditError> {
         self.find(chain, rule).map(|_| ())
     }
 
@@ -287,6 +373,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::DeletePosition`].
     pub fn delete_number(&mut self, chain: &str, position: u32) -> Result<(), EditError> {
+        self.load(chain);
         let rules = self.chain(chain).ok_or(EditError::NoSuchChain)?.rules.len();
         let index = (position as usize).wrapping_sub(1);
         if index >= rules {
@@ -326,6 +413,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::BuiltinChain`], [`EditError::ChainReferenced`], [`EditError::ChainNotEmpty`].
     pub fn delete_chain(&mut self, chain: &str) -> Result<(), EditError> {
+        self.load(chain);
         let found = self.chain(chain).ok_or(EditError::NoSuchChain)?;
         let empty = found.rules.is_empty();
         if self.is_builtin(chain) {
@@ -347,6 +435,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// As [`Editor::delete_chain`].
     pub fn delete_all_chains(&mut self) -> Result<(), EditError> {
+        debug_assert!(self.is_whole());
         let names: Vec<ChainName> = self.settle().user.keys().cloned().collect();
         let mut result = Ok(());
         for name in names {
@@ -362,6 +451,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::RenameOntoExisting`], [`EditError::NoSuchChain`].
     pub fn rename_chain(&mut self, from: &str, to: &str) -> Result<(), EditError> {
+        debug_assert!(self.is_whole());
         if self.is_chain(to) || is_verdict(to) {
             return Err(EditError::RenameOntoExisting);
         }
@@ -393,6 +483,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`].
     pub fn flush(&mut self, chain: &str) -> Result<(), EditError> {
+        self.load(chain);
         let chain = self.chain_mut(chain).ok_or(EditError::NoSuchChain)?;
         for rule in std::mem::take(&mut chain.rules) {
             self.refer(&rule, -1);
@@ -402,6 +493,7 @@ impl<'a> Editor<'a> {
 
     /// `-F` without a chain.
     pub fn flush_all(&mut self) {
+        debug_assert!(self.is_whole());
         let table = self.settle();
         for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
             chain.rules.clear();
@@ -421,12 +513,14 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`].
     pub fn zero(&mut self, chain: &str, view: &dyn CounterView) -> Result<(), EditError> {
+        self.load(chain);
         zero_chain(self.chain_mut(chain).ok_or(EditError::NoSuchChain)?, view);
         Ok(())
     }
 
     /// `-Z` without a chain.
     pub fn zero_all(&mut self, view: &dyn CounterView) {
+        debug_assert!(self.is_whole());
         let table = self.settle();
         for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
             zero_chain(chain, view);
@@ -438,6 +532,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::NoSuchChain`], [`EditError::ZeroPosition`].
     pub fn zero_number(&mut self, chain: &str, position: u32, view: &dyn CounterView) -> Result<(), EditError> {
+        self.load(chain);
         let chain = self.chain_mut(chain).ok_or(EditError::NoSuchChain)?;
         let rule = (position as usize).checked_sub(1).and_then(|index| chain.rules.get_mut(index));
         let rule = rule.ok_or(EditError::ZeroPosition)?;
@@ -460,6 +555,7 @@ impl<'a> Editor<'a> {
         if !self.is_builtin(chain) {
             return Err(EditError::PolicyChain);
         }
+        self.load(chain);
         let policy = match policy {
             "ACCEPT" => Policy::Accept,
             "DROP" => Policy::Drop,
@@ -494,6 +590,14 @@ fn curtail(rule: &mut Rule) {
     if let Target::Ct(ct) = &mut rule.target {
         ct.curtail();
     }
+}
+
+/// Puts chains that were edited apart back into their table: those of `part`, of which `taken` came from there.
+pub fn merge(whole: &mut Table, part: Table, taken: &FxHashSet<ChainName>) {
+    whole.user.retain(|name, _| !taken.contains(name));
+    let builtin = whole.builtin.iter_mut().zip(part.builtin);
+    builtin.filter(|(_, new)| taken.contains(&new.name)).for_each(|(old, new)| *old = new);
+    whole.user.extend(part.user);
 }
 
 fn zero_chain(chain: &mut Chain, view: &dyn CounterView) {

@@ -3,33 +3,36 @@
 use crate::addrs;
 use crate::attach;
 use crate::cgroups;
+use crate::chains::{self, Layout};
 use crate::connections;
-use crate::counters::{self, KernelCounters};
+use crate::counters::{self, FewCounters};
 use crate::demand;
 use crate::devices::{self, Coverage, Device};
 use crate::engine::Committed;
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
-use crate::image::{self, Live, Placed, Prepared};
+use crate::image::{self, Live, Prepared};
 use crate::import;
 use crate::install::{self, Installed};
 use crate::location::{BUILDING, DirLock, Home, remove_tree};
+use crate::part::{self, Part, Planned};
 use crate::serve;
 use crate::sets;
 use crate::slots::{self, SlotSet};
-use crate::state::Tables;
+use crate::state::{self, Meta, StateAt};
 use crate::sys::bpf;
 use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
 use bpftables_abi::image::{FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_NFLOG, FLAG_TRACE};
 use bpftables_abi::maps::{self, ConnTable};
-use bpftables_compiler::{Options, StateKind, compile};
-use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, TableKind, Target, named};
+use bpftables_compiler::{Estimator, HashlimitTable, Options, StateKind, StateLine, chain_flag, compile};
+use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, Table, TableKind, named};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a reader looks again when commits overtake it.
@@ -115,20 +118,48 @@ pub(crate) fn live_generation(installed: &Installed) -> Result<u32> {
 
 /// What is to be committed.
 pub(crate) struct Change<'a> {
-    pub(crate) ruleset: &'a mut Ruleset,
-    /// The only table that differs from the ruleset of generation `known`, if that is so.
-    pub(crate) only: Option<TableKind>,
-    /// Generation that the ruleset was made from.
+    pub(crate) what: What<'a>,
+    /// Generation that it was made from.
     pub(crate) known: Option<u32>,
     /// The image of that generation, if it was read.
-    pub(crate) read: Option<Live>,
+    pub(crate) read: Option<Arc<Live>>,
     /// Rules of netfilter's, which ends translating when this is done.
     pub(crate) adopting: bool,
 }
 
-/// Commits, under the lock; gives the image that is live then.
-pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Result<(Committed, Live)> {
-    let Change { ruleset, only, known, read, adopting } = change;
+/// See [`Change`].
+pub(crate) enum What<'a> {
+    /// A ruleset.
+    Whole {
+        ruleset: &'a mut Ruleset,
+        /// The only table that differs from the ruleset of generation `known`, if that is so.
+        only: Option<TableKind>,
+    },
+    /// Chains of one table.
+    Part { part: &'a Part, table: &'a mut Table },
+}
+
+/// What a commit does, once it is known that it can be done.
+struct Plan {
+    prepared: Prepared,
+    used: SlotSet,
+    /// Slots that it frees.
+    retired: SlotSet,
+    /// Programs may send packets in by `lo`: rewritten ones of the nat table, answers of REJECT to senders on this host.
+    sends_by_lo: bool,
+    /// Tables of `-m hashlimit` that may be new.
+    hashlimits: Vec<HashlimitTable>,
+    /// Rate estimators that may be new.
+    estimators: Vec<Estimator>,
+    /// Lines that programs write, and which of the live image each goes on with; none begins anew.
+    states: Vec<(u32, Option<u32>)>,
+    connlimit: bool,
+    warnings: Vec<String>,
+}
+
+/// Commits, under the lock; gives the image that is live then. None: a part that cannot be committed as such.
+pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Result<Option<(Committed, Live)>> {
+    let Change { mut what, known, read, adopting } = change;
     // From here on, under the lock, all packets that are under way have to pass until the store.
     let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
     let live = match &locked.installed {
@@ -140,49 +171,28 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
                 let found = current(installed)?.header.generation;
                 return Err(EngineError::Raced { expected: read.header.generation, found });
             }
-            None => Some(current(installed)?),
+            None => Some(Arc::new(current(installed)?)),
         },
     };
     let before = live.as_ref().map_or(0, |live| live.header.generation);
     if let Some(expected) = known.filter(|known| *known != before) {
         return Err(EngineError::Raced { expected, found: before });
     }
-
-    // Slots.
-    let mut used = slots::used(ruleset)?;
-    let old_used = live.as_ref().map(|live| live.meta().used()).unwrap_or_default();
-    let mut busy = live.as_ref().map(|live| live.meta().retired()).unwrap_or_default();
-    busy.extend(&old_used);
-    let kernel = match &locked.installed {
-        Some(installed) => KernelCounters::open_all(&installed.counters)?,
-        None => KernelCounters::default(),
+    let counters = locked.installed.as_ref().map(|installed| FewCounters::new(&installed.counters)).transpose()?;
+    let kernel = |slot: Slot| -> Counters { counters.as_ref().map_or_else(Counters::default, |few| few.get(slot)) };
+    // Whatever cannot be run is refused here, before anything is made.
+    let mut plan = match &mut what {
+        What::Whole { ruleset, only } => plan_whole(live.as_deref(), ruleset, *only, &kernel)?,
+        What::Part { part, table } => match plan_part(live.as_deref(), part, table, &kernel)? {
+            Some(plan) => plan,
+            None => return Ok(None),
+        },
     };
-    slots::assign(ruleset, &mut used, &busy, &|slot: Slot| -> Counters { kernel.get(slot) })?;
-    let retired = old_used.without(&used);
-
-    let mut there: named::Estimators = match &live {
-        Some(live) => live.meta().estimators.iter().map(|found| (found.name.clone(), found.times)).collect(),
-        None => named::Estimators::new(),
-    };
-    for table in ruleset.tables.iter().filter(|table| only.is_none_or(|only| only == table.kind)) {
-        named::check(table, &mut there)?;
+    if let Some(error) = counters.as_ref().and_then(FewCounters::failure) {
+        return Err(error);
     }
-    let before_cgroups = live.as_ref().map(|live| &live.meta().cgroups[..]).unwrap_or_default();
-    let cgroups = cgroups::find(ruleset, before_cgroups, |kind| only.is_some_and(|only| only != kind))?;
-    // The image; whatever cannot be run is refused here, before anything is made.
-    let mut compiled = compile(ruleset, &Options { cgroups: cgroups.clone(), ..Options::default() })?;
-    for estimator in &mut compiled.estimators {
-        estimator.times = there.get(&estimator.name).copied();
-    }
-    // Once rules asked what connections carried, connections are counted, as with legacy, which turns a sysctl on.
-    if live.as_ref().is_some_and(|live| live.header.flags & FLAG_ACCT != 0) {
-        compiled.add_flags(FLAG_ACCT);
-    }
-    let mut warnings: Vec<String> = compiled.warnings.iter().map(ToString::to_string).collect();
-    let unchanged = |kind| live.as_ref().filter(|_| only.is_some_and(|only| only != kind))?.blob.table(kind);
-    let tables = Tables::encode(ruleset, unchanged)?;
     let devices = devices::list()?;
-    let guarded = compiled.header().flags & FLAG_GUARD != 0;
+    let guarded = plan.prepared.header.flags & FLAG_GUARD != 0;
     if guarded && let Some(vrf) = devices.iter().find(|device| device.coverage == Coverage::Vrf) {
         let reason =
             "netfilter's rules meet the packets of a VRF twice, at its member and at itself, which bpftables can't do";
@@ -197,22 +207,25 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
             &fresh
         }
     };
-    compiled.add_flags(sets::prepare(installed, ruleset)?);
+    plan.prepared.header.flags |= match &what {
+        What::Whole { ruleset, .. } => sets::prepare(installed, ruleset)?,
+        What::Part { .. } => match sets::prepare_named(installed, &plan.prepared.meta.sets)? {
+            Some(flags) => flags,
+            None => return Ok(None),
+        },
+    };
+    let Plan { prepared, used, retired, mut warnings, .. } = plan;
+    let generation = prepared.header.generation;
     let live = match live {
         Some(live) => live,
-        None => current(installed)?,
+        None => Arc::new(current(installed)?),
     };
     let end = used.ranges().last().map_or(0, |(first, count)| first + count);
     counters::ensure(&installed.counters, end)?;
-
-    let (states, hashlimits) = (compiled.states.clone(), compiled.hashlimits.clone());
-    let estimators = compiled.estimators.clone();
-    let generation = before.wrapping_add(1).max(1);
-    let prepared = Prepared::new(compiled, generation, &tables, &used, &retired, &cgroups, ruleset.family)?;
     let (lines, bytes) = (prepared.header.lines, prepared.bytes());
 
     // What the new ruleset stands on. Packets still meet the old one.
-    if sends_by_lo(ruleset) {
+    if plan.sends_by_lo {
         sysctl::set_lo(installed.family, &installed.dir)?;
     }
     installed.refresh_settings()?;
@@ -226,29 +239,33 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
         warnings.extend(telling.map(|(_, target)| format!("{target} writes nothing until bpftablesd runs")));
     }
     if guarded {
-        warnings.extend(guard::arm(installed, ruleset.family)?);
+        warnings.extend(guard::arm(installed, installed.family)?);
     }
 
     let slot = image::next_slot(live.slot);
-    let mut placed = prepared.put(&installed.images, slot)?;
+    let mut placed = prepared.put(&installed.images, slot, &live)?;
     let new_map = placed.waited;
     if !placed.waited && !passing.passed(PASS_AT_MOST) {
         placed.wait(&installed.images, slot)?;
     }
     let waited = placed.waited;
-    forget_lists(installed, &live.meta().recent)?;
-    demand::forget_hashlimits(installed, &live.meta().hashlimits)?;
-    demand::make_hashlimits(installed, &hashlimits, &live.meta().hashlimits)?;
-    let named: Vec<u32> = live.meta().estimators.iter().map(|estimator| estimator.id).collect();
+    forget_lists(installed, &live.meta.recent)?;
+    demand::forget_hashlimits(installed, &live.meta.hashlimits)?;
+    demand::make_hashlimits(installed, &plan.hashlimits, &live.meta.hashlimits)?;
+    let named: Vec<u32> = live.meta.estimators.iter().map(|estimator| estimator.id).collect();
     demand::forget_estimators(installed, &named)?;
-    demand::make_estimators(installed, &estimators, &named)?;
-    if states.iter().any(|state| state.kind == StateKind::Connlimit) {
+    demand::make_estimators(installed, &plan.estimators, &named)?;
+    if plan.connlimit {
         demand::make_limits(installed)?;
     }
     if prepared.header.flags & FLAG_ACCT != 0 {
         demand::make_accts(installed)?;
     }
-    carry_states(ruleset, &tables, &live, &states, &placed);
+    for (line, from) in &plan.states {
+        placed.set_state(*line, from.map_or(0, |from| live.state(from)));
+    }
+    #[cfg(debug_assertions)]
+    placed.verify(&prepared)?;
     if prepared.header.flags & !live.header.flags & FLAG_CONNTRACK != 0 {
         warnings.extend(begin_tracking(installed, adopting)?);
     }
@@ -259,7 +276,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
         Ok(ended) => tracing::debug!(ended, "UDP connections of rules that are gone"),
         Err(error) => tracing::warn!(%error, "UDP connections of rules that are gone live on"),
     }
-    if !guarded && let Err(error) = guard::disarm(installed, ruleset.family) {
+    if !guarded && let Err(error) = guard::disarm(installed, installed.family) {
         tracing::warn!(%error, "the guard stays, though no rule asks for it");
     }
     if let Err(error) = attach::prune(installed, &devices) {
@@ -269,16 +286,112 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
         devices.iter().filter(|d| matches!(d.coverage, Coverage::Unknown(_))).map(|d| d.name.clone()).collect();
     tracing::debug!(generation, slot, lines, bytes, waited, ?attached, "committed");
     let committed = Committed { generation, lines, bytes, new_map, waited, attached, uncovered, warnings };
-    Ok((committed, placed.into_live(prepared, slot)))
+    Ok(Some((committed, placed.into_live(prepared, slot))))
 }
 
-/// Whether programs may send packets in by `lo`: rewritten ones of the nat table, answers of REJECT to senders on this host.
-fn sends_by_lo(ruleset: &Ruleset) -> bool {
-    let rejects = || {
-        let mut rules = ruleset.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-        rules.any(|rule| matches!(rule.target, Target::Reject(_)))
+fn plan_whole(
+    live: Option<&Live>,
+    ruleset: &mut Ruleset,
+    only: Option<TableKind>,
+    kernel: &dyn Fn(Slot) -> Counters,
+) -> Result<Plan> {
+    let mut used = slots::used(ruleset)?;
+    let old_used = live.map(|live| live.meta.used()).unwrap_or_default();
+    let mut busy = live.map(|live| live.meta.retired()).unwrap_or_default();
+    busy.extend(&old_used);
+    slots::assign(slots::chains(ruleset), &mut used, &busy, kernel)?;
+    let retired = old_used.without(&used);
+
+    let mut there: named::Estimators = match live {
+        Some(live) => live.meta.estimators.iter().map(|found| (found.name.clone(), found.times)).collect(),
+        None => named::Estimators::new(),
     };
-    ruleset.table(TableKind::Nat).is_some() || rejects()
+    for table in ruleset.tables.iter().filter(|table| only.is_none_or(|only| only == table.kind)) {
+        named::check(table, &mut there)?;
+    }
+    let before_cgroups = live.map(|live| &live.meta.cgroups[..]).unwrap_or_default();
+    let cgroups = cgroups::find(ruleset, before_cgroups, |kind| only.is_some_and(|only| only != kind))?;
+    let options = Options { cgroups, ..Options::default() };
+    let mut compiled = compile(ruleset, &options)?;
+    for estimator in &mut compiled.estimators {
+        estimator.times = there.get(&estimator.name).copied();
+    }
+    // Once rules asked what connections carried, connections are counted, as with legacy, which turns a sysctl on.
+    if live.is_some_and(|live| live.header.flags & FLAG_ACCT != 0) {
+        compiled.add_flags(FLAG_ACCT);
+    }
+    let mut layout = Layout::behind(compiled.lines.len() as u32);
+    let mut meta = Meta::new(ruleset.family);
+    let mut places = &compiled.chains[..];
+    for table in &ruleset.tables {
+        let (own, others) = places.split_at(table.builtin.len() + table.user.len());
+        places = others;
+        let known = live.filter(|_| only.is_some_and(|only| only != table.kind));
+        layout.add(table, own, known.and_then(|live| live.table(table.kind)).as_ref())?;
+        own.iter().for_each(|place| meta.count_flags(place.flags, 1));
+    }
+    meta.set_slots(&used, &retired);
+    meta.states = chains::states(&compiled.states, &ruleset.tables);
+    meta.recent = compiled.recent.iter().map(|list| list.id).collect();
+    meta.hashlimits = compiled.hashlimits.iter().map(|table| table.id).collect();
+    let known = |e: &Estimator| Some(state::Estimator { name: e.name.clone(), id: e.id, times: e.times? });
+    meta.estimators = compiled.estimators.iter().filter_map(known).collect();
+    meta.sets = sets::named(ruleset);
+    meta.cgroups = options.cgroups.into_iter().map(|((table, path), id)| (table, path, id)).collect();
+    meta.ifaces = std::mem::take(&mut compiled.ifaces);
+    let states = carried(live, ruleset, only, &meta)?;
+    let generation = live.map_or(0, |live| live.header.generation).wrapping_add(1).max(1);
+    let warnings = compiled.warnings.iter().map(ToString::to_string).collect();
+    let prepared = Prepared::whole(&compiled, generation, layout, meta)?;
+    Ok(Plan {
+        used,
+        retired,
+        sends_by_lo: sends_by_lo(&prepared.meta),
+        states,
+        connlimit: connlimit(&prepared.meta),
+        hashlimits: compiled.hashlimits,
+        estimators: compiled.estimators,
+        warnings,
+        prepared,
+    })
+}
+
+fn plan_part(
+    live: Option<&Live>,
+    part: &Part,
+    table: &mut Table,
+    kernel: &dyn Fn(Slot) -> Counters,
+) -> Result<Option<Plan>> {
+    // Read of the image that is live: whoever committed since is noticed, but not who removed everything and made it anew.
+    if live.is_none_or(|live| live.header != part.live.header) {
+        return Ok(None);
+    }
+    let Some(Planned { prepared, used, retired }) = part::plan(part, table, kernel)? else { return Ok(None) };
+    let states = prepared.meta.states.iter();
+    let states = states.filter_map(|state| {
+        let line = state.get()?.line;
+        Some((line, (state.table != part.kind).then_some(line)))
+    });
+    Ok(Some(Plan {
+        used,
+        retired,
+        sends_by_lo: sends_by_lo(&prepared.meta),
+        states: states.collect(),
+        connlimit: connlimit(&prepared.meta),
+        // What names one is compiled as a whole.
+        hashlimits: Vec::new(),
+        estimators: Vec::new(),
+        warnings: Vec::new(),
+        prepared,
+    }))
+}
+
+fn sends_by_lo(meta: &Meta) -> bool {
+    meta.table(TableKind::Nat).is_some() || meta.all_flags() & chain_flag::REJECTS != 0
+}
+
+fn connlimit(meta: &Meta) -> bool {
+    meta.states.iter().filter_map(StateAt::get).any(|state| state.kind == StateKind::Connlimit)
 }
 
 fn lo_ifindex(devices: &[Device]) -> Result<u32> {
@@ -286,34 +399,30 @@ fn lo_ifindex(devices: &[Device]) -> Result<u32> {
     lo.map(|device| device.ifindex).ok_or_else(|| EngineError::Internal("no device lo".to_owned()))
 }
 
-/// Copies what `limit`, `nth`, `quota` and `connlimit` rules remember, for rules of tables that this commit leaves alone. Legacy makes this state anew for
-/// every rule of a table that it replaces, and only for these.
-fn carry_states(
+/// Lines of the new image that programs write, and of the live one that they go on with: those of rules of tables that this commit leaves
+/// alone. Legacy makes this state anew for every rule of a table that it replaces, and only for these.
+fn carried(
+    live: Option<&Live>,
     ruleset: &Ruleset,
-    tables: &Tables,
-    live: &Live,
-    states: &[bpftables_compiler::StateLine],
-    placed: &Placed,
-) {
-    let old: HashMap<(Slot, u8, StateKind), u32> =
-        live.meta().states().map(|s| ((s.slot, s.ordinal, s.kind), s.line)).collect();
-    if old.is_empty() || states.is_empty() {
-        return;
+    only: Option<TableKind>,
+    meta: &Meta,
+) -> Result<Vec<(u32, Option<u32>)>> {
+    let Some(live) = live.filter(|live| !live.meta.states.is_empty() && !meta.states.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let mut kept = Vec::new();
+    for table in &ruleset.tables {
+        let same = match only {
+            Some(only) => only != table.kind,
+            None => live.table(table.kind).map_or(Ok(false), |view| view.holds(table))?,
+        };
+        kept.extend(same.then_some(table.kind));
     }
-    let mut kept = SlotSet::default();
-    for (kind, bytes) in tables.each() {
-        if live.blob.table(kind) != Some(bytes) {
-            continue;
-        }
-        for rule in ruleset.table(kind).into_iter().flat_map(|t| t.chains()).flat_map(|chain| &chain.rules) {
-            kept.insert(rule.slot.0);
-        }
-    }
-    for state in states.iter().filter(|state| kept.contains(state.slot.0)) {
-        if let Some(line) = old.get(&(state.slot, state.ordinal, state.kind)) {
-            placed.set_state(state.line, live.state(*line));
-        }
-    }
+    let key = |state: &StateLine| (state.slot, state.ordinal, state.kind);
+    let old: HashMap<_, u32> =
+        live.meta.states.iter().filter_map(StateAt::get).map(|state| (key(&state), state.line)).collect();
+    let new = meta.states.iter().filter(|state| kept.contains(&state.table)).filter_map(StateAt::get);
+    Ok(new.filter_map(|state| Some((state.line, Some(*old.get(&key(&state))?)))).collect())
 }
 
 /// Where our programs never tracked a connection, they begin with those that netfilter knows. What the administrator should know.

@@ -1,11 +1,14 @@
 //! Counters in the kernel, as user space sees them: chunks mapped into memory, each CPU's part summed.
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, EngineError, Result};
 use crate::slots::SlotSet;
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
 use bpftables_abi::maps::{COUNTER_CHUNK, Counter};
 use bpftables_ruleset::{CounterView, Counters, Slot};
+use std::borrow::Borrow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 /// Counters of the kernel, live: two looks at the same slot may differ.
@@ -52,12 +55,59 @@ fn chunk_bytes(cpus: usize) -> usize {
 impl CounterView for KernelCounters {
     fn get(&self, slot: Slot) -> Counters {
         let Some(Some(chunk)) = self.chunks.get((slot.0 / COUNTER_CHUNK) as usize) else { return Counters::default() };
-        let entry = (slot.0 % COUNTER_CHUNK) as usize;
-        (0..self.cpus).fold(Counters::default(), |sum, cpu| {
-            let at = (cpu * COUNTER_CHUNK as usize + entry) * size_of::<Counter>();
-            sum.plus(Counters { packets: chunk.load_u64(at), bytes: chunk.load_u64(at + 8) })
-        })
+        sum(chunk, slot, self.cpus)
     }
+}
+
+/// Counters of the kernel, live, of which only those are mapped that are asked for.
+#[derive(Debug)]
+pub(crate) struct FewCounters<M> {
+    outer: M,
+    cpus: usize,
+    chunks: RefCell<BTreeMap<u32, Option<Mapping>>>,
+    failed: RefCell<Option<EngineError>>,
+}
+
+impl<M: Borrow<Map<u32, u32>>> FewCounters<M> {
+    pub(crate) fn new(outer: M) -> Result<Self> {
+        let cpus = bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?;
+        Ok(Self { outer, cpus, chunks: RefCell::default(), failed: RefCell::default() })
+    }
+
+    /// Why some could not be read; what was given for those does not count.
+    pub(crate) fn failure(&self) -> Option<EngineError> {
+        self.failed.take()
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        self.failed.borrow().is_none()
+    }
+}
+
+impl<M: Borrow<Map<u32, u32>>> CounterView for FewCounters<M> {
+    fn get(&self, slot: Slot) -> Counters {
+        let number = slot.0 / COUNTER_CHUNK;
+        if slot == Slot::UNASSIGNED || number >= self.outer.borrow().info().max_entries {
+            return Counters::default();
+        }
+        let mut chunks = self.chunks.borrow_mut();
+        let chunk = chunks.entry(number).or_insert_with(|| {
+            KernelCounters::chunk(self.outer.borrow(), number, self.cpus).unwrap_or_else(|error| {
+                *self.failed.borrow_mut() = Some(error);
+                None
+            })
+        });
+        chunk.as_ref().map_or_else(Counters::default, |chunk| sum(chunk, slot, self.cpus))
+    }
+}
+
+/// What all CPUs have counted in a slot.
+fn sum(chunk: &Mapping, slot: Slot, cpus: usize) -> Counters {
+    let entry = (slot.0 % COUNTER_CHUNK) as usize;
+    (0..cpus).fold(Counters::default(), |sum, cpu| {
+        let at = (cpu * COUNTER_CHUNK as usize + entry) * size_of::<Counter>();
+        sum.plus(Counters { packets: chunk.load_u64(at), bytes: chunk.load_u64(at + 8) })
+    })
 }
 
 /// What the kernel had counted when it was asked.

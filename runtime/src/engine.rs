@@ -1,19 +1,21 @@
 //! The engine: reads the live ruleset and commits a new one, all or nothing.
 
 use crate::attach;
-use crate::commit::{self, Change, Locked, READ_TRIES, current, live_generation};
+use crate::commit::{self, Change, Locked, READ_TRIES, What, current, live_generation};
 use crate::counters::{CountersThen, KernelCounters};
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
 use crate::image::Live;
 use crate::install::{self, Installed};
 use crate::location::{DirLock, Home, remove_tree};
+use crate::part::Part;
 use crate::record;
 use crate::sys::bpf;
 use crate::sysctl;
 use bpftables_abi::maps;
-use bpftables_ruleset::{Family, Ruleset, TableKind};
+use bpftables_ruleset::{Family, Ruleset, Table, TableKind};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Everything that touches the kernel, for the network namespace of the thread that uses it.
 ///
@@ -33,7 +35,7 @@ pub struct Engine {
     /// By family: generation that the caller's ruleset came from; none if it never asked.
     known: [Option<u32>; 2],
     /// The image of that generation, if it was read or written.
-    live: [Option<Live>; 2],
+    live: [Option<Arc<Live>>; 2],
     /// The ruleset of that generation, if the caller gave it back.
     kept: [Option<(u32, Ruleset)>; 2],
 }
@@ -54,7 +56,7 @@ pub struct Snapshot {
 pub struct Committed {
     /// The generation that is live now.
     pub generation: u32,
-    /// Lines of 64 bytes that programs read.
+    /// Lines of 64 bytes among which are those that programs read.
     pub lines: u32,
     /// Bytes of the whole image, the state included.
     pub bytes: u64,
@@ -98,20 +100,24 @@ impl Engine {
                 Some(live) => live,
                 None => {
                     kept = None;
-                    current(&installed)?
+                    Arc::new(current(&installed)?)
                 }
             };
             let generation = live.header.generation;
-            let used = live.meta().used();
+            let used = live.meta.used();
             let end = used.ranges().last().map_or(0, |(first, count)| first + count);
             let counters = CountersThen::read(&KernelCounters::open(&installed.counters, end)?, &used);
             // A slot that the next commit frees is another rule's after the one that follows it, at the earliest.
             if live_generation(&installed)?.wrapping_sub(generation) > 1 {
                 continue;
             }
-            let ruleset = match kept {
+            let ruleset = match kept.take() {
                 Some((of, ruleset)) if of == generation => ruleset,
-                _ => live.blob.ruleset()?,
+                _ => match live.ruleset() {
+                    // Written again while it was copied, twice overtaken.
+                    _ if !live.is_unwritten() => continue,
+                    read => read?,
+                },
             };
             (self.known[at], self.live[at]) = (Some(generation), Some(live));
             return Ok(Snapshot { ruleset, counters, generation });
@@ -143,12 +149,12 @@ impl Engine {
             match self.live[family as usize].take().filter(|live| live.is_live(&installed.images, || installed.slot()))
             {
                 Some(live) => live,
-                None => current(&installed)?,
+                None => Arc::new(current(&installed)?),
             };
         if live.header.generation != known {
             return Ok(None);
         }
-        let used = live.meta().used();
+        let used = live.meta.used();
         let counters = CountersThen::read(&KernelCounters::open_all(&installed.counters)?, &used);
         if live_generation(&installed)?.wrapping_sub(known) > 1 {
             return Ok(None);
@@ -188,18 +194,56 @@ impl Engine {
         only: Option<TableKind>,
         adopting: bool,
     ) -> Result<Committed> {
+        let family = ruleset.family;
+        let committed = self.commit_what(family, What::Whole { ruleset, only }, adopting)?;
+        committed.ok_or_else(|| EngineError::Internal("a whole ruleset was taken for a part".to_owned()))
+    }
+
+    fn commit_what(&mut self, family: Family, what: What<'_>, adopting: bool) -> Result<Option<Committed>> {
         // The kernel asks for it where a program is attached, not where a map is written.
         if !crate::sys::ns::may_administer_the_network() {
             return Err(EngineError::Permission { what: "change rules".to_owned() });
         }
-        let home = self.made_home()?.of(ruleset.family);
+        let home = self.made_home()?.of(family);
         let locked = Locked::take(&home)?;
-        let at = ruleset.family as usize;
+        let at = family as usize;
+        let change = Change { what, known: self.known[at], read: self.live[at].clone(), adopting };
+        let Some((committed, live)) = commit::commit(&home, &locked, change)? else { return Ok(None) };
         self.kept[at] = None;
-        let change = Change { ruleset, only, known: self.known[at], read: self.live[at].take(), adopting };
-        let (committed, live) = commit::commit(&home, &locked, change)?;
-        (self.known[at], self.live[at]) = (Some(committed.generation), Some(live));
-        Ok(committed)
+        (self.known[at], self.live[at]) = (Some(committed.generation), Some(Arc::new(live)));
+        Ok(Some(committed))
+    }
+
+    /// A table of the live ruleset, to be edited chain by chain (`ruleset::Editor::of_parts`); none if it is not there. Takes no lock: what
+    /// was read is known to be whole once it is committed.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn part(&mut self, family: Family, kind: TableKind) -> Result<Option<Part>> {
+        self.refresh()?;
+        let at = family as usize;
+        let Some(installed) = self.installed(family)? else { return Ok(None) };
+        let held = self.live[at].take().filter(|live| live.is_live(&installed.images, || installed.slot()));
+        let live = match held {
+            Some(live) => live,
+            None => {
+                self.kept[at] = None;
+                Arc::new(current(&installed)?)
+            }
+        };
+        self.known[at] = Some(live.header.generation);
+        let part = Part::open(&live, kind, installed.counters)?;
+        self.live[at] = Some(live);
+        Ok(part)
+    }
+
+    /// Makes the live ruleset what it is with the chains of `table`, which were taken from `part` or are new. What that costs depends on the
+    /// chains that changed. None: it takes the whole ruleset to say whether it can be done, and nothing was done.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_part(&mut self, part: &Part, table: &mut Table) -> Result<Option<Committed>> {
+        self.commit_what(table.family, What::Part { part, table }, false)
     }
 
     /// Remembers that a table was listed, as legacy initialises a table then: it stands in `iptables-save` from now on. Does

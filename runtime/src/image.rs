@@ -8,17 +8,18 @@
 //! Hence the map in that slot may be written again where it stands. Readers take no lock: they copy what they need, and look whether the
 //! header is still the same. Who writes takes the magic number off first and puts it back last.
 
-use crate::cgroups::Found;
+use crate::chains::{Layout, View};
 use crate::error::{Doing, EngineError, Result};
-use crate::slots::SlotSet;
-use crate::state::{self, Blob, Meta, Tables};
+use crate::state::Meta;
 use crate::sys::bpf::{self, Map, MapInfo};
 use crate::sys::mmap::Mapping;
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{Header, LINE, MAGIC};
 use bpftables_abi::maps::IMAGE_SLOTS;
-use bpftables_compiler::{Image, Options, compile};
-use bpftables_ruleset::{Family, Ruleset};
+#[cfg(debug_assertions)]
+use bpftables_compiler::{Estimator, RecentList};
+use bpftables_compiler::{Image, Line, Options, Region, compile};
+use bpftables_ruleset::{Family, Ruleset, TableKind};
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
@@ -43,34 +44,38 @@ pub(crate) fn next_slot(slot: u32) -> u32 {
     first + (slot - first + 1) % RING
 }
 
-/// An image, complete but for the state lines, in memory.
+/// An image to be put into its slot, complete but for the state lines.
 pub(crate) struct Prepared {
-    image: Image,
-    blob: Blob,
+    /// What is written: the first line, and bytes. All of the image, or what differs from the one that is live.
+    blocks: Vec<(u32, Vec<u8>)>,
+    /// It is made of the live one.
+    step: bool,
     pub(crate) header: Header,
+    pub(crate) meta: Meta,
 }
 
 impl Prepared {
-    /// Puts the image and its state together.
-    pub(crate) fn new(
-        mut image: Image,
-        generation: u32,
-        tables: &Tables,
-        used: &SlotSet,
-        retired: &SlotSet,
-        cgroups: &Found,
-        family: Family,
-    ) -> Result<Self> {
-        let blob = state::encode(family, tables, used, retired, &image, cgroups)?;
-        let (blob_line, blob_len) = (image.lines.len() as u32, blob.bytes().len() as u32);
-        let header = Header { generation, blob_line, blob_len, blob_crc: blob.crc(), ..image.header() };
-        image.set_header(&header);
-        Ok(Self { image, blob, header })
+    /// Puts an image and its state together.
+    pub(crate) fn whole(image: &Image, generation: u32, layout: Layout, mut meta: Meta) -> Result<Self> {
+        meta.tables.clone_from(&layout.tables);
+        (meta.sum, meta.steps) = (layout.sum, Vec::new());
+        (meta.end, meta.whole) = (layout.end(), layout.end());
+        let (root, root_bytes, blob_crc) = meta.place(Region::default())?;
+        let header =
+            Header { generation, blob_line: root.line, blob_len: root_bytes.len() as u32, blob_crc, ..image.header() };
+        let first = image.lines.len() as u32;
+        let blocks = vec![(0, image.bytes().to_vec()), (first, layout.into_bytes()), (root.line, root_bytes)];
+        Ok(Self { blocks, step: false, header, meta })
+    }
+
+    /// What changes the live image, which is `header`'s then.
+    pub(crate) const fn step(blocks: Vec<(u32, Vec<u8>)>, header: Header, meta: Meta) -> Self {
+        Self { blocks, step: true, header, meta }
     }
 
     /// Lines of the whole.
     fn total(&self) -> usize {
-        self.image.lines.len() + self.blob.bytes().len().div_ceil(LINE)
+        self.meta.end as usize
     }
 
     /// Bytes of the whole.
@@ -78,36 +83,49 @@ impl Prepared {
         (self.total() * LINE) as u64
     }
 
-    /// Writes everything, the magic number last.
-    fn write_to(&self, mapping: &Mapping) {
+    /// Writes everything, the magic number last. `live` is the image that a step begins from; of that, only the lines of `differing` are
+    /// others in `mapping` now, if that is known.
+    fn write_to(&self, mapping: &Mapping, live: Option<&Live>, differing: Option<&[(u32, u32)]>) -> Result<()> {
         let magic = offset_of!(Header, magic);
         mapping.store_u32(magic, 0);
         // Nothing of what follows is seen before that.
         fence(Ordering::SeqCst);
-        let lines = self.image.bytes();
-        mapping.write(LINE, &lines[LINE..]);
-        mapping.write(lines.len(), self.blob.bytes());
-        mapping.write(8, &lines[8..LINE]);
+        if self.step {
+            let live = live.ok_or_else(|| EngineError::Internal("a step from no image".to_owned()))?;
+            let all = [(1, live.meta.end.saturating_sub(1))];
+            for (first, count) in differing.unwrap_or(&all) {
+                let start = *first as usize * LINE;
+                mapping.write(start, &live.mapping.copy(start..start + *count as usize * LINE));
+            }
+        }
+        for (first, bytes) in &self.blocks {
+            match first {
+                0 => mapping.write(LINE, &bytes[LINE..]),
+                _ => mapping.write(*first as usize * LINE, bytes),
+            }
+        }
+        mapping.write(8, &self.header.as_bytes()[8..LINE]);
         mapping.store_u32(offset_of!(Header, abi), self.header.abi);
         // Release: after all of the above.
         mapping.store_u32(magic, self.header.magic);
+        Ok(())
     }
 
     /// A new map with this image, with room to grow.
-    fn make(&self) -> Result<Placed> {
+    fn make(&self, live: Option<&Live>) -> Result<Placed> {
         let total = self.total();
         let doing = || format!("make an image of {total} lines");
         let limit = |_| EngineError::Limit { what: "lines in the image", got: total as u64, max: u64::from(u32::MAX) };
         let room = u32::try_from((total + total / SLACK).max(MIN_LINES)).map_err(limit)?;
         let map = bpf::create_array(RING_MAP, LINE as u32, room, bpf::F_MMAPABLE | bpf::F_INNER_MAP).doing(doing)?;
         let mapping = Mapping::new(map.as_fd(), total * LINE, true).doing(doing)?;
-        self.write_to(&mapping);
+        self.write_to(&mapping, live, None)?;
         let id = bpf::map_info(map.as_fd()).doing(doing)?.id;
         Ok(Placed { map, id, mapping, waited: false })
     }
 
     /// Puts the image into a slot that no packet reads: where the map stands that is there, if it fits.
-    pub(crate) fn put(&self, images: &Map<u32, u32>, slot: u32) -> Result<Placed> {
+    pub(crate) fn put(&self, images: &Map<u32, u32>, slot: u32, live: &Live) -> Result<Placed> {
         let doing = || format!("write the image in slot {slot}");
         if let Some(map) = open_slot(images, slot)? {
             let info: MapInfo = bpf::map_info(map.as_fd()).doing(doing)?;
@@ -115,14 +133,43 @@ impl Prepared {
             let ours = info.name.starts_with(RING_MAP.as_bytes());
             if ours && total <= room && room <= (total * WASTE).max(MIN_LINES) {
                 let mapping = Mapping::new(map.as_fd(), total * LINE, true).doing(doing)?;
-                self.write_to(&mapping);
+                let differing = differing(&read_header(&mapping), &live.meta);
+                self.write_to(&mapping, Some(live), differing.as_deref())?;
                 return Ok(Placed { map, id: info.id, mapping, waited: false });
             }
         }
-        let mut placed = self.make()?;
+        let mut placed = self.make(Some(live))?;
         placed.wait(images, slot)?;
         Ok(placed)
     }
+}
+
+/// The lines in which an image that is still in its slot differs from the live one, if the live one's steps lead to it.
+fn differing(there: &Header, live: &Meta) -> Option<Vec<(u32, u32)>> {
+    if there.magic != MAGIC {
+        return None;
+    }
+    let mut lines = Vec::new();
+    for step in &live.steps {
+        lines.extend_from_slice(&step.written);
+        if step.from == (there.generation, there.blob_crc) {
+            return Some(merged(lines));
+        }
+    }
+    None
+}
+
+/// Ranges of lines, in order and apart.
+pub(crate) fn merged(mut ranges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
+    for (first, count) in ranges {
+        match merged.last_mut() {
+            Some((start, have)) if first <= *start + *have => *have = (*have).max(first + count - *start),
+            _ => merged.push((first, count)),
+        }
+    }
+    merged
 }
 
 /// An image in its slot, not live yet.
@@ -149,9 +196,57 @@ impl Placed {
         self.mapping.store_u64(line as usize * LINE, value);
     }
 
+    /// Whether what a step made of the slot is an image, with a state that agrees with it.
+    #[cfg(debug_assertions)]
+    pub(crate) fn verify(&self, prepared: &Prepared) -> Result<()> {
+        use crate::state::StateAt;
+        if !prepared.step {
+            return Ok(());
+        }
+        let (meta, header) = (&prepared.meta, prepared.header);
+        let bug = |what: String| EngineError::Internal(format!("generation {}: {what}", header.generation));
+        let copy = self.mapping.copy(0..meta.end as usize * LINE);
+        let lines = copy.chunks_exact(LINE).map(|bytes| Line(std::array::from_fn(|at| bytes[at]))).collect();
+        let recent = meta.recent.iter().map(|id| RecentList { name: "".into(), id: *id, stamps: 0 }).collect();
+        let states = meta.states.iter().filter_map(StateAt::get).collect();
+        let estimators = meta.estimators.iter().map(|e| Estimator { id: e.id, name: "".into(), times: None }).collect();
+        let image = Image { lines, recent, states, estimators, ..Image::default() };
+        if header != read_header(&self.mapping) {
+            return Err(bug("another header".to_owned()));
+        }
+        // Tables of hashlimit are more than their numbers.
+        if meta.hashlimits.is_empty() {
+            bpftables_compiler::verify::verify(&image).map_err(|defect| bug(defect.to_string()))?;
+        }
+        let mut sum = 0_u64;
+        let (mut used, mut refs) = (meta.used(), Vec::new());
+        for at in &meta.tables {
+            let view = View::new(&copy[..], *at);
+            let (table, of_table) = view.table(meta.family)?;
+            sum = sum.wrapping_add(of_table);
+            let counts = bpftables_ruleset::edit::reference_counts(&table);
+            for (entry, chain) in view.entries()?.iter().zip(table.chains()) {
+                let expected = counts.get(&chain.name).copied().unwrap_or(0);
+                if entry.place().refs != expected {
+                    refs.push(format!("{}: {} and not {expected}", chain.name, entry.place().refs));
+                }
+                let policy = chain.policy.map(|_| chain.slot);
+                for slot in policy.into_iter().chain(chain.rules.iter().map(|rule| rule.slot)) {
+                    if !used.remove(slot.0) {
+                        return Err(bug(format!("slot {} of chain {} is not in use, or twice", slot.0, chain.name)));
+                    }
+                }
+            }
+        }
+        if sum == meta.sum && used.is_empty() && refs.is_empty() {
+            return Ok(());
+        }
+        Err(bug(format!("sums {sum:x} {:x}, unused {:?}, references {refs:?}", meta.sum, used.ranges())))
+    }
+
     /// What was put there, live now.
     pub(crate) fn into_live(self, prepared: Prepared, slot: u32) -> Live {
-        Live { id: self.id, mapping: self.mapping, header: prepared.header, blob: prepared.blob, slot }
+        Live { id: self.id, mapping: self.mapping, header: prepared.header, meta: prepared.meta, slot }
     }
 }
 
@@ -159,9 +254,8 @@ impl Placed {
 pub(crate) fn install_empty(images: &Map<u32, u32>, family: Family, slots: &[u32]) -> Result<()> {
     let ruleset = Ruleset::new(family);
     let image = compile(&ruleset, &Options::default())?;
-    let tables = Tables::encode(&ruleset, |_| None)?;
-    let empty = Prepared::new(image, 0, &tables, &SlotSet::default(), &SlotSet::default(), &Found::new(), family)?;
-    let made = slots.iter().map(|_| empty.make()).collect::<Result<Vec<Placed>>>()?;
+    let empty = Prepared::whole(&image, 0, Layout::behind(image.lines.len() as u32), Meta::new(family))?;
+    let made = slots.iter().map(|_| empty.make(None)).collect::<Result<Vec<Placed>>>()?;
     let fds: Vec<u32> = made.iter().map(|placed| placed.map.as_raw_fd().cast_unsigned()).collect();
     images.set_many(slots, &fds).doing(|| "put the empty image into its slots".to_owned())
 }
@@ -177,14 +271,15 @@ fn open_slot(images: &Map<u32, u32>, slot: u32) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// An image that was found in the kernel: a copy of its state, and the map.
+/// An image that was found in the kernel: the root of its state, and the map.
 #[derive(Debug)]
 pub(crate) struct Live {
     /// Number of its map.
     id: u32,
     mapping: Mapping,
     pub(crate) header: Header,
-    pub(crate) blob: Blob,
+    /// What the state says besides the rules.
+    pub(crate) meta: Meta,
     /// Its slot.
     pub(crate) slot: u32,
 }
@@ -210,13 +305,17 @@ impl Live {
                 ),
             });
         }
-        let blob = mapping.copy(blob_range(&mapping, &header)?);
+        let root = mapping.copy(root_range(&mapping, &header)?);
         // The copy is done before the header is looked at again.
         fence(Ordering::SeqCst);
         if read_header(&mapping) != header {
             return Ok(None);
         }
-        Ok(Some(Self { id: info.id, mapping, header, blob: Blob::new(blob)?, slot: live }))
+        let (meta, crc) = Meta::decode(&root)?;
+        if crc != header.blob_crc || meta.end as usize * LINE > mapping.len() {
+            return Err(EngineError::Corrupt { what: "the state's root is not what the header says".to_owned() });
+        }
+        Ok(Some(Self { id: info.id, mapping, header, meta, slot: live }))
     }
 
     /// Whether it is unchanged, and live, as `slot` tells.
@@ -226,14 +325,47 @@ impl Live {
         there && slot() == self.slot && read_header(&self.mapping) == self.header
     }
 
-    /// What the state says besides the rules.
-    pub(crate) fn meta(&self) -> &Meta {
-        &self.blob.meta
+    /// Whether nobody wrote it since it was opened: what was copied out of it meanwhile is whole.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        // What was copied before is looked at before the header is.
+        fence(Ordering::SeqCst);
+        read_header(&self.mapping) == self.header
+    }
+
+    /// A table, if it is there.
+    pub(crate) fn table(&self, kind: TableKind) -> Option<View<'_, Mapping>> {
+        Some(View::new(&self.mapping, *self.meta.table(kind)?))
+    }
+
+    /// The whole ruleset. Only what [`Self::is_unwritten`] says after it tells whether it is one.
+    pub(crate) fn ruleset(&self) -> Result<Ruleset> {
+        let mut ruleset = Ruleset::new(self.meta.family);
+        let mut sum = 0_u64;
+        for at in &self.meta.tables {
+            let (table, of_table) = View::new(&self.mapping, *at).table(self.meta.family)?;
+            sum = sum.wrapping_add(of_table);
+            ruleset.tables.push(table);
+        }
+        if sum == self.meta.sum {
+            Ok(ruleset)
+        } else {
+            Err(EngineError::Corrupt { what: "the indexes of the tables are not those of the root".to_owned() })
+        }
     }
 
     /// Bytes of the whole image.
     pub(crate) fn bytes(&self) -> u64 {
-        u64::from(self.header.blob_line) * LINE as u64 + self.blob.bytes().len().next_multiple_of(LINE) as u64
+        u64::from(self.meta.end) * LINE as u64
+    }
+
+    /// A line, as it is now.
+    pub(crate) fn line(&self, at: u32) -> Line {
+        let mut line = Line::ZERO;
+        let start = at as usize * LINE;
+        if start + LINE <= self.mapping.len() {
+            self.mapping.read(start, &mut line.0);
+        }
+        line
     }
 
     /// The first word of a line that programs write, now.
@@ -271,10 +403,10 @@ fn read_header(mapping: &Mapping) -> Header {
     Header { magic, ..header }
 }
 
-fn blob_range(mapping: &Mapping, header: &Header) -> Result<std::ops::Range<usize>> {
+fn root_range(mapping: &Mapping, header: &Header) -> Result<std::ops::Range<usize>> {
     let start = header.blob_line as usize * LINE;
     let end = start + header.blob_len as usize;
-    if header.blob_line < header.lines || end > mapping.len() {
+    if header.blob_line == 0 || end > mapping.len() {
         return Err(EngineError::Corrupt {
             what: format!("state at bytes {start} to {end} of an image of {} bytes", mapping.len()),
         });
@@ -285,6 +417,26 @@ fn blob_range(mapping: &Mapping, header: &Header) -> Result<std::ops::Range<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Step;
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        assert_eq!(merged(vec![(7, 2), (3, 4), (20, 1), (8, 4), (3, 1)]), [(3, 9), (20, 1)]);
+        assert!(merged(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn only_an_image_that_steps_lead_to_is_written_in_part() {
+        let mut live = Meta::new(Family::V4);
+        let step = |generation, first| Step { from: (generation, generation * 10), written: vec![(first, 2)] };
+        live.steps = vec![step(8, 100), step(7, 50)];
+        let there = |generation, crc| Header { magic: MAGIC, generation, blob_crc: crc, ..Header::new_zeroed() };
+        assert_eq!(differing(&there(8, 80), &live), Some(vec![(100, 2)]));
+        assert_eq!(differing(&there(7, 70), &live), Some(vec![(50, 2), (100, 2)]));
+        assert_eq!(differing(&there(7, 71), &live), None, "another image of that generation");
+        assert_eq!(differing(&there(6, 60), &live), None);
+        assert_eq!(differing(&Header { magic: 0, ..there(7, 70) }, &live), None, "half of one");
+    }
 
     #[test]
     fn a_familys_slots_go_round_and_never_meet_the_others() {

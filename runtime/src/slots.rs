@@ -5,7 +5,7 @@
 
 use crate::error::{EngineError, Result};
 use bpftables_abi::maps::{COUNTER_CHUNK, COUNTER_CHUNKS};
-use bpftables_ruleset::{Counters, Ruleset, Slot};
+use bpftables_ruleset::{Chain, Counters, Ruleset, Slot};
 
 /// Slots at most.
 pub(crate) const MAX_SLOTS: u32 = COUNTER_CHUNK * COUNTER_CHUNKS;
@@ -26,6 +26,15 @@ impl SlotSet {
         let new = self.words[word] & bit == 0;
         self.words[word] |= bit;
         new
+    }
+
+    /// Takes a slot out; whether it was there.
+    pub(crate) fn remove(&mut self, slot: u32) -> bool {
+        let there = self.contains(slot);
+        if there {
+            self.words[slot as usize / 64] &= !(1 << (slot % 64));
+        }
+        there
     }
 
     pub(crate) fn contains(&self, slot: u32) -> bool {
@@ -125,8 +134,8 @@ pub(crate) fn used(ruleset: &Ruleset) -> Result<SlotSet> {
 
 /// Gives a slot to every rule and policy that has none, and adjusts its offset by what the kernel has counted there. `used`
 /// grows by them; none of `busy` is given.
-pub(crate) fn assign(
-    ruleset: &mut Ruleset,
+pub(crate) fn assign<'a>(
+    chains: impl IntoIterator<Item = &'a mut Chain>,
     used: &mut SlotSet,
     busy: &SlotSet,
     kernel: &dyn Fn(Slot) -> Counters,
@@ -148,17 +157,20 @@ pub(crate) fn assign(
         next += 1;
         Ok(())
     };
-    for table in &mut ruleset.tables {
-        for chain in table.builtin.iter_mut().chain(table.user.values_mut()) {
-            if chain.policy.is_some() {
-                give(&mut chain.slot, &mut chain.offset)?;
-            }
-            for rule in &mut chain.rules {
-                give(&mut rule.slot, &mut rule.offset)?;
-            }
+    for chain in chains {
+        if chain.policy.is_some() {
+            give(&mut chain.slot, &mut chain.offset)?;
+        }
+        for rule in &mut chain.rules {
+            give(&mut rule.slot, &mut rule.offset)?;
         }
     }
     Ok(())
+}
+
+/// All chains of a ruleset, to be given slots.
+pub(crate) fn chains(ruleset: &mut Ruleset) -> impl Iterator<Item = &mut Chain> {
+    ruleset.tables.iter_mut().flat_map(|table| table.builtin.iter_mut().chain(table.user.values_mut()))
 }
 
 #[cfg(test)]
@@ -172,6 +184,7 @@ mod tests {
         for slot in [0, 1, 2, 63, 64, 65, 127, 128, 200, 4096] {
             assert!(set.insert(slot));
             assert!(!set.insert(slot));
+            assert!(set.remove(slot) && !set.remove(slot) && set.insert(slot));
         }
         let ranges = set.ranges();
         assert_eq!(ranges, [(0, 3), (63, 3), (127, 2), (200, 1), (4096, 1)]);
@@ -194,7 +207,7 @@ mod tests {
         ruleset.table_mut(TableKind::Filter);
         let mut slots = used(&ruleset).unwrap();
         let busy = SlotSet::from_ranges(&[(0, 2)]);
-        assign(&mut ruleset, &mut slots, &busy, &|slot| NoCounters.get(slot)).unwrap();
+        assign(chains(&mut ruleset), &mut slots, &busy, &|slot| NoCounters.get(slot)).unwrap();
         assert_eq!(slots.ranges(), [(2, 3)]);
         assert_eq!(used(&ruleset).unwrap(), slots);
     }
@@ -205,7 +218,7 @@ mod tests {
         ruleset.table_mut(TableKind::Raw).builtin[0].offset = Counters { packets: 5, bytes: 50 };
         let kernel = |slot: Slot| Counters { packets: u64::from(slot.0) + 7, bytes: 1000 };
         let mut slots = SlotSet::default();
-        assign(&mut ruleset, &mut slots, &SlotSet::default(), &kernel).unwrap();
+        assign(chains(&mut ruleset), &mut slots, &SlotSet::default(), &kernel).unwrap();
         let chain = &ruleset.tables[0].builtin[0];
         assert_eq!(kernel(chain.slot).plus(chain.offset), Counters { packets: 5, bytes: 50 });
     }

@@ -1,21 +1,22 @@
-//! The state blob: the ruleset, serialized, kept in the image itself behind the lines that programs read. So the rules that run
-//! and the text that `iptables-save` prints are swapped by the same store, and nothing lies on disk.
+//! The state: the ruleset, serialized, kept in the image itself among the lines that programs read. So the rules that run and the text
+//! that `iptables-save` prints are swapped by the same store, and nothing lies on disk.
 //!
-//! Layout: [`Prefix`], then the [`Meta`] by postcard, then each table by postcard. Tables are apart so that a table that a commit
-//! left alone is known by its bytes.
+//! It stands chain by chain, so that a change costs what changed: each chain has a *segment* ([`crate::chains`]), each table an *index* with
+//! a line for each chain, and the *root* says where the indexes are. The header's `blob_line` is the root's: [`Prefix`], then the [`Meta`] by
+//! postcard. Each of these carries a checksum; the root's is in the header too, and tells images of one generation apart.
 
-use crate::cgroups::Found;
 use crate::error::{EngineError, Result};
+use crate::sets::Named;
 use crate::slots::SlotSet;
-use bpftables_compiler::{Image, StateKind, StateLine};
-use bpftables_ruleset::{Family, Ruleset, Slot, Table, TableKind};
+use bpftables_compiler::{Region, StateKind, StateLine};
+use bpftables_ruleset::{Family, Slot, TableKind};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// "BTST".
 const MAGIC: u32 = 0x5453_5442;
-/// Grows when what is serialized changes its shape: the model of `ruleset`, or [`Meta`].
-pub(crate) const FORMAT: u32 = 7;
+/// Grows when what is serialized changes its shape: the model of `ruleset`, or what stands here and in [`crate::chains`].
+pub(crate) const FORMAT: u32 = 8;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -27,26 +28,44 @@ struct Prefix {
     meta_len: u32,
 }
 
-/// What the blob says besides the rules.
+/// A line that programs write, and the table of its rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateAt {
+    slot: u32,
+    ordinal: u8,
+    kind: u8,
+    line: u32,
+    pub(crate) table: TableKind,
+}
+
+impl StateAt {
+    pub(crate) fn new(state: &StateLine, table: TableKind) -> Self {
+        Self { slot: state.slot.0, ordinal: state.ordinal, kind: state.kind.code(), line: state.line, table }
+    }
+
+    pub(crate) fn get(&self) -> Option<StateLine> {
+        let kind = StateKind::of(self.kind)?;
+        Some(StateLine { slot: Slot(self.slot), ordinal: self.ordinal, kind, line: self.line })
+    }
+}
+
+/// Where a table's index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableAt {
+    pub(crate) kind: TableKind,
+    /// Its chains: a line for each.
+    pub(crate) chains: u32,
+    /// The first line, and lines in all.
+    pub(crate) index: (u32, u32),
+}
+
+/// How an image differs from the one before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Meta {
-    pub(crate) family: Family,
-    /// Tables in order of initialisation, and how many bytes each has.
-    tables: Vec<(TableKind, u32)>,
-    /// Slots in use, as ranges.
-    used: Vec<(u32, u32)>,
-    /// Slots that this commit freed.
-    retired: Vec<(u32, u32)>,
-    /// Lines that programs write: slot, ordinal, kind, line.
-    states: Vec<(u32, u8, u8, u32)>,
-    /// Numbers of the lists of `-m recent` that rules name.
-    pub(crate) recent: Vec<u32>,
-    /// Numbers of the tables of `-m hashlimit` that rules name.
-    pub(crate) hashlimits: Vec<u32>,
-    /// The rate estimators that rules name.
-    pub(crate) estimators: Vec<Estimator>,
-    /// The control groups that rules name: table, path, number.
-    pub(crate) cgroups: Vec<(TableKind, Box<str>, u64)>,
+pub(crate) struct Step {
+    /// Generation of the one before, and the checksum of its root.
+    pub(crate) from: (u32, u32),
+    /// Lines that were written: first, and how many.
+    pub(crate) written: Vec<(u32, u32)>,
 }
 
 /// A rate estimator: what rules call it, what programs call it, and how it was made.
@@ -58,7 +77,67 @@ pub(crate) struct Estimator {
     pub(crate) times: (u8, u8),
 }
 
+/// What the root says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) family: Family,
+    /// Tables in order of initialisation.
+    pub(crate) tables: Vec<TableAt>,
+    /// Slots in use, as ranges.
+    used: Vec<(u32, u32)>,
+    /// Slots that this commit freed.
+    retired: Vec<(u32, u32)>,
+    /// Lines that programs write.
+    pub(crate) states: Vec<StateAt>,
+    /// Numbers of the lists of `-m recent` that rules name.
+    pub(crate) recent: Vec<u32>,
+    /// Numbers of the tables of `-m hashlimit` that rules name.
+    pub(crate) hashlimits: Vec<u32>,
+    /// The rate estimators that rules name.
+    pub(crate) estimators: Vec<Estimator>,
+    /// The control groups that rules name: table, path, number.
+    pub(crate) cgroups: Vec<(TableKind, Box<str>, u64)>,
+    /// The kernel's sets that rules name.
+    pub(crate) sets: Vec<Named>,
+    /// Interface patterns in the order of their classes.
+    pub(crate) ifaces: Vec<(Box<str>, bool)>,
+    /// How many chains ask for each bit of the compiler's flags of chains.
+    pub(crate) flags: Vec<u32>,
+    /// Sum of the checks of all lines of all indexes.
+    pub(crate) sum: u64,
+    /// Lines of the image, with all that stands in it.
+    pub(crate) end: u32,
+    /// Lines that it had, but for the root, when it was last made as a whole.
+    pub(crate) whole: u32,
+    /// The last steps to it, the last one first; none behind one that made it as a whole.
+    pub(crate) steps: Vec<Step>,
+    /// Lines that the root may take.
+    pub(crate) room: u32,
+}
+
 impl Meta {
+    pub(crate) fn new(family: Family) -> Self {
+        Self {
+            family,
+            tables: Vec::new(),
+            used: Vec::new(),
+            retired: Vec::new(),
+            states: Vec::new(),
+            recent: Vec::new(),
+            hashlimits: Vec::new(),
+            estimators: Vec::new(),
+            cgroups: Vec::new(),
+            sets: Vec::new(),
+            ifaces: Vec::new(),
+            flags: vec![0; 32],
+            sum: 0,
+            end: 0,
+            whole: 0,
+            steps: Vec::new(),
+            room: 0,
+        }
+    }
+
     pub(crate) fn used(&self) -> SlotSet {
         SlotSet::from_ranges(&self.used)
     }
@@ -67,113 +146,57 @@ impl Meta {
         SlotSet::from_ranges(&self.retired)
     }
 
-    pub(crate) fn states(&self) -> impl Iterator<Item = StateLine> {
-        self.states.iter().filter_map(|&(slot, ordinal, kind, line)| {
-            Some(StateLine { slot: Slot(slot), ordinal, kind: StateKind::of(kind)?, line })
-        })
+    pub(crate) fn set_slots(&mut self, used: &SlotSet, retired: &SlotSet) {
+        (self.used, self.retired) = (used.ranges(), retired.ranges());
     }
-}
 
-/// A ruleset's serialized tables, before the rest of the blob is known.
-pub(crate) struct Tables {
-    kinds: Vec<(TableKind, u32)>,
-    bytes: Vec<u8>,
-}
+    pub(crate) fn table(&self, kind: TableKind) -> Option<&TableAt> {
+        self.tables.iter().find(|table| table.kind == kind)
+    }
 
-impl Tables {
-    /// Serializes them, but for those whose bytes are known.
-    pub(crate) fn encode<'a>(ruleset: &Ruleset, known: impl Fn(TableKind) -> Option<&'a [u8]>) -> Result<Self> {
-        let mut tables = Self { kinds: Vec::new(), bytes: Vec::new() };
-        let serialize = |table: &Table, onto: Vec<u8>| {
-            postcard::to_extend(table, onto)
-                .map_err(|e| EngineError::Internal(format!("serializing table {}: {e}", table.kind.name())))
-        };
-        for table in &ruleset.tables {
-            let before = tables.bytes.len();
-            match known(table.kind) {
-                Some(bytes) => {
-                    debug_assert_eq!(serialize(table, Vec::new())?, bytes, "table {} was changed", table.kind.name());
-                    tables.bytes.extend_from_slice(bytes);
-                }
-                None => tables.bytes = serialize(table, tables.bytes)?,
-            }
-            let len = u32::try_from(tables.bytes.len() - before);
-            let len = len.map_err(|_| EngineError::Limit {
-                what: "bytes of serialized rules",
-                got: tables.bytes.len() as u64,
-                max: u64::from(u32::MAX),
-            })?;
-            tables.kinds.push((table.kind, len));
+    /// Counts what a chain asks for: `by` 1 when it comes, -1 when it goes.
+    pub(crate) fn count_flags(&mut self, flags: u32, by: i32) {
+        for (bit, count) in self.flags.iter_mut().enumerate().filter(|(bit, _)| flags >> bit & 1 != 0) {
+            debug_assert!(by > 0 || *count > 0, "flag {bit}");
+            *count = count.saturating_add_signed(by);
         }
-        Ok(tables)
     }
 
-    /// Each table's bytes.
-    pub(crate) fn each(&self) -> impl Iterator<Item = (TableKind, &[u8])> {
-        split(&self.kinds, &self.bytes)
+    /// What all chains ask for.
+    pub(crate) fn all_flags(&self) -> u32 {
+        (0..).zip(&self.flags).filter(|(_, count)| **count > 0).fold(0, |flags, (bit, _)| flags | 1 << bit)
     }
-}
 
-fn split<'a>(kinds: &'a [(TableKind, u32)], bytes: &'a [u8]) -> impl Iterator<Item = (TableKind, &'a [u8])> {
-    let mut at = 0;
-    kinds.iter().map(move |(kind, len)| {
-        let start = at;
-        at += *len as usize;
-        (*kind, bytes.get(start..at).unwrap_or(&[]))
-    })
-}
+    /// Its bytes, and their checksum.
+    fn encode(&self) -> Result<(Vec<u8>, u32)> {
+        let bytes = postcard::to_extend(self, vec![0; size_of::<Prefix>()])
+            .map_err(|e| EngineError::Internal(format!("serializing the state: {e}")))?;
+        let meta_len = (bytes.len() - size_of::<Prefix>()) as u32;
+        let mut bytes = bytes;
+        let crc = checksum(meta_len, &bytes[size_of::<Prefix>()..]);
+        let prefix = Prefix { magic: MAGIC, format: FORMAT, crc, meta_len };
+        bytes[..size_of::<Prefix>()].copy_from_slice(prefix.as_bytes());
+        Ok((bytes, crc))
+    }
 
-/// Makes the blob.
-pub(crate) fn encode(
-    family: Family,
-    tables: &Tables,
-    used: &SlotSet,
-    retired: &SlotSet,
-    image: &Image,
-    cgroups: &Found,
-) -> Result<Blob> {
-    let states = image.states.iter().map(|s| (s.slot.0, s.ordinal, s.kind.code(), s.line)).collect();
-    let recent = image.recent.iter().map(|list| list.id).collect();
-    let hashlimits = image.hashlimits.iter().map(|table| table.id).collect();
-    let known = |e: &bpftables_compiler::Estimator| Some(Estimator { name: e.name.clone(), id: e.id, times: e.times? });
-    let estimators = image.estimators.iter().filter_map(known).collect();
-    let cgroups = cgroups.iter().map(|((table, path), id)| (*table, path.clone(), *id)).collect();
-    let (used, retired) = (used.ranges(), retired.ranges());
-    let meta =
-        Meta { family, tables: tables.kinds.clone(), used, retired, states, recent, hashlimits, estimators, cgroups };
-    let mut blob = vec![0; size_of::<Prefix>()];
-    blob.reserve(tables.bytes.len() + 4096);
-    let mut blob =
-        postcard::to_extend(&meta, blob).map_err(|e| EngineError::Internal(format!("serializing the state: {e}")))?;
-    let meta_len = (blob.len() - size_of::<Prefix>()) as u32;
-    blob.extend_from_slice(&tables.bytes);
-    let crc = checksum(meta_len, &blob[size_of::<Prefix>()..]);
-    let prefix = Prefix { magic: MAGIC, format: FORMAT, crc, meta_len };
-    blob[..size_of::<Prefix>()].copy_from_slice(prefix.as_bytes());
-    Ok(Blob { meta, bytes: blob, tables: size_of::<Prefix>() + meta_len as usize })
-}
+    /// Finds a place for the root: `known`, if it has room enough, or behind the end. Its place, bytes and checksum.
+    pub(crate) fn place(&mut self, known: Region) -> Result<(Region, Vec<u8>, u32)> {
+        self.room = known.room;
+        let (bytes, crc) = self.encode()?;
+        if lines(bytes.len()) <= known.room {
+            return Ok((known, bytes, crc));
+        }
+        // Numbers of other lengths may make it longer by some bytes.
+        let at = Region { line: self.end, room: lines(bytes.len() + bytes.len() / 4) + 4 };
+        (self.room, self.end) = (at.room, at.line + at.room);
+        let (bytes, crc) = self.encode()?;
+        Ok((at, bytes, crc))
+    }
 
-fn checksum(meta_len: u32, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&meta_len.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
-}
-
-/// A blob, checked against its checksum.
-#[derive(Debug)]
-pub(crate) struct Blob {
-    pub(crate) meta: Meta,
-    bytes: Vec<u8>,
-    /// Where the tables begin.
-    tables: usize,
-}
-
-impl Blob {
-    /// Takes a blob apart.
-    pub(crate) fn new(bytes: Vec<u8>) -> Result<Self> {
+    /// The root, checked; and its checksum.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, u32)> {
         let corrupt = |what: String| EngineError::Corrupt { what };
-        let (prefix, body) = Prefix::read_from_prefix(&bytes)
+        let (prefix, body) = Prefix::read_from_prefix(bytes)
             .map_err(|_| corrupt(format!("expected at least 16 bytes of state, got {}", bytes.len())))?;
         if prefix.magic != MAGIC || prefix.format != FORMAT {
             let (magic, format) = (prefix.magic, prefix.format);
@@ -183,88 +206,59 @@ impl Blob {
         if crc != prefix.crc {
             return Err(corrupt(format!("expected checksum {:#010x}, got {crc:#010x}", prefix.crc)));
         }
-        let (meta, _) = body
-            .split_at_checked(prefix.meta_len as usize)
-            .ok_or_else(|| corrupt(format!("{} bytes of head in {} bytes", prefix.meta_len, body.len())))?;
-        let meta = postcard::from_bytes(meta).map_err(|e| corrupt(format!("its head: {e}")))?;
-        let tables = size_of::<Prefix>() + prefix.meta_len as usize;
-        Ok(Self { meta, bytes, tables })
+        let meta = body
+            .get(..prefix.meta_len as usize)
+            .ok_or_else(|| corrupt(format!("{} bytes of root in {} bytes", prefix.meta_len, body.len())))?;
+        let meta = postcard::from_bytes(meta).map_err(|e| corrupt(format!("its root: {e}")))?;
+        Ok((meta, crc))
     }
+}
 
-    /// All of it.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
+/// Lines that so many bytes take.
+pub(crate) fn lines(bytes: usize) -> u32 {
+    bytes.div_ceil(bpftables_abi::image::LINE) as u32
+}
 
-    /// The checksum that it carries.
-    pub(crate) fn crc(&self) -> u32 {
-        Prefix::read_from_prefix(&self.bytes).map_or(0, |(prefix, _)| prefix.crc)
-    }
-
-    fn tables(&self) -> impl Iterator<Item = (TableKind, &[u8])> {
-        split(&self.meta.tables, &self.bytes[self.tables..])
-    }
-
-    /// A table's bytes.
-    pub(crate) fn table(&self, kind: TableKind) -> Option<&[u8]> {
-        self.tables().find(|(k, _)| *k == kind).map(|(_, bytes)| bytes)
-    }
-
-    /// The whole ruleset.
-    pub(crate) fn ruleset(&self) -> Result<Ruleset> {
-        let mut ruleset = Ruleset::new(self.meta.family);
-        for (kind, bytes) in self.tables() {
-            let table: Table = postcard::from_bytes(bytes)
-                .map_err(|e| EngineError::Corrupt { what: format!("table {}: {e}", kind.name()) })?;
-            ruleset.tables.push(table);
-        }
-        Ok(ruleset)
-    }
+fn checksum(meta_len: u32, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&meta_len.to_le_bytes());
+    hasher.update(body);
+    hasher.finalize()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample() -> (Ruleset, Vec<u8>) {
-        let mut ruleset = Ruleset::new(Family::V4);
-        ruleset.table_mut(TableKind::Nat).builtin[0].slot = Slot(9);
-        ruleset.table_mut(TableKind::Filter);
-        let tables = Tables::encode(&ruleset, |_| None).unwrap();
+    #[test]
+    fn what_goes_in_comes_out_and_every_flipped_byte_is_noticed() {
+        let mut meta = Meta::new(Family::V6);
+        meta.set_slots(&SlotSet::from_ranges(&[(3, 4)]), &SlotSet::from_ranges(&[(9, 1)]));
+        meta.tables.push(TableAt { kind: TableKind::Nat, chains: 4, index: (7, 8) });
         let kinds = [StateKind::Limit, StateKind::Nth, StateKind::Quota, StateKind::Connlimit, StateKind::Set];
         let states = kinds.map(|kind| StateLine { slot: Slot(1), ordinal: 2, kind, line: 3 });
-        let used = SlotSet::from_ranges(&[(3, 4)]);
-        let image = Image { states: states.to_vec(), ..Image::default() };
-        let blob = encode(Family::V4, &tables, &used, &SlotSet::default(), &image, &Found::new()).unwrap();
-        assert_eq!(blob.meta.states().collect::<Vec<_>>(), states);
-        (ruleset, blob.bytes)
-    }
-
-    #[test]
-    fn what_goes_in_comes_out() {
-        let (ruleset, blob) = sample();
-        let decoded = Blob::new(blob).unwrap();
-        assert_eq!(decoded.ruleset().unwrap(), ruleset);
-        assert_eq!(decoded.ruleset().unwrap().tables[0].builtin[0].slot, Slot(9));
-        assert_eq!(decoded.meta.used().ranges(), [(3, 4)]);
-        // What is known is taken as it is.
-        let tables = Tables::encode(&ruleset, |kind| decoded.table(kind)).unwrap();
-        for (kind, bytes) in tables.each() {
-            assert_eq!(decoded.table(kind), Some(bytes));
-        }
-        assert_eq!(decoded.table(TableKind::Raw), None);
-    }
-
-    #[test]
-    fn every_flipped_byte_is_noticed() {
-        let (_, blob) = sample();
-        for at in 0..blob.len() {
-            let mut bad = blob.clone();
+        meta.states = states.iter().map(|state| StateAt::new(state, TableKind::Nat)).collect();
+        meta.end = 100;
+        let (at, bytes, crc) = meta.place(Region::default()).unwrap();
+        assert_eq!((at.line, meta.end), (100, 100 + at.room));
+        let (decoded, found) = Meta::decode(&bytes).unwrap();
+        assert_eq!((&decoded, found), (&meta, crc));
+        assert_eq!(decoded.states.iter().filter_map(StateAt::get).collect::<Vec<_>>(), states);
+        assert_eq!(meta.place(at).unwrap(), (at, bytes.clone(), crc), "it finds room where it is");
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
             bad[at] ^= 0x41;
-            assert!(Blob::new(bad).is_err(), "byte {at}");
+            assert!(Meta::decode(&bad).is_err(), "byte {at}");
+            assert!(Meta::decode(&bytes[..at]).is_err(), "length {at}");
         }
-        for len in 0..blob.len() {
-            assert!(Blob::new(blob[..len].to_vec()).is_err(), "length {len}");
-        }
+    }
+
+    #[test]
+    fn flags_are_those_that_some_chain_asks_for() {
+        let mut meta = Meta::new(Family::V4);
+        meta.count_flags(5, 1);
+        meta.count_flags(4, 1);
+        meta.count_flags(5, -1);
+        assert_eq!(meta.all_flags(), 4);
     }
 }

@@ -112,7 +112,7 @@ impl Engine {
         self.refresh()?;
         let Some(installed) = self.installed(family)? else { return Ok(None) };
         let live = current(&installed)?;
-        let ruleset = live.blob.ruleset()?;
+        let ruleset = live.ruleset()?;
         let tables = ruleset.tables.iter().map(|table| {
             let rules = table.chains().map(|chain| chain.rules.len()).sum();
             (table.kind.name(), table.user.len(), rules)

@@ -4,7 +4,8 @@
 mod common;
 
 use bpftables_compiler::{Line, Options, compile};
-use bpftables_ruleset::{AddrMatch, Counters, Family, IpMatch, Rule, Ruleset, Slot, TableKind, Target};
+use bpftables_ruleset::targets::MarkSet;
+use bpftables_ruleset::{AddrMatch, Counters, Editor, Family, IpMatch, Rule, Ruleset, Slot, Table, TableKind, Target};
 use bpftables_runtime::Engine;
 use common::in_namespace;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,6 +16,8 @@ use std::time::Duration;
 const CHILD: &str = "BPFTABLES_CRASH_CHILD";
 /// Times that it is killed.
 const KILLS: u32 = 500;
+/// Times that a process is killed that commits chain by chain.
+const STEP_KILLS: u32 = 150;
 /// Times that it is killed during its first commit, when everything is loaded.
 const FIRST_KILLS: u32 = 6;
 
@@ -78,9 +81,60 @@ fn live() -> Option<u32> {
     Some(which)
 }
 
+/// What is added to and taken from the rules of `ruleset(1)`, in steps.
+fn more() -> Rule {
+    Rule::new(IpMatch::default(), vec![], Target::Mark(MarkSet { value: 1, mask: 0 }))
+}
+
+#[test]
+#[ignore = "runs in the process that is killed"]
+fn steps_until_killed() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let mut engine = Engine::open().unwrap();
+    loop {
+        let part = engine.part(Family::V4, TableKind::Filter).unwrap().unwrap();
+        let mut table = Table::new(Family::V4, TableKind::Filter);
+        let mut editor = Editor::of_parts(&mut table, &part);
+        if editor.delete("INPUT", &more()).is_err() {
+            editor.append("INPUT", more()).unwrap();
+        }
+        drop(editor);
+        engine.commit_part(&part, &mut table).unwrap().expect("a step");
+    }
+}
+
+#[test]
+fn killing_a_step_leaves_the_old_or_the_new_rules() {
+    in_namespace(|| {
+        let wanted = ruleset(1);
+        Engine::open().unwrap().commit(&mut wanted.clone()).unwrap();
+        let wanted = &wanted.tables[0].builtin[0].rules;
+        let (mut seen, mut state, mut generations) = ([0; 2], 11, 0);
+        for _ in 0..STEP_KILLS {
+            kill("steps_until_killed", Duration::from_micros(2_000 + random(&mut state) % 40_000));
+            // Each kind of damage is found by reading: the rules' checksums, and the image's references by the next step.
+            let snapshot = Engine::open().unwrap().read(Family::V4).unwrap();
+            let rules = &snapshot.ruleset.tables[0].builtin[0].rules;
+            assert_eq!(&rules[..wanted.len()], &wanted[..]);
+            assert_eq!(&rules[wanted.len()..], &[more(), more()][..rules.len() - wanted.len()]);
+            assert!(snapshot.generation >= generations);
+            generations = snapshot.generation;
+            seen[rules.len() - wanted.len()] += 1;
+        }
+        assert!(seen.iter().all(|count| *count > STEP_KILLS / 10), "both were left often: {seen:?}");
+        assert!(generations > STEP_KILLS, "{generations} generations");
+    });
+}
+
 fn kill_after(delay: Duration) {
+    kill("commits_until_killed", delay);
+}
+
+fn kill(test: &str, delay: Duration) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "commits_until_killed"])
+        .args(["--exact", "--ignored", test])
         .env(CHILD, "1")
         .stdout(Stdio::null())
         .stderr(Stdio::null())

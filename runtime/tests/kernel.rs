@@ -7,14 +7,18 @@ mod common;
 
 use bpftables_abi::maps::{PROGRAMS, PROGRAMS6};
 use bpftables_compiler::testgen::{self, DEVICES, Profile};
+use bpftables_ruleset::edit::{Source, merge};
 use bpftables_ruleset::eval::{self, Packet, Simulated, Verdict};
-use bpftables_ruleset::{CounterView, Counters, Family, Hook, Ruleset, Slot, TableKind};
-use bpftables_runtime::Engine;
+use bpftables_ruleset::{
+    ChainName, CounterView, Counters, Editor, Family, Hook, Rule, Ruleset, Slot, Table, TableKind, Target,
+};
 use bpftables_runtime::sys::bpf;
+use bpftables_runtime::{Engine, EngineError};
 use common::in_namespace;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -121,6 +125,17 @@ impl Way {
         forget_slots(&mut ruleset);
         let mut engine = Engine::open().unwrap();
         engine.commit(&mut ruleset).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        self.agree(&mut engine, &ruleset, packets, devices)
+    }
+
+    /// The programs do to packets what the evaluator does with the ruleset that is live.
+    fn agree(
+        &self,
+        engine: &mut Engine,
+        ruleset: &Ruleset,
+        packets: &[Packet],
+        devices: &BTreeMap<&'static str, u32>,
+    ) -> Result<(), TestCaseError> {
         let counters = engine.counters(self.family).unwrap();
         let program = engine.program(self.program).unwrap();
         let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap();
@@ -131,7 +146,7 @@ impl Way {
             Family::V6 => testgen::ipv6::addr_types(),
         };
 
-        let slots = slots(&ruleset);
+        let slots = slots(ruleset);
         // What this host sends reaches netfilter before it is cut into fragments: a later one without its first is none of those.
         let sent = self.hooks[0] == Hook::Output;
         for packet in packets.iter().filter(|packet| !sent || packet.fragment_offset() == 0) {
@@ -139,7 +154,7 @@ impl Way {
             let before: BTreeMap<Slot, Counters> = slots.iter().map(|slot| (*slot, counters.get(*slot))).collect();
             let (mut seen, mut verdict, mut counted) = (packet.clone(), Verdict::Accept, Vec::new());
             for hook in self.hooks {
-                let outcome = eval::traverse(&ruleset, self.profile.table, *hook, &mut seen, &mut env);
+                let outcome = eval::traverse(ruleset, self.profile.table, *hook, &mut seen, &mut env);
                 counted.extend(outcome.counted);
                 verdict = outcome.verdict;
                 if verdict != Verdict::Accept {
@@ -210,6 +225,109 @@ impl Way {
             }
         });
     }
+}
+
+/// An edit, to be fitted to the chains that there are: what, which chain, where, which rule.
+type Draft = (u8, u16, u16, u16);
+
+/// Does an edit; one that cannot be done is none.
+fn edit(editor: &mut Editor<'_>, names: &[ChainName], (what, chain, place, rule): Draft, pool: &[Rule]) {
+    let name = &*names[usize::from(chain) % names.len()].0;
+    let mut rule = pool[usize::from(rule) % pool.len()].clone();
+    if let Target::Jump(to) | Target::Goto(to) = &mut rule.target {
+        *to = names[usize::from(place) % names.len()].clone();
+    }
+    rule.slot = Slot::UNASSIGNED;
+    let at = u32::from(place) % 6 + 1;
+    let _ = match what % 8 {
+        0 | 1 => editor.append(name, rule),
+        2 => editor.insert(name, at, rule),
+        3 => editor.delete_number(name, at),
+        4 => editor.replace(name, at, rule),
+        5 => editor.flush(name).and_then(|()| editor.append(name, rule)),
+        6 => editor.new_chain("NEW").and_then(|()| editor.append("NEW", rule)),
+        _ => editor.flush(name).and_then(|()| editor.delete_chain(name)),
+    };
+}
+
+impl Way {
+    /// Edits that are committed chain by chain; how many were.
+    fn edited(
+        &self,
+        ruleset: &Ruleset,
+        pool: &[Rule],
+        drafts: &[Draft],
+        packets: &[Packet],
+        devices: &BTreeMap<&'static str, u32>,
+    ) -> Result<usize, TestCaseError> {
+        let fail = |error: EngineError| TestCaseError::fail(error.to_string());
+        let (mut ruleset, kind) = (ruleset.clone(), self.profile.table);
+        forget_slots(&mut ruleset);
+        let mut engine = Engine::open().unwrap();
+        engine.commit(&mut ruleset).map_err(fail)?;
+        let mut steps = 0;
+        for draft in drafts {
+            let names: Vec<ChainName> = ruleset.table(kind).unwrap().chains().map(|chain| chain.name.clone()).collect();
+            let part = engine.part(self.family, kind).unwrap().unwrap();
+            let mut table = Table::new(self.family, kind);
+            let mut editor = Editor::of_parts(&mut table, &part);
+            edit(&mut editor, &names, *draft, pool);
+            let taken = editor.finish();
+            prop_assert!(part.is_sound());
+            let step = engine.commit_part(&part, &mut table).map_err(fail)?.is_some();
+            let mut edited = ruleset.clone();
+            merge(edited.table_mut(kind), table, &taken);
+            // Generated rules may stand where the kernel would not have them; loops are the compiler's to find.
+            if !step && engine.commit_table(&mut edited, kind).is_err() {
+                continue;
+            }
+            steps += usize::from(step);
+            ruleset = edited;
+            let read = Engine::open().unwrap().read(self.family).unwrap().ruleset;
+            prop_assert_eq!(format!("{:?}", read), format!("{:?}", ruleset));
+            self.agree(&mut engine, &ruleset, packets, devices)?;
+        }
+        Ok(steps)
+    }
+
+    fn run_edited(&self) {
+        let config =
+            ProptestConfig { cases: 30, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() };
+        in_namespace(|| {
+            let devices = world();
+            let rulesets = (testgen::ruleset(self.profile), testgen::ruleset(self.profile));
+            let input = (rulesets, vec(any::<Draft>(), 6), vec(testgen::packet(), 8));
+            let steps = Cell::new(0);
+            let result = TestRunner::new(config).run(&input, |((mut ruleset, mut other), drafts, mut packets)| {
+                if self.family == Family::V6 {
+                    (ruleset, other) = (testgen::ipv6::ruleset(&ruleset), testgen::ipv6::ruleset(&other));
+                    packets = packets.iter().map(testgen::ipv6::packet).collect();
+                }
+                let pool: Vec<Rule> =
+                    other.tables.iter().flat_map(Table::chains).flat_map(|chain| chain.rules.clone()).collect();
+                if !pool.is_empty() {
+                    steps.set(steps.get() + self.edited(&ruleset, &pool, &drafts, &packets, &devices)?);
+                }
+                Ok(())
+            });
+            if let Err(error) = result {
+                panic!("{}: {error}", self.program);
+            }
+            assert!(steps.get() > 50, "{} edits were committed chain by chain", steps.get());
+        });
+    }
+}
+
+#[test]
+fn packets_meet_rules_edited_chain_by_chain_as_the_evaluator_says() {
+    let (family, hooks) = (Family::V4, &[Hook::Forward][..]);
+    Way { family, program: PROGRAMS[1], profile: profile(TableKind::Filter), hooks }.run_edited();
+}
+
+#[test]
+fn ipv6_packets_meet_rules_edited_chain_by_chain_as_the_evaluator_says() {
+    let (family, hooks) = (Family::V6, &[Hook::Forward, Hook::Postrouting][..]);
+    Way { family, program: PROGRAMS6[1], profile: profile(TableKind::Mangle), hooks }.run_edited();
 }
 
 const fn profile(table: TableKind) -> Profile {

@@ -1,7 +1,9 @@
 //! What the commands need of the datapath, so that they can be tried without a kernel.
 
-use bpftables_ruleset::{CheckError, CounterView, Family, Ruleset, TableKind};
+use bpftables_ruleset::edit::Source;
+use bpftables_ruleset::{CheckError, CounterView, Family, Ruleset, Table, TableKind};
 use std::io;
+use std::rc::Rc;
 
 /// What is in force now.
 pub struct Snapshot {
@@ -9,6 +11,14 @@ pub struct Snapshot {
     pub ruleset: Ruleset,
     /// What they have counted since.
     pub counters: Box<dyn CounterView>,
+}
+
+/// A table that is in force, to be edited without reading all of it.
+pub struct Part {
+    /// Where its chains are read from.
+    pub source: Rc<dyn Source>,
+    /// What its rules have counted.
+    pub counters: Rc<dyn CounterView>,
 }
 
 /// The datapath of one network namespace.
@@ -19,6 +29,17 @@ pub trait Backend {
     /// Puts `ruleset` in force, all of it or nothing: gives slots to rules that have none, compiles, swaps. It differs from what was
     /// read, or committed last, in table `kind` only.
     fn commit(&mut self, ruleset: &mut Ruleset, kind: TableKind) -> Result<(), BackendError>;
+
+    /// A table that is in force, to be edited chain by chain; none if it was never touched, or is small enough to be read. Creates nothing.
+    fn part(&mut self, _family: Family, _kind: TableKind) -> Result<Option<Part>, BackendError> {
+        Ok(None)
+    }
+
+    /// Puts in force what was edited of the last [`Self::part`]: the chains of `table`, which were taken from it or are new. False: it
+    /// takes the whole ruleset to say whether that can be done, and nothing was done.
+    fn commit_part(&mut self, _table: &mut Table) -> Result<bool, BackendError> {
+        Ok(false)
+    }
 
     /// Takes back what it gave, unchanged, or what was committed last, so that a process that stays need not read it again.
     fn keep(&mut self, _ruleset: Ruleset) {}

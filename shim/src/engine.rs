@@ -1,15 +1,18 @@
 //! The kernel as a [`Backend`]: the runtime's engine, opened when it is first needed.
 
-use crate::backend::{Backend, BackendError, Snapshot};
-use bpftables_ruleset::{Family, Ruleset, TableKind};
+use crate::backend::{self, Backend, BackendError, Snapshot};
+use bpftables_ruleset::{CounterView, Family, Ruleset, Table, TableKind};
 use bpftables_runtime::sys::ns::may_administer_the_network;
-use bpftables_runtime::{Engine, EngineError};
+use bpftables_runtime::{Committed, Engine, EngineError, Part};
 use std::io::Write as _;
+use std::rc::Rc;
 
 /// The datapath of the calling process's network namespace.
 #[derive(Default)]
 pub struct Kernel {
     engine: Option<Engine>,
+    /// The table that is edited chain by chain.
+    part: Option<Rc<Part>>,
 }
 
 impl Kernel {
@@ -40,6 +43,20 @@ impl From<EngineError> for BackendError {
     }
 }
 
+/// Says what a commit has to say.
+fn tell(committed: &Committed) {
+    for warning in &committed.warnings {
+        tracing::warn!("{warning}");
+        // Nobody but their maker knows of a log that stays empty, and of packets that are not asked.
+        if warning.ends_with(" until bpftablesd runs") {
+            let _ = writeln!(std::io::stderr(), "bpftables: {warning}");
+        }
+    }
+    for device in &committed.uncovered {
+        tracing::warn!(device, "its link header is of no known kind: its packets meet no rules");
+    }
+}
+
 impl Backend for Kernel {
     fn read(&mut self, family: Family) -> Result<Snapshot, BackendError> {
         // Legacy's kernel asks for it also of those that only look.
@@ -51,18 +68,26 @@ impl Backend for Kernel {
     }
 
     fn commit(&mut self, ruleset: &mut Ruleset, kind: TableKind) -> Result<(), BackendError> {
-        let committed = self.engine()?.commit_table(ruleset, kind)?;
-        for warning in &committed.warnings {
-            tracing::warn!("{warning}");
-            // Nobody but their maker knows of a log that stays empty, and of packets that are not asked.
-            if warning.ends_with(" until bpftablesd runs") {
-                let _ = writeln!(std::io::stderr(), "bpftables: {warning}");
-            }
-        }
-        for device in &committed.uncovered {
-            tracing::warn!(device, "its link header is of no known kind: its packets meet no rules");
-        }
+        tell(&self.engine()?.commit_table(ruleset, kind)?);
         Ok(())
+    }
+
+    fn part(&mut self, family: Family, kind: TableKind) -> Result<Option<backend::Part>, BackendError> {
+        if !may_administer_the_network() {
+            return Err(BackendError::NotPermitted);
+        }
+        let Some(part) = self.engine()?.part(family, kind)? else { return Ok(None) };
+        let part = Rc::new(part);
+        self.part = Some(Rc::clone(&part));
+        let counters: Rc<dyn CounterView> = part.clone();
+        Ok(Some(backend::Part { source: part, counters }))
+    }
+
+    fn commit_part(&mut self, table: &mut Table) -> Result<bool, BackendError> {
+        let Some(part) = self.part.take() else { return Ok(false) };
+        let committed = self.engine()?.commit_part(&part, table)?;
+        committed.iter().for_each(tell);
+        Ok(committed.is_some())
     }
 
     fn keep(&mut self, ruleset: Ruleset) {

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use bpftables_parser::{AlsoZero, Command, RuleSpec, Verb};
 use bpftables_ruleset::edit::{EditError, Editor};
-use bpftables_ruleset::{Chain, CounterView, Counters, Names, Rule, Table};
+use bpftables_ruleset::{Chain, CounterView, Counters, Names, Rule};
 use std::io::Write;
 
 /// Whether a command left the table as it was.
@@ -34,6 +34,9 @@ pub fn execute(
     voice: &mut Voice<'_>,
 ) -> Result<Effect, Failure> {
     let verbose = command.verbose > 0;
+    if let Some(chain) = chain_of(&command.verb) {
+        editor.load(chain);
+    }
     let effect = match command.verb {
         Verb::Append { chain, rule } => {
             edit_all(editor, *rule, verbose, voice, |editor, rule| editor.append(&chain, rule))?
@@ -81,6 +84,29 @@ pub fn execute(
     Ok(effect)
 }
 
+/// The one chain that a command is about.
+fn chain_of(verb: &Verb) -> Option<&str> {
+    match verb {
+        Verb::Append { chain, .. }
+        | Verb::Insert { chain, .. }
+        | Verb::Replace { chain, .. }
+        | Verb::Delete { chain, .. }
+        | Verb::Check { chain, .. }
+        | Verb::DeleteNumber { chain, .. }
+        | Verb::ZeroNumber { chain, .. }
+        | Verb::NewChain { chain }
+        | Verb::Policy { chain, .. } => Some(chain),
+        Verb::Flush { chain } | Verb::Zero { chain } | Verb::DeleteChain { chain } => chain.as_deref(),
+        _ => None,
+    }
+}
+
+/// Whether a command can be done to a table of which only some chains are in memory.
+#[must_use]
+pub fn is_of_one_chain(command: &Command) -> bool {
+    chain_of(&command.verb).is_some() && command.verbose <= 1
+}
+
 /// Sets a policy and its counters. Without counters legacy's library starts them at zero (its `COUNTER_MAP_NOMAP`).
 pub fn set_policy(
     editor: &mut Editor<'_>,
@@ -89,6 +115,7 @@ pub fn set_policy(
     counters: Option<Counters>,
     view: &dyn CounterView,
 ) -> Result<Effect, EditError> {
+    editor.load(chain);
     let state = |editor: &Editor<'_>| editor.chain(chain).map(|chain| (chain.policy, chain.counters(view)));
     let before = state(editor);
     editor.set_policy(chain, policy, Some(counters.unwrap_or_default()), view)?;
@@ -122,12 +149,12 @@ fn edit_all(
 }
 
 /// The names of the chains a command is about: the one it names, or all in legacy's order.
-fn chain_names(table: &Table, chain: Option<&str>, builtin: bool) -> Vec<String> {
+fn chain_names(editor: &mut Editor<'_>, chain: Option<&str>, builtin: bool) -> Vec<String> {
     match chain {
         Some(chain) => vec![chain.to_owned()],
         None => {
             let wanted = |chain: &&Chain| builtin || chain.policy.is_none();
-            table.chains().filter(wanted).map(|chain| chain.name.to_string()).collect()
+            editor.table().chains().filter(wanted).map(|chain| chain.name.to_string()).collect()
         }
     }
 }
@@ -139,7 +166,7 @@ fn flush(
     voice: &mut Voice<'_>,
 ) -> Result<Effect, Failure> {
     let mut effect = Effect::Unchanged;
-    for name in chain_names(editor.table(), chain, true) {
+    for name in chain_names(editor, chain, true) {
         if verbose {
             writeln!(voice.stdout, "Flushing chain `{name}'")?;
         }
@@ -159,7 +186,7 @@ fn delete_chains(
 ) -> Result<Effect, Failure> {
     let mut effect = Effect::Unchanged;
     let mut result = Ok(());
-    for name in chain_names(editor.table(), chain, false) {
+    for name in chain_names(editor, chain, false) {
         if verbose {
             writeln!(voice.stdout, "Deleting chain `{name}'")?;
         }
@@ -180,7 +207,7 @@ fn zero_chains(
     voice: &mut Voice<'_>,
 ) -> Result<Effect, Failure> {
     let mut effect = Effect::Unchanged;
-    for name in chain_names(editor.table(), chain, true) {
+    for name in chain_names(editor, chain, true) {
         if verbose {
             writeln!(voice.stdout, "Zeroing chain `{name}'")?;
         }

@@ -1,13 +1,14 @@
 //! `iptables`: one command.
 
-use crate::backend::Snapshot;
+use crate::backend::{BackendError, Part, Snapshot};
 use crate::context::Context;
-use crate::execute::{Effect, Voice, execute};
+use crate::execute::{Effect, Voice, execute, is_of_one_chain};
 use crate::failure::{Failure, PROGRAM_VERSION, cannot_initialize};
 use crate::lock::Wait;
 use crate::multicall::Program;
 use bpftables_parser::{Command, Invocation, Verb, parse_command_noticing};
-use bpftables_ruleset::{Editor, Family, Ruleset, TableKind, check};
+use bpftables_ruleset::edit::merge;
+use bpftables_ruleset::{Editor, Family, Ruleset, Table, TableKind, check};
 use std::io::Write;
 
 /// Runs one command line.
@@ -51,8 +52,13 @@ pub fn no_such_table(program: &str, table: &str) -> Failure {
 
 fn change(family: Family, kind: TableKind, command: Command, context: &mut Context<'_>) -> Result<(), Failure> {
     let program = Program::Tables(family).name();
-    let Snapshot { mut ruleset, counters } =
-        context.backend.read(family).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
+    let cannot = |error| cannot_initialize(program, kind.name(), &error);
+    if is_of_one_chain(&command)
+        && let Some(part) = context.backend.part(family, kind).map_err(cannot)?
+    {
+        return change_part(family, kind, command, &part, context);
+    }
+    let Snapshot { mut ruleset, counters } = context.backend.read(family).map_err(cannot)?;
     let first_time = ruleset.table(kind).is_none();
     let dumped = (command.verbose > 1).then(|| ruleset.table_mut(kind).clone());
     let mut editor = Editor::new(ruleset.table_mut(kind));
@@ -85,6 +91,43 @@ fn change(family: Family, kind: TableKind, command: Command, context: &mut Conte
         context.backend.keep(ruleset);
     }
     result
+}
+
+/// The same for a command about one chain: the others are not read.
+fn change_part(
+    family: Family,
+    kind: TableKind,
+    command: Command,
+    part: &Part,
+    context: &mut Context<'_>,
+) -> Result<(), Failure> {
+    let mut table = Table::new(family, kind);
+    let mut editor = Editor::of_parts(&mut table, &*part.source);
+    let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
+    let effect = execute(&mut editor, command, &*part.counters, &mut voice);
+    let taken = editor.finish();
+    if !part.source.is_sound() {
+        return Err(unsound(family, kind, context));
+    }
+    let effect = effect?;
+    if effect == Effect::Unchanged || context.backend.commit_part(&mut table)? {
+        return Ok(());
+    }
+    // Whether it can be done, and what is to be said if not, only the whole tells.
+    let program = Program::Tables(family).name();
+    let whole = context.backend.read(family).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
+    let mut ruleset = whole.ruleset;
+    merge(ruleset.table_mut(kind), table, &taken);
+    put(&mut ruleset, kind, context)?;
+    context.backend.keep(ruleset);
+    Ok(())
+}
+
+/// What is wrong with what is in force; if nothing is, somebody changed it while it was read.
+pub fn unsound(family: Family, kind: TableKind, context: &mut Context<'_>) -> Failure {
+    let error = context.backend.read(family).err();
+    let error = error.unwrap_or_else(|| BackendError::Raced("the rules changed meanwhile: try again".to_owned()));
+    cannot_initialize(Program::Tables(family).name(), kind.name(), &error)
 }
 
 fn put(ruleset: &mut Ruleset, kind: TableKind, context: &mut Context<'_>) -> Result<(), Failure> {

@@ -1,17 +1,18 @@
 //! `iptables-restore`: tables from a file, each committed as a whole at its `COMMIT`.
 
-use crate::backend::{BackendError, Snapshot};
+use crate::backend::{BackendError, Part, Snapshot};
 use crate::context::Context;
-use crate::execute::{Voice, execute, set_policy};
+use crate::execute::{Voice, execute, is_of_one_chain, set_policy};
 use crate::failure::{Failure, Located, PROGRAM_VERSION};
 use crate::getopt::{Arg, Getopt, Spec};
-use crate::iptables::answered;
+use crate::iptables::{answered, unsound};
 use crate::lines::Input;
 use crate::lock::{Wait, XtablesLock, strerror};
 use crate::multicall::Program;
 use bpftables_parser::Command;
 use bpftables_parser::restore::{self, Kind, Lines, Reader};
-use bpftables_ruleset::{CheckError, CounterView, Counters, EditError, Editor, Family, TableKind, check};
+use bpftables_ruleset::edit::merge;
+use bpftables_ruleset::{CheckError, CounterView, Counters, EditError, Editor, Family, Table, TableKind, check};
 use std::fs::File;
 use std::io::Read;
 
@@ -229,33 +230,14 @@ impl Restore<'_, '_> {
     fn table(&mut self, name: &str, line: u32, reader: &mut Reader<'_, impl Lines>) -> Result<(), Located> {
         let _lock = self.lock()?;
         let kind = TableKind::from_name(name).ok_or_else(|| self.no_table(name, "").at(line))?;
+        if let Some(part) = self.part(name, kind, line)? {
+            return self.some_chains(kind, &part, line, reader);
+        }
         let Snapshot { mut ruleset, counters } = self.load(name, line)?;
         let first_time = ruleset.table(kind).is_none();
         let mut table = OpenTable { editor: Editor::new(ruleset.table_mut(kind)), view: &*counters };
         self.begin(&mut table)?;
-        let result = loop {
-            let item = match reader.next() {
-                Some(Ok(item)) => item,
-                Some(Err(error)) => break Err(self.refused(error)),
-                // The reader reports a missing COMMIT itself.
-                None => break Ok(line),
-            };
-            let done = match item.kind {
-                Kind::Comment(text) => self.comment(&text).map_err(Located::from),
-                Kind::Chain { name, policy, counters, problem } => {
-                    let chain = ChainLine { name: &name, policy: policy.as_deref(), counters };
-                    let made = self.chain(&mut table, &chain, item.line);
-                    let done = made.and_then(|()| problem.map_or(Ok(()), |problem| Err(problem.into())));
-                    done.map_err(|failure: Failure| failure.at(item.line))
-                }
-                Kind::Command(command) => self.command(&mut table, *command, item.line),
-                Kind::Commit => break Ok(item.line),
-                Kind::Table(_) | Kind::OtherTable => Err(Failure::Line { line: item.line, reason: None }.into()),
-            };
-            if let Err(failure) = done {
-                break Err(failure);
-            }
-        };
+        let result = self.lines(&mut table, line, reader);
         drop(table);
         let result = match result {
             Ok(line) => self.commit(Snapshot { ruleset, counters }, kind, first_time, line),
@@ -265,6 +247,86 @@ impl Restore<'_, '_> {
             self.touch(kind, first_time);
         }
         result
+    }
+
+    /// A table that is only changed here and there is read chain by chain, unless all was read already.
+    fn part(&mut self, table: &str, kind: TableKind, line: u32) -> Result<Option<Part>, Located> {
+        if !self.options.noflush || self.loaded.is_some() {
+            return Ok(None);
+        }
+        let part = self.context.backend.part(self.family, kind);
+        part.map_err(|error| self.cannot_load(table, line, error))
+    }
+
+    /// As [`Self::table`], for a table that is read chain by chain.
+    fn some_chains(
+        &mut self,
+        kind: TableKind,
+        part: &Part,
+        line: u32,
+        reader: &mut Reader<'_, impl Lines>,
+    ) -> Result<(), Located> {
+        let mut edited = Table::new(self.family, kind);
+        let (result, whole, taken) = {
+            let editor = Editor::of_parts(&mut edited, &*part.source);
+            let mut table = OpenTable { editor, view: &*part.counters };
+            let result = self.lines(&mut table, line, reader);
+            (result, table.editor.is_whole(), table.editor.finish())
+        };
+        if !whole && !part.source.is_sound() {
+            return Err(unsound(self.family, kind, self.context).at(line));
+        }
+        let line = result?;
+        if self.options.test {
+            return Ok(());
+        }
+        let failed = |reason| Located::from(Failure::Line { line, reason });
+        if !whole {
+            let done = self.context.backend.commit_part(&mut edited);
+            if done.map_err(|error| failed(Some(error.to_string())))? {
+                return Ok(());
+            }
+        }
+        // Whether it can be done, and what is to be said if not, only the whole tells.
+        let mut snapshot = self.load(kind.name(), line)?;
+        let table = snapshot.ruleset.table_mut(kind);
+        if whole {
+            *table = edited;
+        } else {
+            merge(table, edited, &taken);
+        }
+        self.commit(snapshot, kind, false, line)
+    }
+
+    /// What stands between `*NAME` and `COMMIT`; the line of that.
+    fn lines(
+        &mut self,
+        table: &mut OpenTable<'_>,
+        line: u32,
+        reader: &mut Reader<'_, impl Lines>,
+    ) -> Result<u32, Located> {
+        loop {
+            let item = match reader.next() {
+                Some(Ok(item)) => item,
+                Some(Err(error)) => return Err(self.refused(error)),
+                // The reader reports a missing COMMIT itself.
+                None => return Ok(line),
+            };
+            match item.kind {
+                Kind::Comment(text) => self.comment(&text)?,
+                Kind::Chain { name, policy, counters, problem } => {
+                    let chain = ChainLine { name: &name, policy: policy.as_deref(), counters };
+                    let made = self.chain(table, &chain, item.line);
+                    let done = made.and_then(|()| problem.map_or(Ok(()), |problem| Err(problem.into())));
+                    done.map_err(|failure: Failure| failure.at(item.line))?;
+                }
+                Kind::Command(command) => self.command(table, *command, item.line)?,
+                Kind::Commit => return Ok(item.line),
+                Kind::Table(_) | Kind::OtherTable => {
+                    return Err(Failure::Line { line: item.line, reason: None }.into());
+                }
+            }
+        }
     }
 
     fn lock(&self) -> Result<Option<XtablesLock>, Failure> {
@@ -313,11 +375,15 @@ impl Restore<'_, '_> {
         {
             return Ok(snapshot);
         }
-        self.context.backend.read(self.family).map_err(|error| match error {
+        self.context.backend.read(self.family).map_err(|error| self.cannot_load(table, line, error))
+    }
+
+    fn cannot_load(&self, table: &str, line: u32, error: BackendError) -> Located {
+        match error {
             // Legacy has no words for the reason.
             BackendError::NotPermitted => self.no_table(table, "").at(line),
             error => self.no_table(table, &format!(": {error}")).at(line),
-        })
+        }
     }
 
     fn no_table(&self, table: &str, reason: &str) -> Failure {
@@ -369,6 +435,11 @@ impl Restore<'_, '_> {
         for notice in &command.notices {
             self.context.notice(notice);
         }
+        if !table.editor.is_whole() && !is_of_one_chain(&command) {
+            let kind = table.editor.kind();
+            let mut whole = self.load(kind.name(), number)?;
+            table.editor.widen(whole.ruleset.table_mut(kind).clone());
+        }
         let context = &mut *self.context;
         if answered(self.program, &command.verb, context.stdout)? {
             return Err(Failure::Said(0).into());
@@ -378,7 +449,7 @@ impl Restore<'_, '_> {
         let done = execute(&mut table.editor, command, table.view, &mut voice);
         if dumps && matches!(done, Ok(_) | Err(Failure::Refused(_))) {
             // Of the table that is in force.
-            let kind = table.editor.table().kind;
+            let kind = table.editor.kind();
             let mut snapshot = self.load(kind.name(), number)?;
             crate::text::dump(self.context.stdout, snapshot.ruleset.table_mut(kind), self.family, &*snapshot.counters)?;
         }

@@ -57,7 +57,7 @@ fn odd(packet: &Packet) -> bool {
 }
 
 /// The class of a device name.
-pub(super) fn iface_class(image: &Image, name: Option<&str>) -> u16 {
+pub(crate) fn iface_class(image: &Image, name: Option<&str>) -> u16 {
     let header = image.header();
     let name = name.unwrap_or("").as_bytes();
     if header.iface_table == 0 {

@@ -3,6 +3,7 @@
 //! Values come from small pools, so that packets meet rules.
 
 mod extension;
+pub mod growing;
 mod hmark;
 pub mod ipv6;
 mod kube;

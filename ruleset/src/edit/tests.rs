@@ -115,3 +115,93 @@ fn a_hundred_thousand_chains_are_made_filled_and_deleted_in_no_time() {
     }
     assert!(editor.table().user.is_empty());
 }
+
+/// A table that gives its chains one by one.
+struct Whole(Table);
+
+impl Source for Whole {
+    fn has(&self, chain: &str) -> bool {
+        self.0.chain(chain).is_some()
+    }
+
+    fn take(&self, chain: &str) -> Option<Chain> {
+        self.0.chain(chain).cloned()
+    }
+
+    fn references(&self, chain: &str) -> u32 {
+        reference_counts(&self.0).get(chain).copied().unwrap_or(0)
+    }
+
+    fn is_sound(&self) -> bool {
+        true
+    }
+}
+
+/// Does edit `what` of 14, about chains and places that the other numbers stand for; its answer.
+fn some_edit(editor: &mut Editor<'_>, [what, a, b, at]: [u32; 4]) -> Result<(), EditError> {
+    const NAMES: [&str; 7] = ["INPUT", "FORWARD", "A", "B", "C", "D", "E"];
+    let (one, other) = (NAMES[a as usize % 7], NAMES[b as usize % 7]);
+    let new = match b % 3 {
+        0 => rule(Target::Accept),
+        1 => rule(Target::Goto(other.into())),
+        _ => rule(Target::Jump(other.into())),
+    };
+    match what % 14 {
+        0..=2 => editor.append(one, new),
+        3 => editor.insert(one, at % 4, new),
+        4 => editor.replace(one, at % 4, new),
+        5 => editor.delete(one, &new),
+        6 => editor.delete_number(one, at % 4),
+        7 => editor.check(one, &new),
+        8 | 9 => editor.new_chain(one),
+        10 => editor.delete_chain(one),
+        11 => editor.flush(one),
+        12 => editor.set_policy(one, ["ACCEPT", "DROP", "x"][at as usize % 3], None, &Counted),
+        _ => editor.zero(one, &Counted),
+    }
+}
+
+#[test]
+fn a_table_read_chain_by_chain_is_edited_as_a_whole_one_is() {
+    let mut x = 7_u64;
+    let mut next = || {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (x >> 33) as u32
+    };
+    let mut table = table_with_slots();
+    for round in 0..3000 {
+        let mut whole = table.clone();
+        let edits: Vec<[u32; 4]> = (0..next() % 6).map(|_| [next(), next(), next(), next()]).collect();
+        let mut editor = Editor::new(&mut whole);
+        let wanted: Vec<_> = edits.iter().map(|edit| some_edit(&mut editor, *edit)).collect();
+        drop(editor);
+
+        let (mut part, source) = (Table::new(table.family, table.kind), Whole(table.clone()));
+        let mut editor = Editor::of_parts(&mut part, &source);
+        let widened = round % 3 == 0;
+        let mut got = Vec::new();
+        for (at, edit) in edits.iter().enumerate() {
+            if widened && at == 2 {
+                editor.widen(table.clone());
+                assert!(editor.is_whole());
+            }
+            got.push(some_edit(&mut editor, *edit));
+        }
+        assert_eq!(got, wanted, "{edits:?}");
+        let names = ["INPUT", "A", "B", "C"];
+        names.iter().for_each(|name| assert_eq!(editor.is_chain(name), whole.chain(name).is_some(), "{edits:?}"));
+        let done_as_whole = editor.is_whole();
+        let taken = editor.finish();
+        let result = if done_as_whole {
+            part
+        } else {
+            let mut result = table.clone();
+            merge(&mut result, part, &taken);
+            result
+        };
+        assert_eq!(format!("{result:?}"), format!("{whole:?}"), "{edits:?}");
+        // Large tables would be slow.
+        table =
+            if whole.chains().map(|chain| chain.rules.len()).sum::<usize>() > 40 { table_with_slots() } else { whole };
+    }
+}

@@ -17,7 +17,8 @@ use bpftables_abi::sets::{COUNTERS, SetConf, SetProbe, TYPES};
 use bpftables_compiler::{CompileError, RulePlace};
 use bpftables_ruleset::matches::{Match, Set};
 use bpftables_ruleset::{Family, Rule, Ruleset, TableKind};
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use zerocopy::FromZeros;
 
@@ -30,6 +31,26 @@ const SUBSYSTEM: u8 = 6;
 const CMD_TYPE: u8 = 13;
 const PROTOCOL: u8 = 6;
 const ATTRIBUTES: [u16; 3] = [1, 3, 5];
+
+/// A set that rules name, and what they say of its counters. A ruleset whose rules are not looked at again is known by these.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Named {
+    name: Box<str>,
+    keep_counters: bool,
+    keep_subcounters: bool,
+}
+
+impl Named {
+    fn of(set: &Set) -> Self {
+        let (keep_counters, keep_subcounters) = (set.keep_counters, set.keep_subcounters);
+        Self { name: set.name.clone(), keep_counters, keep_subcounters }
+    }
+}
+
+/// All that the rules name.
+pub(crate) fn named(ruleset: &Ruleset) -> Vec<Named> {
+    uses(ruleset).iter().map(|one| Named::of(one.set)).collect::<BTreeSet<_>>().into_iter().collect()
+}
 
 /// A rule and a set of its.
 struct Use<'a> {
@@ -87,36 +108,60 @@ pub(crate) fn prepare(installed: &Installed, ruleset: &Ruleset) -> Result<u32> {
     if uses.is_empty() {
         return Ok(0);
     }
-    let mut finder = Finder::open(installed)?;
-    let mut known: BTreeMap<&str, Option<Known>> = BTreeMap::new();
+    let mut search = Search { finder: Finder::open(installed)?, known: BTreeMap::new() };
+    uses.iter().try_fold(0, |flags, one| match search.flags(&Named::of(one.set)) {
+        Ok(more) => Ok(flags | more),
+        Err(Unfound::Reason(reason)) => Err(one.refuse(reason)),
+        Err(Unfound::Engine(error)) => Err(error),
+    })
+}
+
+/// As [`prepare`], of a ruleset whose sets are known. None: it takes the rules to say what is wrong.
+pub(crate) fn prepare_named(installed: &Installed, named: &[Named]) -> Result<Option<u32>> {
+    if named.is_empty() {
+        return Ok(Some(0));
+    }
+    let mut search = Search { finder: Finder::open(installed)?, known: BTreeMap::new() };
     let mut flags = 0;
-    for one in &uses {
-        let name = &*one.set.name;
-        if !known.contains_key(name) {
-            let found = finder.find(name).map_err(|error| match error {
-                Unfound::Reason(reason) => one.refuse(reason),
-                Unfound::Engine(error) => error,
-            })?;
-            known.insert(name, found);
+    for one in named {
+        match search.flags(one) {
+            Ok(more) => flags |= more,
+            Err(Unfound::Reason(_)) => return Ok(None),
+            Err(Unfound::Engine(error)) => return Err(error),
+        }
+    }
+    Ok(Some(flags))
+}
+
+/// Sets that were looked for, by name.
+struct Search {
+    finder: Finder,
+    known: BTreeMap<Box<str>, Option<Known>>,
+}
+
+impl Search {
+    /// Flags that an image must have whose rules name a set; or why they can't be run.
+    fn flags(&mut self, one: &Named) -> std::result::Result<u32, Unfound> {
+        let name = &*one.name;
+        if !self.known.contains_key(name) {
+            let found = self.finder.find(name)?;
+            self.known.insert(name.into(), found);
         }
         // One that is gone has nothing until it is made again.
-        let Some(Some(set)) = known.get(name) else { continue };
-        if set.counts && !one.set.keep_counters {
-            return Err(one.refuse(format!(
+        let Some(Some(set)) = self.known.get(name) else { return Ok(0) };
+        if set.counts && !one.keep_counters {
+            return Err(Unfound::Reason(format!(
                 "set {name} counts what matches its elements, and no program can write into it; say ! --update-counters"
             )));
         }
         let subcounters = set.members.iter().any(|member| member.counts);
-        if subcounters && !one.set.keep_counters && !one.set.keep_subcounters {
-            return Err(one.refuse(format!(
+        if subcounters && !one.keep_counters && !one.keep_subcounters {
+            return Err(Unfound::Reason(format!(
                 "sets of {name} count what matches their elements, and no program can write into them; say ! --update-subcounters"
             )));
         }
-        if set.kinds().any(|kind| kind.ends_with("mac")) {
-            flags |= FLAG_MAC;
-        }
+        Ok(if set.kinds().any(|kind| kind.ends_with("mac")) { FLAG_MAC } else { 0 })
     }
-    Ok(flags)
 }
 
 enum Unfound {

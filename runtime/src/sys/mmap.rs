@@ -2,17 +2,31 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// A shared mapping of an array map. Programs may write it at any time, hence atomics for what they write.
+/// Bytes that are mapped at once. A map's pages are mapped one by one, which takes longer than what is done with a few of them.
+const WINDOW: usize = 1 << 20;
+
+/// A shared mapping of an array map. Programs may write it at any time, hence atomics for what they write. Of a large one, only windows
+/// that are used are mapped.
+///
+/// Whatever reads or writes may panic when the kernel has no memory for a window's page tables, as an allocation would.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
     len: usize,
     mapped: usize,
     writable: bool,
+    /// None: all is mapped.
+    windows: Option<Windows>,
+}
+
+#[derive(Debug)]
+struct Windows {
+    fd: OwnedFd,
+    mapped: Box<[AtomicBool]>,
 }
 
 #[expect(unsafe_code, reason = "a mapping is memory of the process, not of a thread")]
@@ -32,16 +46,67 @@ impl Mapping {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing to map"));
         }
         let mapped = len.next_multiple_of(4096);
-        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let windows = if mapped <= WINDOW {
+            None
+        } else {
+            let count = mapped.div_ceil(WINDOW);
+            Some(Windows { fd: fd.try_clone_to_owned()?, mapped: (0..count).map(|_| AtomicBool::new(false)).collect() })
+        };
+        let (protection, flags, source) = match &windows {
+            None => (Self::protection(writable), libc::MAP_SHARED, fd.as_raw_fd()),
+            // Addresses alone.
+            Some(_) => (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1),
+        };
         #[expect(unsafe_code, reason = "mmap(2) has no safe wrapper")]
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), mapped, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), mapped, protection, flags, source, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| io::Error::other("mmap gave address 0"))?;
-        Ok(Self { start, len, mapped, writable })
+        let mapping = Self { start, len, mapped, writable, windows };
+        // A map that cannot be mapped says so here.
+        mapping.window(0)?;
+        Ok(mapping)
+    }
+
+    const fn protection(writable: bool) -> i32 {
+        if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ }
+    }
+
+    /// Maps a window, unless it is.
+    fn window(&self, index: usize) -> io::Result<()> {
+        let Some(windows) = &self.windows else { return Ok(()) };
+        if windows.mapped[index].load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let offset = index * WINDOW;
+        let len = WINDOW.min(self.mapped - offset);
+        let (protection, flags) = (Self::protection(self.writable), libc::MAP_SHARED | libc::MAP_FIXED);
+        let at = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        #[expect(unsafe_code, reason = "mmap(2) has no safe wrapper")]
+        // SAFETY: the addresses are those of this mapping alone (reserved in `new`), where nothing was mapped yet, or the same by another
+        // thread at this moment.
+        let start = unsafe {
+            let address = self.start.as_ptr().add(offset);
+            libc::mmap(address.cast(), len, protection, flags, windows.fd.as_raw_fd(), at)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        windows.mapped[index].store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Has the bytes of a range mapped.
+    fn touch(&self, range: Range<usize>) {
+        if self.windows.is_none() || range.is_empty() {
+            return;
+        }
+        for index in range.start / WINDOW..=(range.end - 1) / WINDOW {
+            let mapped = self.window(index);
+            assert!(mapped.is_ok(), "no memory to map bytes {range:?}: {mapped:?}");
+        }
     }
 
     /// Bytes.
@@ -58,6 +123,7 @@ impl Mapping {
 
     fn check(&self, offset: usize, size: usize) {
         assert!(offset.is_multiple_of(size) && offset.checked_add(size).is_some_and(|end| end <= self.len));
+        self.touch(offset..offset + size);
     }
 
     /// One aligned 64-bit word.
@@ -128,6 +194,7 @@ impl Mapping {
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(self.writable && offset.is_multiple_of(8));
         assert!(offset.checked_add(bytes.len().next_multiple_of(8)).is_some_and(|end| end <= self.mapped));
+        self.touch(offset..offset + bytes.len());
         let words = bytes.chunks_exact(8);
         let rest = words.remainder();
         let store = |index: usize, word: [u8; 8]| {
@@ -149,6 +216,17 @@ impl Mapping {
         }
     }
 
+    /// Copies whole words that others may write meanwhile, word by word, from an offset of whole words.
+    ///
+    /// # Panics
+    /// Out of bounds or unaligned: a bug.
+    pub fn read(&self, offset: usize, into: &mut [u8]) {
+        assert!(offset.is_multiple_of(8) && into.len().is_multiple_of(8) && offset + into.len() <= self.len);
+        for (index, word) in into.chunks_exact_mut(8).enumerate() {
+            word.copy_from_slice(&self.load_u64(offset + index * 8).to_ne_bytes());
+        }
+    }
+
     /// A copy of bytes that others may write meanwhile, taken word by word from an offset of whole words.
     ///
     /// # Panics
@@ -156,6 +234,7 @@ impl Mapping {
     #[must_use]
     pub fn copy(&self, range: Range<usize>) -> Vec<u8> {
         assert!(range.start <= range.end && range.end <= self.len && range.start.is_multiple_of(8));
+        self.touch(range.clone());
         let words = range.len().div_ceil(8);
         let mut copy = Vec::with_capacity(words * 8);
         for index in 0..words {
