@@ -95,9 +95,9 @@ impl Cluster {
         text
     }
 
-    /// What kube-proxy writes with `--noflush --counters` when only service `changed` has changed: the
-    /// chains that name every service, and of the others that service's alone. `stale` chains are removed.
-    pub(crate) fn update_text(&self, changed: usize, stale: &[String]) -> String {
+    /// What kube-proxy writes with `--noflush --counters`: the chains that name every service, and of the others those of services
+    /// `written`: the one that has changed, or all. `stale` chains are removed.
+    pub(crate) fn update_text(&self, written: &[usize], stale: &[String]) -> String {
         let mut text = String::with_capacity(self.services.len() * 200 + 4096);
         text.push_str("*filter\n");
         for chain in FILTER_CHAINS.iter().filter(|chain| !matches!(**chain, "KUBE-FIREWALL" | "KUBE-PROXY-CANARY")) {
@@ -108,13 +108,13 @@ impl Cluster {
         for chain in ["KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", "KUBE-MARK-MASQ"] {
             let _ = writeln!(text, ":{chain} - [0:0]");
         }
-        let service = &self.services[changed];
-        service.declare(&mut text);
+        let written = || written.iter().map(|at| &self.services[*at]).filter(|service| !service.endpoints.is_empty());
+        written().for_each(|service| service.declare(&mut text));
         for chain in stale {
             let _ = writeln!(text, ":{chain} - [0:0]");
         }
         self.write_dispatch(&mut text);
-        service.write_chains(self, &mut text);
+        written().for_each(|service| service.write_chains(self, &mut text));
         for chain in stale {
             let _ = writeln!(text, "-X {chain}");
         }
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn an_update_names_every_service_but_declares_the_chains_of_one() {
         let cluster = Cluster::large(100);
-        let update = cluster.update_text(50, &[]);
+        let update = cluster.update_text(&[50], &[]);
         assert_eq!(update.matches("cluster IP\" -m tcp --dport 80 -j KUBE-SVC-").count(), 99);
         assert_eq!(update.matches(":KUBE-SEP-").count(), 3);
         assert_eq!(update.matches(":KUBE-SVC-").count(), 1);

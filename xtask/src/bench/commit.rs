@@ -45,51 +45,62 @@ pub(super) fn restore(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
     Ok(())
 }
 
-/// One -A at 5,000 rules.
+/// One -A at 5,000 rules of a chain, and at kube-proxy's 225,515.
 pub(super) fn append(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
-    const RULES: usize = 5000;
-    if RULES > bench.up_to {
-        return Ok(());
-    }
-    let file = bench.file("append.rules", &rules::iptables(RULES, false))?;
+    let chain = || rules::iptables(5000, false);
+    let cluster = || Cluster::large(RESTORED[1].0).restore_text();
+    let sizes: [(usize, &dyn Fn() -> String, usize); 2] = [(5000, &chain, 15), (RESTORED[1].1, &cluster, 6)];
     let change = |run: usize, netns: &Netns, tools: &Tools| {
         let (iptables, source) = (tools.iptables.to_string_lossy(), format!("10.9.0.{run}"));
         let argv = [&*iptables, "-A", "FORWARD", "-s", &source, "-j", "DROP"];
         measure(&netns.name, None, bench.limit(), &argv)
     };
-    change_by_turns(bench, "append", RULES, &file, 15, change, keep);
+    for (size, text, runs) in sizes.into_iter().filter(|(size, ..)| *size <= bench.up_to) {
+        let file = bench.file("append.rules", &text())?;
+        change_by_turns(bench, "append", "time", size, &file, runs, change, keep);
+    }
     Ok(())
 }
 
-/// kube-proxy's way to change one service among 10,000: an endpoint goes, and comes back.
+/// kube-proxy's ways to change one service among many: an endpoint goes, and comes back. Mostly it writes the chains that name every service,
+/// and those of the one that changed; now and then, the chains of all.
 pub(super) fn update(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
-    const SERVICES: usize = 10_000;
-    if SERVICES > bench.up_to {
-        return Ok(());
+    for services in [10_000, RESTORED[1].0].into_iter().filter(|services| *services <= bench.up_to) {
+        update_among(bench, services, keep)?;
     }
-    let full = Cluster::large(SERVICES);
-    let changed = SERVICES / 2;
+    Ok(())
+}
+
+fn update_among(bench: &Bench, services: usize, keep: &mut impl FnMut(Row)) -> Result<()> {
+    let full = Cluster::large(services);
+    let changed = services / 2;
     let mut fewer = full.clone();
     let gone = fewer.services[changed].endpoint_chain(2);
     fewer.services[changed].endpoints.truncate(2);
     let file = bench.file("update.rules", &full.restore_text())?;
-    let updates = [
-        bench.file("update-fewer.rules", &fewer.update_text(changed, &[gone]))?,
-        bench.file("update-more.rules", &full.update_text(changed, &[]))?,
-    ];
-    let change = |run: usize, netns: &Netns, tools: &Tools| {
-        let restore = tools.restore.to_string_lossy();
-        let argv = [&*restore, "-w", "5", "--noflush", "--counters"];
-        measure(&netns.name, Some(&updates[run % 2]), bench.limit(), &argv)
-    };
-    change_by_turns(bench, "update", SERVICES, &file, 6, change, keep);
+    let (stale, one) = ([gone], [changed]);
+    let all: Vec<usize> = (0..services).collect();
+    for (what, written, runs) in [("time", &one[..], 6), ("time, all chains", &all[..], 4)] {
+        let updates = [
+            bench.file("update-fewer.rules", &fewer.update_text(written, &stale))?,
+            bench.file("update-more.rules", &full.update_text(written, &[]))?,
+        ];
+        let change = |run: usize, netns: &Netns, tools: &Tools| {
+            let restore = tools.restore.to_string_lossy();
+            let argv = [&*restore, "-w", "5", "--noflush", "--counters"];
+            measure(&netns.name, Some(&updates[run % 2]), bench.limit(), &argv)
+        };
+        change_by_turns(bench, "update", what, services, &file, runs, change, keep);
+    }
     Ok(())
 }
 
 /// Loads the same ruleset on each side, then changes it `runs` times, the sides in turns.
+#[expect(clippy::too_many_arguments, reason = "each is said by every caller")]
 fn change_by_turns(
     bench: &Bench,
     group: &'static str,
+    what: &'static str,
     size: usize,
     file: &Path,
     runs: usize,
@@ -116,9 +127,11 @@ fn change_by_turns(
     }
     for (backend, node, measured) in sides {
         let result = node.map(|_| measured).with_context(|| format!("{group} at {size}, {}", backend.name()));
-        keep(Row::new(group, "time", size, backend, "ms", column(&result, |m| m.wall_ms)));
-        let peak = column(&result, |m| m.peak_kib as f64 / 1024.0);
-        keep(Row::new(group, "process, peak", size, backend, "MiB", peak));
+        keep(Row::new(group, what, size, backend, "ms", column(&result, |m| m.wall_ms)));
+        if what == "time" {
+            let peak = column(&result, |m| m.peak_kib as f64 / 1024.0);
+            keep(Row::new(group, "process, peak", size, backend, "MiB", peak));
+        }
     }
 }
 
