@@ -117,7 +117,7 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
 	__u32 total, len, plen, first;
-	__u8 h[20];
+	__u8 h[20] __attribute__((aligned(4)));
 	bool sums;
 
 	if (!p || !x || !ctl)
@@ -136,7 +136,7 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 	x->tflags = 0;
 	switch (p->proto) {
 	case IPPROTO_TCP:
-		if (len < 20 || bpf_skb_load_bytes(skb, x->l4off, h, 20))
+		if (len < 20 || peek(skb, x->l4off, h, 5))
 			return -1;
 		x->doff = (h[12] >> 4) * 4;
 		if (x->doff < 20 || x->doff > len)
@@ -154,7 +154,7 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 		break;
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE:
-		if (len < 8 || bpf_skb_load_bytes(skb, x->l4off, h, 8))
+		if (len < 8 || peek(skb, x->l4off, h, 2))
 			return -1;
 		plen = (__u32)h[4] << 8 | h[5];
 		if (p->proto == IPPROTO_UDP) {
@@ -189,7 +189,7 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 		x->tflags = h[12];        /* first chunk */
 		break;
 	case BT_ICMP:
-		if (len < 8 || bpf_skb_load_bytes(skb, x->l4off, h, 8))
+		if (len < 8 || peek(skb, x->l4off, h, 2))
 			return -1;
 #if BT_FAMILY == 6
 		if (sums && !bt_sum_ok(skb, len, len))

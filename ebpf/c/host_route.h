@@ -201,10 +201,10 @@ static __always_inline bool way_back(struct __sk_buff *skb, struct bt_pkt *p, st
 /* Counts the time to live down. BT_NEXT: done; ROUTE_STACK: it ends here; else a drop's reason. */
 static __always_inline int count_down(struct __sk_buff *skb, struct bt_pkt *p)
 {
-	__u8 b[4]; /* time to live, protocol, checksum */
+	__u8 b[4] __attribute__((aligned(4))); /* time to live, protocol, checksum */
 	__u32 sum;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + 8, b, sizeof(b)) || b[0] <= 1)
+	if (peek(skb, ETH_HLEN + 8, b, sizeof(b) / 4) || b[0] <= 1)
 		return ROUTE_STACK;
 	sum = (b[2] << 8 | b[3]) + 0x100;
 	sum += sum >= 0xffff;

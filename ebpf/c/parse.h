@@ -7,7 +7,7 @@
 struct bt_l4hdr {
 	__u16 sport, dport;
 	__u8 rest[16];
-};
+} __attribute__((aligned(4)));
 
 /* Reads ports, flags, types of the L4 header. Fragments with an offset have none. */
 static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
@@ -23,7 +23,7 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 		return;
 	switch (p->proto) {
 	case IPPROTO_TCP:
-		if (have >= 20 && !bpf_skb_load_bytes(skb, off, &h, 20)) {
+		if (have >= 20 && !peek(skb, off, &h, 5)) {
 			p->tcp_flags = h.rest[9];
 			break;
 		}
@@ -33,7 +33,7 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 		break;
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE:
-		if (have >= 8 && !bpf_skb_load_bytes(skb, off, &h, 8))
+		if (have >= 8 && !peek(skb, off, &h, 2))
 			break;
 		p->flags |= P_TRUNC;
 		if (have < 4 || bpf_skb_load_bytes(skb, off, &h, 4))
@@ -47,7 +47,7 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 			return;
 		break;
 	case BT_ICMP:
-		if (have >= 8 && !bpf_skb_load_bytes(skb, off, &h, 8)) {
+		if (have >= 8 && !peek(skb, off, &h, 2)) {
 			p->icmp_type = (__u8)h.sport;
 			p->icmp_code = h.sport >> 8;
 			return;
@@ -107,7 +107,7 @@ static __always_inline bool parse(struct __sk_buff *skb, struct bt_pkt *p, __u32
 {
 	struct bt_iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, l2len, &ip, sizeof(ip)))
+	if (peek(skb, l2len, &ip, sizeof(ip) / 4))
 		return false;
 	p->l2len = l2len;
 	p->ihl = (ip.vihl & 15) * 4;

@@ -108,7 +108,7 @@ static __always_inline bool parse(struct __sk_buff *skb, struct bt_pkt *p, __u32
 	struct ext_walk w = { .skb = skb };
 	struct bt_ip6hdr ip;
 
-	if (bpf_skb_load_bytes(skb, l2len, &ip, sizeof(ip)))
+	if (peek(skb, l2len, &ip, sizeof(ip) / 4))
 		return false;
 	p->l2len = l2len;
 	if (bpf_ntohl(ip.flow) >> 28 != 6)
