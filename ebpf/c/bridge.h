@@ -17,7 +17,6 @@
 #include "kernel_bridge.h"
 #include "nat_dev.h"
 
-#define DEVCONF_RP_FILTER 8 /* IPV4_DEVCONF_RP_FILTER */
 
 struct net_device___addr {
 	const unsigned char *dev_addr;
@@ -90,7 +89,7 @@ static __always_inline bool source_is_valid(struct __sk_buff *skb, struct bt_pkt
 
 	if (!ordinary(p->saddr))
 		return false;
-	if (way_back(skb, p, NULL))
+	if (way_back(skb, net_of(skb), p, NULL))
 		return true;
 	/* Of this host, or a broadcast address. */
 	if (addr_type(p->saddr, 0) != 1)

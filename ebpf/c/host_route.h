@@ -149,7 +149,7 @@ static __always_inline bool plain_header(const struct bt_pkt *p)
 }
 
 /* IPv6 has no reverse-path check of its own. */
-static __always_inline bool way_back(struct __sk_buff *skb, struct bt_pkt *p, struct bt_route_memo *memo)
+static __always_inline bool way_back(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
 	return true;
 }
@@ -179,14 +179,34 @@ static __always_inline bool plain_header(const struct bt_pkt *p)
 	return p->ihl == 20 && ordinary(p->saddr) && ordinary(p->daddr);
 }
 
-/* The reverse path: never more liberal than the stack at its strictest. */
-static __always_inline bool way_back(struct __sk_buff *skb, struct bt_pkt *p, struct bt_route_memo *memo)
+/* Whether the device takes packets whatever way leads back to their sources: all but this host's own (fib_validate_source). */
+static __always_inline bool any_way_back(struct __sk_buff *skb, struct net___k *net)
+{
+	struct sk_buff___k *k = kernel_skb(skb);
+	struct ipv4_devconf *all = net->ipv4.devconf_all;
+	struct in_device___k *in = k->dev->ip_ptr;
+
+	return in && !all->data[DEVCONF_RP_FILTER - 1] && !in->cnf.data[DEVCONF_RP_FILTER - 1];
+}
+
+/* The reverse path: never more liberal than the stack at its strictest. Where it is not checked, what is known of a source is that it is
+ * not this host's. */
+static __always_inline bool way_back(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
 	struct bpf_fib_lookup f = {};
+	__u64 *foreign = NULL, word = 0;
 	bool ok;
 
-	if (memo && memo->back != BACK_UNKNOWN)
+	if (memo && (memo->back == BACK_OK || memo->back == BACK_ELSEWHERE))
 		return memo->back == BACK_OK;
+	if (memo && memo->back == BACK_UNKNOWN && any_way_back(skb, net)) {
+		foreign = foreign_memo(p->saddr);
+		word = (__u64)p->saddr << 32 | memo->genid;
+		if (foreign && *foreign == word) {
+			memo->back = BACK_FOREIGN;
+			return true;
+		}
+	}
 	f.family = BT_AF;
 	f.tos = p->tos & 0x1c;
 	f.ipv4_src = p->daddr;
@@ -195,6 +215,8 @@ static __always_inline bool way_back(struct __sk_buff *skb, struct bt_pkt *p, st
 	ok = bpf_fib_lookup(skb, &f, sizeof(f), FIB_SKIP_NEIGH) == BPF_FIB_LKUP_RET_SUCCESS && f.ifindex == p->ifin;
 	if (memo)
 		memo->back = ok ? BACK_OK : BACK_ELSEWHERE;
+	if (ok && foreign)
+		*foreign = word;
 	return ok;
 }
 
@@ -224,16 +246,19 @@ static __noinline int host_route(struct __sk_buff *skb, struct net___k *net, str
 {
 	struct bpf_redir_neigh nh = { .nh_family = f->family };
 	struct bt_control *ctl = control();
-	struct bt_way fresh = {};
+	struct bt_way fresh = {}, *way;
 	__u32 ifout = f->ifindex;
 	int r;
 
 	if (!ctl || !ctl->host_routing || p->l2len != ETH_HLEN || skb->pkt_type != PACKET_HOST || skb->vlan_present || p->frag_off ||
-	    p->flags & P_MORE || ifout == p->ifin || !plain_header(p) || !way_is_free(skb, net, ctl, ifout, memo ? &memo->way : &fresh))
+	    p->flags & P_MORE || ifout == p->ifin || !plain_header(p))
+		return BT_NEXT;
+	way = memo ? way_memo(memo, ifout) : &fresh;
+	if (!way || !way_is_free(skb, net, ctl, ifout, way))
 		return BT_NEXT;
 	if (skb->gso_size ? skb->len - ETH_HLEN != p->len || !segments_fit(skb, p, f->mtu_result) : p->len > f->mtu_result)
 		return BT_NEXT;
-	if (!way_back(skb, p, memo))
+	if (!way_back(skb, net, p, memo))
 		return BT_NEXT;
 	/* What is behind the packet's end. */
 	if (skb->len - ETH_HLEN != p->len && bpf_skb_change_tail(skb, ETH_HLEN + p->len, 0))

@@ -40,7 +40,16 @@ struct netns_xfrm {
 struct atomic___k {
 	int counter;
 } __attribute__((preserve_access_index));
+#define DEVCONF_RP_FILTER 8 /* IPV4_DEVCONF_RP_FILTER */
+
+struct ipv4_devconf {
+	int data[32];
+} __attribute__((preserve_access_index));
+struct in_device___k {
+	struct ipv4_devconf cnf;
+} __attribute__((preserve_access_index));
 struct netns_ipv4 {
+	struct ipv4_devconf *devconf_all;
 	bool fib_has_custom_rules;
 	struct atomic___k fib_num_tclassid_users, rt_genid;
 	__u8 sysctl_ip_fwd_update_priority, sysctl_fib_multipath_hash_policy;
@@ -75,6 +84,7 @@ struct net_device___k {
 	struct hlist_node index_hlist;
 	struct bpf_mprog_entry *tcx_ingress, *tcx_egress;
 	struct nf_hook_entries *nf_hooks_ingress;
+	struct in_device___k *ip_ptr;
 	struct inet6_dev___k *ip6_ptr;
 	possible_net_t___k nd_net;
 } __attribute__((preserve_access_index));

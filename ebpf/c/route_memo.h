@@ -11,11 +11,15 @@
 
 #define ROUTE_MEMO 1024 /* answers of each CPU */
 
+#define WAYS 16 /* ways out of each CPU */
+#define FOREIGN 8192 /* sources of others, of all CPUs */
+
 /* Addresses of kernel objects, found to be as host routing asks (host_route.h); 0: not looked at yet. */
 struct bt_way {
 	__u64 out;       /* the device by which it leaves */
 	__u64 pre, post; /* lists of hooks that are the guard alone */
 	__u64 egress;    /* our program at `out` */
+	__u32 ifout, genid, tick, pad;
 };
 
 struct bt_route_memo {
@@ -27,15 +31,20 @@ struct bt_route_memo {
 	__u8 pad;
 	/* Of ROUTE_STRAIGHT. */
 	__u32 ifout, hop, mtu;
-	struct bt_way way;
 };
 
-/* Whether the source's route leads back to the device that the packet came in by. */
-enum bt_back { BACK_UNKNOWN, BACK_OK, BACK_ELSEWHERE };
+/* Whether the source's route leads back to the device that the packet came in by. BACK_FOREIGN: not asked, since the first packet needed
+ * no more than a source that is not this host's. */
+enum bt_back { BACK_UNKNOWN, BACK_OK, BACK_ELSEWHERE, BACK_FOREIGN };
 
 #if BT_FAMILY == 6
 /* Of IPv6 nothing is kept: its counter is not to be had as easily. */
 static __always_inline struct bt_route_memo *route_memo(struct net___k *net, struct bt_pkt *p)
+{
+	return NULL;
+}
+
+static __always_inline struct bt_way *way_memo(struct bt_route_memo *m, __u32 ifout)
 {
 	return NULL;
 }
@@ -76,6 +85,45 @@ static __always_inline void memo_begin(struct net___k *net, struct bt_pkt *p, st
 	m->ifin = p->ifin;
 	m->tos = p->tos & 0x1c;
 	m->back = BACK_UNKNOWN;
-	__builtin_memset(&m->way, 0, sizeof(m->way));
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WAYS);
+	__type(key, __u32);
+	__type(value, struct bt_way);
+} bt_ways SEC(".maps");
+
+/* What is known of the way out by `ifout`, for as long as `m` is good. */
+static __always_inline struct bt_way *way_memo(struct bt_route_memo *m, __u32 ifout)
+{
+	__u32 at = ifout & (WAYS - 1);
+	struct bt_way *way = bpf_map_lookup_elem(&bt_ways, &at);
+
+	if (way && (way->ifout != ifout || way->genid != m->genid || way->tick != m->tick)) {
+		way->out = way->pre = way->post = way->egress = 0;
+		way->ifout = ifout;
+		way->genid = m->genid;
+		way->tick = m->tick;
+	}
+	return way;
+}
+
+/* Sources that the FIB says are not this host's, each with the `rt_genid` at which it was asked, in one word. Every address that a host
+ * gets or loses changes that counter, so what is known here is good while it stands. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FOREIGN);
+	__type(key, __u32);
+	__type(value, __u64);
+} bt_foreign SEC(".maps");
+
+static __always_inline __u64 *foreign_memo(__u32 saddr)
+{
+	/* Neighbours in a network are apart. */
+	__u32 at = bpf_ntohl(saddr);
+
+	at = (at ^ at >> 13) & (FOREIGN - 1);
+	return bpf_map_lookup_elem(&bt_foreign, &at);
 }
 #endif

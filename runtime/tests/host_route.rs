@@ -265,6 +265,58 @@ fn a_route_that_changes_is_obeyed_from_the_next_packet_on() {
     });
 }
 
+/// Where no reverse path is checked, a source is remembered as not this host's own.
+#[test]
+fn a_source_that_this_host_takes_is_its_own_from_the_next_packet_on() {
+    in_namespace(|| {
+        let way = Way::new(Family::V4);
+        let strictness = |value| {
+            for place in ["all", "in", "out"] {
+                run(&format!("sysctl -q -w net.ipv4.conf.{place}.rp_filter={value}"));
+            }
+        };
+        strictness(0);
+        for _ in 0..10 {
+            assert!(way.is_straight());
+            // Until nothing but the source is remembered.
+            std::thread::sleep(Duration::from_millis(20));
+            ip("addr add 10.1.0.2/32 dev lo\n");
+            let _ = way.sender.send_to(b"x", way.target);
+            let straight = stat(Family::V4, "host_routed");
+            way.vanish(&way.sender, 1);
+            assert_eq!(stat(Family::V4, "host_routed"), straight);
+            ip("addr del 10.1.0.2/32 dev lo\n");
+        }
+
+        // What is known from one device does not hold for another one whose reverse path is checked.
+        let known = way.from.run(|| {
+            ip("addr add 10.1.0.9/32 dev lo\n");
+            UdpSocket::bind(("10.1.0.9", 0)).unwrap()
+        });
+        ip("route add 10.1.0.9 via 10.1.0.2\n");
+        way.arrive(&known, COUNT);
+        drop(known);
+        way.from.run(|| ip("addr del 10.1.0.9/32 dev lo\n")); // or it would take the packets for its own
+        let receiver = way.from.run(|| UdpSocket::bind(("10.1.0.2", PORT)).unwrap());
+        receiver.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let elsewhere = way.to.run(|| {
+            ip("addr add 10.1.0.9/32 dev lo\n");
+            UdpSocket::bind(("10.1.0.9", 0)).unwrap()
+        });
+        for (value, arrives) in [(0, true), (1, false), (0, true)] {
+            strictness(value);
+            for _ in 0..COUNT {
+                way.arrive(&way.sender, 1);
+                elsewhere.send_to(b"x", ("10.1.0.2", PORT)).unwrap();
+                assert_eq!(receiver.recv(&mut [0; 8]).is_ok(), arrives, "rp_filter {value}");
+                if !arrives {
+                    break;
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn streams_of_large_packets_arrive_whole_also_by_a_smaller_device() {
     in_namespace(|| {
