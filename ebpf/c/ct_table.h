@@ -93,6 +93,7 @@ struct bt_ctx {
 	/* A later fragment's, from its first. */
 	__u8 f_info, f_dir;
 	__u32 f_ct;
+	__u32 tcp[4]; /* of tcp_locked */
 	/* TCP options. */
 	__u8 o_flags, o_scale, o_done, o_any;
 	__u32 o_sack, o_at, o_len;

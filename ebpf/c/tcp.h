@@ -323,6 +323,13 @@ static __always_inline void tcp_annotate(struct bt_conn *c, const struct bt_ctx 
 		c->last_ack = x->ack;
 }
 
+/* `v`, of which the verifier forgets what it knows on this way, so that it follows all ways that meet here as one. */
+static __always_inline __u32 forgotten(__u32 *place, __u32 v)
+{
+	*(volatile __u32 *)place = v;
+	return *(volatile __u32 *)place;
+}
+
 static __always_inline __u32 tcp_time(const struct bt_control *ctl, __u32 which)
 {
 	return ctl->timeouts[which & 31];
@@ -332,9 +339,9 @@ static __always_inline __u32 tcp_time(const struct bt_control *ctl, __u32 which)
 static __always_inline int tcp_locked(struct bt_conn *c, struct bt_ctx *x, const struct bt_control *ctl, __u32 dir,
 				      __u32 *kill)
 {
-	struct bt_tcp_side *snd = dir == DIR_ORIG ? &c->side[0] : &c->side[1];
-	struct bt_tcp_side *rcv = dir == DIR_ORIG ? &c->side[1] : &c->side[0];
-	__u32 kind = tcp_kind(x->tflags), old = c->tcp_state, next = tcp_next(dir, kind, old), secs;
+	struct bt_tcp_side *snd = &c->side[masked(dir, 1)], *rcv = &c->side[masked(dir ^ 1, 1)];
+	__u32 kind = forgotten(&x->tcp[0], tcp_kind(x->tflags)), old = c->tcp_state, secs;
+	__u32 next = forgotten(&x->tcp[1], tcp_next(dir, kind, old));
 	bool sure = false;
 	int res;
 
@@ -413,8 +420,11 @@ static __always_inline int tcp_locked(struct bt_conn *c, struct bt_ctx *x, const
 		break;
 	}
 
-	if (!sure) {
-		res = tcp_window(c, x, ctl, snd, rcv, dir, kind);
+	old = forgotten(&x->tcp[0], old);
+	next = forgotten(&x->tcp[1], next);
+	kind = forgotten(&x->tcp[2], kind);
+	if (!forgotten(&x->tcp[3], sure)) {
+		res = forgotten(&x->tcp[3], tcp_window(c, x, ctl, snd, rcv, dir, kind));
 		if (res == WIN_IGNORE)
 			return TCP_ACCEPT;
 		if (res == WIN_INVALID) {

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 
 /// What the verifier may process of one program, its functions included: the kernel's limit is a million, and kernels differ by a
 /// factor in how soon they see that two ways are one.
-const BUDGET: u32 = 400_000;
+const BUDGET: u32 = 300_000;
 
 #[test]
 fn every_program_of_ipv4_loads_within_the_verifiers_budget() {
