@@ -130,47 +130,64 @@ __noinline __u32 bt_nat_lent(struct __sk_buff *skb)
 	return w.addr;
 }
 
+struct masq_walk {
+	struct in_ifaddr___ct *ifa;
+	__u32 hop, addr;
+};
+
+static long masq_step(__u32 i, void *data)
+{
+	struct masq_walk *w = data;
+	struct in_ifaddr___ct *ifa = w->ifa;
+	__u32 local;
+
+	if (!ifa)
+		return 1;
+	if (!(BPF_CORE_READ(ifa, ifa_flags) & IFA_SECONDARY) && BPF_CORE_READ(ifa, ifa_scope) == 0) {
+		local = BPF_CORE_READ(ifa, ifa_local);
+		if (!((local ^ w->hop) & BPF_CORE_READ(ifa, ifa_mask))) {
+			w->addr = local;
+			return 1;
+		}
+		if (!w->addr)
+			w->addr = local;
+	}
+	w->ifa = BPF_CORE_READ(ifa, ifa_next);
+	return 0;
+}
+
 /* MASQUERADE's address: of the out device, a primary one of global scope, one whose network holds the next hop if there is one. */
 __noinline __u32 bt_nat_masq(struct __sk_buff *skb)
 {
 	struct sk_buff___nat *k = (void *)skb;
 	struct net_device___ct *dev;
 	struct bpf_fib_lookup fib = {};
-	struct in_ifaddr___ct *ifa;
+	struct masq_walk w = {};
 	struct rtable___ct *rt;
 	struct bt_pkt *p = pkt();
-	__u32 hop, addr = 0, local, i;
+	__u32 r;
 
 	if (!p)
 		return 0;
 	dev = dev_of(skb, p->ifout);
 	if (!dev)
 		return 0;
-	hop = p->daddr;
+	w.hop = p->daddr;
 	rt = (void *)(BPF_CORE_READ(k, _skb_refdst) & ~1UL);
 	if (rt && BPF_CORE_READ(rt, dst.dev) == dev && !(BPF_CORE_READ(rt, dst.flags) & DST_METADATA_FLAG)) {
 		if (BPF_CORE_READ(rt, rt_gw_family) == 2)
-			hop = BPF_CORE_READ(rt, rt_gw4);
+			w.hop = BPF_CORE_READ(rt, rt_gw4);
 	} else {
 		fib.family = 2;
 		fib.ipv4_dst = p->daddr;
 		fib.ifindex = p->ifout;
-		i = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH);
-		if (i == BPF_FIB_LKUP_RET_SUCCESS && fib.ifindex == p->ifout)
-			hop = fib.ipv4_dst;
+		r = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SKIP_NEIGH);
+		if (r == BPF_FIB_LKUP_RET_SUCCESS && fib.ifindex == p->ifout)
+			w.hop = fib.ipv4_dst;
 	}
-	ifa = BPF_CORE_READ(dev, ip_ptr, ifa_list);
-	for (i = 0; i < MAX_DEV_ADDRS && ifa; i++) {
-		if (!(BPF_CORE_READ(ifa, ifa_flags) & IFA_SECONDARY) && BPF_CORE_READ(ifa, ifa_scope) == 0) {
-			local = BPF_CORE_READ(ifa, ifa_local);
-			if (!((local ^ hop) & BPF_CORE_READ(ifa, ifa_mask)))
-				return local;
-			if (!addr)
-				addr = local;
-		}
-		ifa = BPF_CORE_READ(ifa, ifa_next);
-	}
-	return addr ? addr : bt_nat_lent(skb);
+	w.ifa = BPF_CORE_READ(dev, ip_ptr, ifa_list);
+	bpf_loop(MAX_DEV_ADDRS, masq_step, &w, 0);
+	return w.addr ? w.addr : bt_nat_lent(skb);
 }
 
 static __always_inline bt_addr nat_masq(struct __sk_buff *skb)
