@@ -38,13 +38,13 @@ pub struct SetType {
     pub bitmask: u16,
     /// What marks are masked with.
     pub markmask: u16,
-    /// The prefixes that there are.
+    /// The prefixes that there are, or the pointers to them.
     pub nets: u16,
     /// Bytes of one of them.
     pub stride: u16,
     /// Where its length is in it.
     pub cidr_at: u16,
-    /// Prefixes at most.
+    /// Prefixes at most; 0: they are behind pointers ([`SetConf::prefixes_list`]).
     pub nlen: u16,
     /// Of bitmaps: the bits.
     pub members: u16,
@@ -142,6 +142,14 @@ pub struct SetConf {
     pub elem_list: u16,
     /// The set's index.
     pub elem_id: u16,
+    /// Of prefixes that are behind a pointer: a number that is odd while they are changed.
+    pub prefixes_seq: u16,
+    /// How many there are.
+    pub prefixes_len: u16,
+    /// They: each in four bytes, of which the first is its length and the others count its elements.
+    pub prefixes_list: u16,
+    /// Zero.
+    pub pad: u16,
     /// In the order of [`TYPES`].
     pub types: [SetType; 16],
 }
@@ -177,6 +185,6 @@ pub const COUNTERS: u8 = 2;
 
 const _: () = {
     assert!(size_of::<SetType>() == 44);
-    assert!(size_of::<SetConf>() == 48 + 16 * 44);
+    assert!(size_of::<SetConf>() == 56 + 16 * 44);
     assert!(size_of::<SetProbe>() == 88);
 };

@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 6
+#define BT_ABI_VERSION 7
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -212,6 +212,7 @@ struct bt_set_conf {
 	__u16 net_list, net_max, name, type_, family, extensions, dsize, offsets, data;
 	__u16 type_name, type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets;
 	__u16 list_members, elem_list, elem_id;
+	__u16 prefixes_seq, prefixes_len, prefixes_list, pad;
 	struct bt_set_type types[16];
 };
 

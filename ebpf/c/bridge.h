@@ -18,10 +18,6 @@
 #include "nat_dev.h"
 
 
-struct net_device___addr {
-	const unsigned char *dev_addr;
-} __attribute__((preserve_access_index));
-
 /* The port that a packet came in by, if a bridge showed it to netfilter's hooks, as a port's program has asked PREROUTING then. */
 static __noinline bool from_port(struct __sk_buff *skb)
 {
@@ -103,7 +99,7 @@ static __always_inline bool source_is_valid(struct __sk_buff *skb, struct bt_pkt
 /* To the bridge's own stack. */
 static __always_inline int to_bridge(struct __sk_buff *skb, struct bt_pkt *p)
 {
-	struct net_device___addr *dev = (void *)dev_of(skb, p->ifin);
+	struct net_device___k *dev = (void *)dev_of(skb, p->ifin);
 	__u8 mac[8] = {};
 
 	if (!dev || bpf_probe_read_kernel(mac, 6, BPF_CORE_READ(dev, dev_addr)) || bpf_skb_store_bytes(skb, 0, mac, 6, 0))

@@ -79,6 +79,7 @@ struct net_device___k {
 	int ifindex;
 	unsigned int flags;
 	unsigned short type;
+	const unsigned char *dev_addr;
 	void *rx_handler;
 	struct list_head ptype_specific;
 	struct hlist_node index_hlist;

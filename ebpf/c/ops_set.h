@@ -14,124 +14,15 @@
 #include "ops_arg.h"
 #include "ops_l4.h"
 #include "ops_packet.h"
+#include "set_bitmap.h"
+#include "set_hash.h"
 
 #define NFPROTO_OWN (BT_FAMILY == 6 ? 10 : 2)
-#define SET_STEPS (1 << 21)
-#define SET_MANY (1 << 16)
-#define SET_TRIES 4
-#define SET_FEATURES 0xffu
-#define SET_FEATURE_LIST 0x10u
-#define SET_FEATURE_NOMATCH 0x80u
-#define SET_EXT_TIMEOUT 1
-#define SET_EXT_COUNTER 2
-#define SET_NO_16 0xffffu
-#define SET_NO_8 0xffu
-#define SET_MAC_FILLED 1
 
-/* Structures of the kernel that begin with a number of 8, 4, 2 bytes and one: to load such a number from anywhere. */
-struct timespec64 {
-	__s64 tv_sec;
-} __attribute__((preserve_access_index));
-struct in_addr {
-	__u32 s_addr;
-} __attribute__((preserve_access_index));
-struct sockaddr {
-	unsigned short sa_family;
-} __attribute__((preserve_access_index));
-struct icmphdr {
-	__u8 type;
-} __attribute__((preserve_access_index));
 struct net_generic;
 struct net___sets {
 	struct net_generic *gen;
 } __attribute__((preserve_access_index));
-struct net_device___sets {
-	const unsigned char *dev_addr;
-} __attribute__((preserve_access_index));
-
-static __always_inline __u64 k64(__u64 at)
-{
-	struct timespec64 *o = kernel_object(at, bpf_core_type_id_kernel(struct timespec64));
-	return o->tv_sec;
-}
-
-static __always_inline __u32 k32(__u64 at)
-{
-	struct in_addr *o = kernel_object(at, bpf_core_type_id_kernel(struct in_addr));
-	return o->s_addr;
-}
-
-static __always_inline __u32 k16(__u64 at)
-{
-	struct sockaddr *o = kernel_object(at, bpf_core_type_id_kernel(struct sockaddr));
-	return o->sa_family;
-}
-
-static __always_inline __u32 k8(__u64 at)
-{
-	struct icmphdr *o = kernel_object(at, bpf_core_type_id_kernel(struct icmphdr));
-	return o->type;
-}
-
-enum set_phase { SET_ENTER, SET_PREFIX, SET_ELEM, SET_MEMBER };
-/* What a step gives: the set's answer as the kernel's (1: has it, -1: has it as `nomatch`, 0: does not), or that the search goes on. */
-#define SET_ON 2
-
-struct bt_set_walk {
-	/* The namespace's sets. */
-	__u64 list;
-	__u32 max, at;
-	/* The rule. */
-	struct bt_set_params rule;
-	/* The packet; side 0 is the destination's, 1 the source's. */
-	bt_addr addr[2];
-	__u64 mac[2]; /* 0: none */
-	__u64 iface[2]; /* name of the second dimension's device, without what stands behind its end */
-	__u32 mark;
-	__u16 port[2]; /* network byte order */
-	__u8 proto, has_port;
-	/* The list that is gone through; 0: none. */
-	__u64 outer, head, node;
-	__u32 outer_ext, outer_timeout, outer_counter;
-	/* The set that is searched. */
-	__u64 set, data, dsize;
-	__u32 type, features, ext, timeout, counter;
-	bt_addr ip, ip2;
-	__u32 phase;
-	__u32 j, k;   /* the next prefixes */
-	__u32 i, pos; /* the next element of the bucket */
-	__u64 bucket, used;
-	__u32 multi;
-	__u32 key[20];
-	__u32 found;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct bt_set_walk);
-} bt_set_scratch SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct bt_set_conf);
-} bt_sets SEC(".maps");
-
-struct set_ctx {
-	struct bt_set_walk *w;
-	struct bt_set_conf *f;
-};
-
-/* The bytes of `v` before its first zero byte, as a mask. */
-static __always_inline __u64 before_end(__u64 v)
-{
-	__u64 zero = (v - 0x0101010101010101ull) & ~v & 0x8080808080808080ull;
-
-	return zero ? ((zero & -zero) >> 7) - 1 : ~0ull;
-}
 
 static __always_inline bool set_named(__u64 name, const __u64 *wanted)
 {
@@ -181,47 +72,6 @@ static __always_inline void set_find(struct set_ctx *c, struct bt_line *hint)
 		hint->w[0] = w->at + 1;
 }
 
-static __always_inline bool set_expired(__u64 at)
-{
-	__u64 t = k64(at);
-
-	return t && (__s64)(t - bpf_jiffies64()) < 0;
-}
-
-static __always_inline bool set_counted(__u64 have, __u64 want, __u32 how)
-{
-	switch (how) {
-	case 1:
-		return have == want;
-	case 2:
-		return have != want;
-	case 3:
-		return have < want;
-	case 4:
-		return have > want;
-	}
-	return true;
-}
-
-static __always_inline bool set_counters(const struct set_ctx *c, __u64 counter)
-{
-	const struct bt_set_params *r = &c->w->rule;
-
-	return set_counted(k64(counter + c->f->packets), r->packets, r->packets_op) &&
-	       set_counted(k64(counter + c->f->bytes), r->bytes, r->bytes_op);
-}
-
-/* Whether an element's extensions let it match. */
-static __always_inline bool set_extensions(const struct set_ctx *c, __u64 elem)
-{
-	struct bt_set_walk *w = c->w;
-
-	if (w->ext & SET_EXT_TIMEOUT && set_expired(elem + w->timeout))
-		return false;
-	/* Of a list's members counters are not asked. */
-	return w->outer || !(w->ext & SET_EXT_COUNTER) || set_counters(c, elem + w->counter);
-}
-
 /* A type by what it holds, and two pairs by their names: `b` of bitmap, and the net of hash:net,port,net. */
 static __always_inline __u32 set_type(__u32 features, __u64 name)
 {
@@ -256,166 +106,11 @@ static __always_inline __u32 set_type(__u32 features, __u64 name)
 	return SETT_COUNT;
 }
 
-static __always_inline void put_addr(struct bt_set_walk *w, __u32 at, bt_addr addr)
-{
-	if (at == SET_NO_8)
-		return;
-	at = masked(at, 0x3c);
-	*(bt_addr *)((__u8 *)w->key + at) = addr;
-}
-
-static __always_inline void put_8(struct bt_set_walk *w, __u32 at, __u32 v)
-{
-	if (at == SET_NO_8)
-		return;
-	at = masked(at, 0x3f);
-	((__u8 *)w->key)[at] = v;
-}
-
-static __always_inline __u32 prefix_word(__u32 len, __u32 word)
-{
-	__u32 bits = len > 32 * word ? len - 32 * word : 0;
-
-	if (bits >= 32)
-		return ~0u;
-	return bits ? bpf_htonl(~0u << (32 - bits)) : 0;
-}
-
-static __always_inline bt_addr cut(bt_addr addr, __u32 len)
-{
-#if BT_FAMILY == 6
-	for (int i = 0; i < 4; i++)
-		addr.w[i] &= prefix_word(len, i);
-	return addr;
-#else
-	return addr & prefix_word(len, 0);
-#endif
-}
-
-static __always_inline bt_addr and_kernel(bt_addr addr, __u64 at)
-{
-#if BT_FAMILY == 6
-	for (int i = 0; i < 4; i++)
-		addr.w[i] &= k32(at + 4 * i);
-	return addr;
-#else
-	return addr & k32(at);
-#endif
-}
-
-static __always_inline bool addr_zero(bt_addr addr)
-{
-#if BT_FAMILY == 6
-	return !(addr.w[0] | addr.w[1] | addr.w[2] | addr.w[3]);
-#else
-	return !addr;
-#endif
-}
-
-/* The kernel's jhash2 of the key. */
-static __always_inline __u32 set_hash(const __u32 *key, __u32 words, __u32 seed)
-{
-	__u32 a, b, c, at = 0;
-
-	a = b = c = 0xdeadbeef + (words << 2) + seed;
-	for (int i = 0; i < 3 && words > 3; i++) {
-		/* Older verifiers forget how far it may be. */
-		at = masked(at, 15);
-		a += key[at];
-		b += key[at + 1];
-		c += key[at + 2];
-		a = (a - c) ^ rotated(c, 4);
-		c += b;
-		b = (b - a) ^ rotated(a, 6);
-		a += c;
-		c = (c - b) ^ rotated(b, 8);
-		b += a;
-		a = (a - c) ^ rotated(c, 16);
-		c += b;
-		b = (b - a) ^ rotated(a, 19);
-		a += c;
-		c = (c - b) ^ rotated(b, 4);
-		b += a;
-		at += 3;
-		words -= 3;
-	}
-	at = masked(at, 15);
-	if (words > 2)
-		c += key[at + 2];
-	if (words > 1)
-		b += key[at + 1];
-	a += key[at];
-	return jhash_end(a, b, c);
-}
-
-/* Takes the bucket of the key up; false: it is empty. */
-static __always_inline bool set_bucket(struct set_ctx *c, const struct bt_set_type *t)
-{
-	struct bt_set_walk *w = c->w;
-	__u64 table = k64(w->data + t->table);
-	__u32 hash = set_hash(w->key, t->words, k32(w->data + t->initval));
-	__u32 bits = k8(table + c->f->bits);
-
-	hash &= (1u << (bits & 31)) - 1;
-	w->bucket = k64(table + c->f->buckets + 8ull * hash);
-	if (!w->bucket)
-		return false;
-	w->i = 0;
-	w->pos = k8(w->bucket + c->f->pos);
-	w->used = k64(w->bucket + c->f->used);
-	w->phase = SET_ELEM;
-	return true;
-}
-
-static __always_inline int set_bitmap(struct set_ctx *c, const struct bt_set_type *t)
-{
-	struct bt_set_walk *w = c->w;
-	bool source = w->rule.sides & 1, ipmac = w->type == SETT_BITMAP_IPMAC;
-	__u64 mac = w->mac[w->rule.sides >> 1 & 1];
-	__u32 first, last, id, v;
-
-	if (w->type == SETT_BITMAP_PORT) {
-		if (!w->has_port || (w->proto != IPPROTO_TCP && w->proto != IPPROTO_UDP))
-			return 0;
-		v = bpf_ntohs(w->port[source]);
-		first = k16(w->data + t->first);
-		last = k16(w->data + t->last);
-		id = v - first;
-	} else {
-#if BT_FAMILY == 6
-		return 0;
-#else
-		v = bpf_ntohl(w->addr[source]);
-		first = k32(w->data + t->first);
-		last = k32(w->data + t->last);
-		id = v - first;
-		if (!ipmac) {
-			__u32 hosts = k32(w->data + t->hosts);
-			id = ((v & bpf_ntohl(prefix_word(k8(w->data + t->netmask), 0))) - first) / (hosts ? hosts : 1);
-		}
-#endif
-	}
-	if (v < first || v > last || (ipmac && !mac))
-		return 0;
-	if (!(k64(k64(w->data + t->members) + (id >> 6) * 8ull) >> (id & 63) & 1))
-		return 0;
-	__u64 elem = w->data + t->ext + w->dsize * id;
-	if (ipmac) {
-		/* One without an address takes any. The kernel would put the packet's into it. */
-		if (k8(elem + t->filled) != SET_MAC_FILLED)
-			return 1;
-		if ((k32(elem + t->mac) | (__u64)k16(elem + t->mac + 4) << 32) != mac)
-			return 0;
-	}
-	return set_extensions(c, elem);
-}
-
 /* A set begins: its answer, or how it is searched. */
 static __always_inline int set_enter(struct set_ctx *c)
 {
 	struct bt_set_walk *w = c->w;
 	struct bt_set_conf *f = c->f;
-	__u32 sides = w->rule.sides;
 	__u64 type = k64(w->set + f->type_);
 	__u32 family = k8(w->set + f->family);
 
@@ -427,8 +122,7 @@ static __always_inline int set_enter(struct set_ctx *c)
 	w->dsize = k64(w->set + f->dsize);
 	w->counter = k64(w->set + f->offsets);
 	w->timeout = k64(w->set + f->offsets + 8);
-	w->multi = 0;
-	w->j = w->k = 0;
+	w->behind = 0;
 	if (w->features & SET_FEATURE_LIST) {
 		/* No list has lists. */
 		if (w->outer)
@@ -449,134 +143,7 @@ static __always_inline int set_enter(struct set_ctx *c)
 		return 0;
 	if (w->type <= SETT_BITMAP_PORT)
 		return set_bitmap(c, t);
-
-	__builtin_memset(w->key, 0, sizeof(w->key));
-	w->ip = w->addr[sides & 1];
-	w->ip2 = w->addr[t->port == SET_NO_8 ? sides >> 1 & 1 : sides >> 2 & 1];
-	if (t->bitmask != SET_NO_16) {
-		w->ip = and_kernel(w->ip, w->data + t->bitmask);
-		w->ip2 = and_kernel(w->ip2, w->data + t->bitmask);
-		if (t->nets == SET_NO_16 && addr_zero(w->ip))
-			return 0;
-	}
-	put_addr(w, t->ip, w->ip);
-	put_addr(w, t->ip2, w->ip2);
-	if (t->port != SET_NO_8) {
-		if (!w->has_port)
-			return 0;
-		*(__u16 *)((__u8 *)w->key + masked(t->port, 0x3e)) = w->port[sides >> 1 & 1];
-		put_8(w, t->proto, w->proto);
-	}
-	if (t->mark != SET_NO_8)
-		w->key[masked(t->mark >> 2, 15)] = w->mark & k32(w->data + t->markmask);
-	if (t->mac != SET_NO_8) {
-		__u64 mac = w->mac[w->type == SETT_HASH_MAC ? sides & 1 : sides >> 1 & 1];
-		if (!mac)
-			return 0;
-		__u32 at = masked(t->mac >> 2, 15);
-		w->key[at] = mac;
-		w->key[at + 1] = mac >> 32;
-	}
-	if (t->nets == SET_NO_16)
-		return set_bucket(c, t) ? SET_ON : 0;
-	if (t->iface != SET_NO_8) {
-		if (!w->iface[0])
-			return 0;
-		put_8(w, t->elem, 1);
-	}
-	w->phase = SET_PREFIX;
-	return SET_ON;
-}
-
-/* The next prefix. What stands there is one more than its length. */
-static __always_inline int set_prefix(struct set_ctx *c)
-{
-	struct bt_set_walk *w = c->w;
-	const struct bt_set_type *t = &c->f->types[masked(w->type, 15)];
-	__u64 nets = w->data + t->nets;
-	__u32 a, b = 0;
-
-	if (w->multi || w->j >= t->nlen)
-		return 0;
-	a = k8(nets + w->j * t->stride + t->cidr_at);
-	if (!a)
-		return 0;
-	if (t->cidr2 != SET_NO_8) {
-		b = w->k < t->nlen ? k8(nets + w->k * t->stride + t->cidr_at + 1) : 0;
-		if (!b) {
-			w->j++;
-			w->k = 0;
-			return SET_ON;
-		}
-		w->k++;
-		put_addr(w, t->ip, cut(w->ip, a - 1));
-		put_addr(w, t->ip2, cut(w->ip2, b - 1));
-		put_8(w, t->cidr, a - 1);
-		put_8(w, t->cidr2, b - 1);
-	} else {
-		w->j++;
-		/* Of hash:ip,port,net it is the second address. */
-		if (t->ip2 != SET_NO_8)
-			put_addr(w, t->ip2, cut(w->ip2, a - 1));
-		else
-			put_addr(w, t->ip, cut(w->ip, a - 1));
-		put_8(w, t->cidr, t->packed ? a - 2 : a - 1);
-	}
-	set_bucket(c, t);
-	return SET_ON;
-}
-
-/* Whether the device's name is the element's, or begins with it. */
-static __always_inline bool set_iface(struct bt_set_walk *w, const struct bt_set_type *t, __u64 elem)
-{
-	__u64 a = k64(elem + t->iface), b = k64(elem + t->iface + 8), in_a = before_end(a), in_b = before_end(b);
-
-	if (in_a != ~0ull)
-		in_b = 0;
-	if (t->wildcard != SET_NO_8 && k8(elem + t->wildcard))
-		return !((w->iface[0] ^ a) & in_a) && !((w->iface[1] ^ b) & in_b);
-	return w->iface[0] == (a & in_a) && w->iface[1] == (b & in_b);
-}
-
-static __always_inline int set_elem(struct set_ctx *c)
-{
-	struct bt_set_walk *w = c->w;
-	const struct bt_set_type *t = &c->f->types[masked(w->type, 15)];
-	__u32 i = w->i, flag = t->packed ? 0x80 : 0xff, last = 0;
-
-	if (i >= w->pos || i >= 64) {
-		w->phase = SET_PREFIX;
-		return t->nets == SET_NO_16 ? 0 : SET_ON;
-	}
-	w->i = i + 1;
-	if (!(w->used >> i & 1))
-		return SET_ON;
-	__u64 elem = w->bucket + c->f->value + w->dsize * i;
-	for (int n = 0; n < 12; n++) {
-		if (n >= t->words)
-			break;
-		__u32 differs = k32(elem + 4 * n) ^ w->key[n];
-		if (n == t->nomatch >> 2)
-			differs &= ~(flag << 8 * (t->nomatch & 3));
-		if (!differs)
-			continue;
-		if (t->iface == SET_NO_8 || n + 1 != t->words)
-			return SET_ON;
-		last = differs;
-	}
-	if (t->iface != SET_NO_8) {
-		/* Once a prefix has the address, shorter ones are not asked, whatever the devices. */
-		if (last & 0xffu << 8 * (t->cidr & 3))
-			return SET_ON;
-		w->multi = 1;
-		if (last || !set_iface(w, t, elem))
-			return SET_ON;
-	}
-	if (!set_extensions(c, elem)) {
-		w->multi = 0;
-		return SET_ON;
-	}
-	return t->nomatch != SET_NO_8 && k8(elem + t->nomatch) & flag ? -1 : 1;
+	return set_key(c, t);
 }
 
 /* The next set of the list. */
@@ -606,6 +173,9 @@ static long set_step(__u32 n, struct set_ctx *c)
 	case SET_ENTER:
 		r = set_enter(c);
 		break;
+	case SET_PREFIXES:
+		r = set_prefixes(c);
+		break;
 	case SET_PREFIX:
 		r = set_prefix(c);
 		break;
@@ -619,6 +189,10 @@ static long set_step(__u32 n, struct set_ctx *c)
 	}
 	if (r == SET_ON)
 		return 0;
+	if (w->behind && prefixes_changed(c)) {
+		w->phase = SET_PREFIXES;
+		return 0;
+	}
 	if (w->rule.flags & SETF_RETURN_NOMATCH && w->features & SET_FEATURE_NOMATCH)
 		r = -r;
 	w->found = r > 0;
@@ -681,7 +255,7 @@ static __always_inline void set_macs(struct __sk_buff *skb, struct bt_pkt *p, st
 		__u64 dev = device_at(net, p->ifin, 16);
 		if (!dev)
 			return;
-		struct net_device___sets *d = kernel_object(dev, bpf_core_type_id_kernel(struct net_device));
+		struct net_device___k *d = kernel_object(dev, bpf_core_type_id_kernel(struct net_device));
 		__u64 at = (__u64)d->dev_addr;
 		w->mac[0] = k32(at) | (__u64)k16(at + 4) << 32;
 	} else if (p->hook != H_OUT && p->l2len == ETH_HLEN) {

@@ -90,7 +90,7 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_set_conf" = sets::SetConf {
             net_id, net_list, net_max, name, type_, family, extensions, dsize, offsets, data, type_name,
             type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets, list_members, elem_list,
-            elem_id, types,
+            elem_id, prefixes_seq, prefixes_len, prefixes_list, pad, types,
         }
         "bt_set_probe" = sets::SetProbe {
             net_id, index, member, found, name, type_, extensions, family, dimension, pad,

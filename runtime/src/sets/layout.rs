@@ -55,6 +55,9 @@ pub(super) fn read(family: Family) -> Option<SetConf> {
     let mut conf = all.iter().find_map(|types| common(types))?;
     // Not there as long as no hash type is.
     let _ = all.iter().find_map(|types| tables(&mut conf, types));
+    if let Some(found) = all.iter().find_map(|types| prefixes(types)) {
+        [conf.prefixes_seq, conf.prefixes_len, conf.prefixes_list] = found;
+    }
     conf.types = [UNKNOWN; 16];
     for (known, (name, prefix)) in conf.types.iter_mut().zip(TYPES) {
         if let Some(found) = all.iter().find_map(|types| of_type(types, name, prefix, family)) {
@@ -172,13 +175,30 @@ fn hash(types: &Types<'_>, prefix: &str, family: Family) -> Option<SetType> {
 
 /// The prefixes that a set has: how many of each length, and the lengths that there are.
 fn nets(types: &Types<'_>, name: &str, found: &mut SetType) -> Option<()> {
-    let nets = types.member(types.structure(name)?, "nets")?;
+    let set = types.structure(name)?;
+    if let Some(pointers) = types.member(set, "rnets") {
+        let (_, sides) = types.elements(pointers)?;
+        (sides == if found.cidr2 == NO_8 { 1 } else { 2 }).then_some(())?;
+        prefixes(types)?;
+        found.nets = pointers.byte().try_into().ok()?;
+        return Some(());
+    }
+    let nets = types.member(set, "nets")?;
     let (element, count) = types.elements(nets)?;
     found.nets = nets.byte().try_into().ok()?;
     found.stride = types.size(element)?.try_into().ok()?;
     found.cidr_at = types.member(element, "cidr")?.byte().try_into().ok()?;
     found.nlen = count.try_into().ok()?;
     Some(())
+}
+
+/// Where Linux 7.2 has prefixes: offsets of the number that tells of changes, of how many there are, and of the first.
+fn prefixes(types: &Types<'_>) -> Option<[u16; 3]> {
+    let prefix = types.structure("net_prefix")?;
+    let [length, count] = ["cidr", "count"].map(|name| types.member(prefix, name));
+    let as_expected = (types.size(prefix)?, length?.bit, count?.bit) == (4, 0, 8);
+    let at = |member| offset(types, "net_prefixes", member);
+    as_expected.then_some([at("seq")?, at("len")?, at("nets")?])
 }
 
 /// Fills in what stands in the tables of hash types, where any is known.
