@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 34] = [
+const MIRRORED: [&str; 35] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -22,6 +22,7 @@ const MIRRORED: [&str; 34] = [
     "bt_nat_params",
     "bt_hmark_params",
     "bt_tproxy_params",
+    "bt_tee_params",
     "bt_rateest",
     "bt_control",
     "bt_port",

@@ -316,6 +316,8 @@ pub mod stat {
     pub const EVENT_LOST: u32 = 15;
     /// Not a drop: forwarded past the stack ([`Control::host_routing`](super::Control::host_routing)).
     pub const HOST_ROUTED: u32 = 16;
+    /// Not a drop: a copy of TEE that could not be sent.
+    pub const COPY_LOST: u32 = 17;
     /// Number of statistics.
     pub const COUNT: u32 = 32;
 }

@@ -338,6 +338,8 @@ pub mod target {
     pub const RATEEST: u8 = 112;
     /// arg = line of [`super::TproxyParams`].
     pub const TPROXY: u8 = 113;
+    /// arg = line of [`super::TeeParams`].
+    pub const TEE: u8 = 114;
 }
 
 /// How CT wants a packet tracked.
@@ -460,6 +462,16 @@ pub struct TproxyParams {
     pub port: u16,
     /// Zero.
     pub pad: u16,
+}
+
+/// Parameters of TEE, in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TeeParams {
+    /// `--gateway`, network byte order; IPv4: the first word.
+    pub gateway: [u32; 4],
+    /// `--oif`, ended by zeros; all zero: not given.
+    pub oif: [u8; 16],
 }
 
 /// Parameters of SNPT and DNPT, in a line. Network byte order, but for `bits`.

@@ -84,7 +84,6 @@ const LATER_TARGETS: &[&str] = &[
     "SECMARK",
     "SET",
     "SYNPROXY",
-    "TEE",
     "ULOG",
 ];
 

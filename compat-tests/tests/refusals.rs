@@ -18,7 +18,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("filter", "bpf", "-A INPUT -m bpf --bytecode \"2,32 0 0 4294963200,6 0 0 1\" -j DROP"),
     ("filter", "realm", "-A INPUT -m realm --realm 1 -j DROP"),
     ("filter", "cgroup", "-A INPUT -m cgroup --cgroup 1 -j DROP"),
-    ("filter", "TEE", "-A INPUT -j TEE --gateway 10.0.0.9"),
     ("raw", "connlimit", "-A PREROUTING -m connlimit --connlimit-above 1 -j DROP"),
     ("raw", "CT", "-A PREROUTING -p tcp -j CT --helper ftp"),
 ];

@@ -43,6 +43,11 @@ fn hashes_mark_as_those_of_legacy() {
 }
 
 #[test]
+fn packets_are_copied_as_by_legacy() {
+    suite::file("tee.txt");
+}
+
+#[test]
 fn rates_are_estimated_as_by_legacy() {
     suite::file("rateest.txt");
 }

@@ -4,10 +4,10 @@ use crate::image::Line;
 use crate::lines::Lines;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, NatParams6, TproxyParams, target, track,
+    NatParams, NatParams6, TeeParams, TproxyParams, target, track,
 };
 use bpftables_ruleset::targets::ct::Zone;
-use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith, Tproxy};
+use bpftables_ruleset::targets::{ConnmarkSet, NatRange, RejectWith, Tee, Tproxy};
 use bpftables_ruleset::{Family, PortRange, Target};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -85,6 +85,7 @@ pub(crate) fn encode(
         Target::Nflog(nflog) => (target::NFLOG, lines.intern(&crate::log::nflog(nflog))),
         Target::Trace(_) => (target::TRACE, 0),
         Target::Tproxy(tproxy) => (target::TPROXY, lines.intern(&[tproxy_params(tproxy)])),
+        Target::Tee(tee) => (target::TEE, lines.intern(&[tee_params(tee)])),
         Target::Hmark(hmark) => (target::HMARK, lines.intern(&[crate::hmark::params(hmark)])),
         other => match crate::header::encode(other, family, lines) {
             Some(known) => known,
@@ -93,15 +94,29 @@ pub(crate) fn encode(
     })
 }
 
-/// The line of TPROXY.
-fn tproxy_params(tproxy: &Tproxy) -> Line {
+/// An address in the room that IPv6's takes.
+fn four_words(addr: IpAddr) -> [u32; 4] {
     let mut bytes = [0; 16];
-    match tproxy.addr {
+    match addr {
         IpAddr::V4(addr) => bytes[..4].copy_from_slice(&addr.octets()),
         IpAddr::V6(addr) => bytes = addr.octets(),
     }
-    let &Tproxy { port, mark, mask, .. } = tproxy;
-    let params = TproxyParams { addr: zerocopy::transmute!(bytes), mark, mask, port, pad: 0 };
+    zerocopy::transmute!(bytes)
+}
+
+/// The line of TEE.
+fn tee_params(tee: &Tee) -> Line {
+    let mut params = TeeParams { gateway: four_words(tee.gateway), oif: [0; 16] };
+    params.oif[..tee.oif.len()].copy_from_slice(tee.oif.as_bytes());
+    let mut line = Line::ZERO;
+    line.0[..size_of::<TeeParams>()].copy_from_slice(params.as_bytes());
+    line
+}
+
+/// The line of TPROXY.
+fn tproxy_params(tproxy: &Tproxy) -> Line {
+    let &Tproxy { addr, port, mark, mask } = tproxy;
+    let params = TproxyParams { addr: four_words(addr), mark, mask, port, pad: 0 };
     let mut line = Line::ZERO;
     line.0[..size_of::<TproxyParams>()].copy_from_slice(params.as_bytes());
     line

@@ -33,7 +33,6 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         Target::Led(_) => "no program can switch a LED",
         Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
         Target::Set(_) => "no program can write into the kernel's sets",
-        Target::Tee(_) => "a copy would pass these programs while they judge the packet that it is made of",
         Target::Synproxy(_) => "handshakes of connections that are not ours can't be made by a program",
         Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",
         other => return format!("-j {} can't be run yet", other.name()).into(),

@@ -115,7 +115,7 @@ impl Walk<'_> {
 
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
-        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE | target::HMARK..=target::TPROXY);
+        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE | target::HMARK..=target::TEE);
         ensure(known, at, "unknown target")?;
         if self.image.family() == Family::V6 && r.flags & (rule_flag::SADDR | rule_flag::DADDR) != 0 {
             line(self.image, r.saddr)?;
@@ -130,6 +130,7 @@ impl Walk<'_> {
             | target::DNPT
             | target::HMARK
             | target::TPROXY
+            | target::TEE
             | target::DNAT..=target::NETMAP => {
                 line(self.image, r.arg)?;
                 ensure(r.arg >= FIRST_FREE_LINE, at, "a target's parameters")?;

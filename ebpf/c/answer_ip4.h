@@ -15,7 +15,10 @@ static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p
 	a->from_daddr = ip.daddr;
 	a->from_tos = ip.tos;
 	a->frag = bpf_ntohs(ip.frag_off);
-	a->local = p->hook == H_OUT || p->hook == H_POST || (p->hook == H_IN && p->ifin == p->lo);
+	if (is_copy(p))
+		a->local = local_device(ip.saddr);
+	else
+		a->local = p->hook == H_OUT || p->hook == H_POST || (p->hook == H_IN && p->ifin == p->lo);
 	return true;
 }
 

@@ -16,7 +16,10 @@ static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p
 	a->from_tos = 0;
 	/* Offset and flag of the packet itself, as the IPv4 header has them. */
 	a->frag = p->frag_real | (p->flags & P_MORE ? 0x2000 : 0);
-	a->local = p->hook == H_OUT || p->hook == H_POST || (p->hook == H_IN && p->ifin == p->lo);
+	if (is_copy(p))
+		a->local = local_device(ip.saddr);
+	else
+		a->local = p->hook == H_OUT || p->hook == H_POST || (p->hook == H_IN && p->ifin == p->lo);
 	return true;
 }
 

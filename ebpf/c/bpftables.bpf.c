@@ -132,6 +132,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->track = 0;
 	p->traced = p->noted = 0;
 	p->assigned = 0;
+	p->answer = ANSWER_NONE;
 	p->ifin = p->ifout = 0;
 	p->class_in = p->class_out = 0;
 	return true;
@@ -238,6 +239,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	if (!p || !ctl || skip(skb) || elsewhere(net, ctl))
 		return BT_NEXT;
 	__u32 kind = take_injected(skb, ctl, &ct);
+	if ((kind & 0xff) == INJ_TEE)
+		return tee_send(skb, ctl, l2len, ct);
 	if ((kind & 0xff) == INJ_DONE || skb->pkt_type == PACKET_OTHERHOST)
 		return BT_NEXT;
 	if (!begin(skb, p, ctl, l2len, true))
@@ -353,8 +356,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	bool known = routed && still_known(skb, p, kind);
 	if (!known && !begin(skb, p, ctl, l2len, false))
 		return BT_NEXT;
-	bool answer = (kind & 0xff) == INJ_LOCAL_OUT;
-	p->answer = answer;
+	bool copy = (kind & 0xff) == INJ_TEE_OUT, answer = copy || (kind & 0xff) == INJ_LOCAL_OUT;
+	p->answer = copy ? ANSWER_COPY : answer ? ANSWER_REJECT : ANSWER_NONE;
 	if (!answer && !routed && !sent_by_stack(skb))
 		return BT_NEXT;
 	p->ifout = skb->ifindex;
@@ -362,13 +365,14 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		p->class_out = bt_dev_class(skb, p->ifout);
 	if (answer) {
 		p->ct = ct;
-		p->ctinfo = ct ? kind >> 8 : CI_INVALID;
+		p->ctinfo = copy ? CI_UNTRACKED : ct ? kind >> 8 : CI_INVALID;
 		p->ctdir = kind >> 16;
+		p->traced = was_traced(kind);
 	}
 	bool forwarded = skb->ingress_ifindex && !answer;
 	p->hook = forwarded ? H_FWD : H_OUT;
-	/* What this host made, netfilter saw whole, tracked or not: the stack cut it after that. */
-	if ((!forwarded || p->img_flags & IMG_WHOLE) && !known && (r = bt_frag(skb)))
+	/* What this host made, netfilter saw whole, tracked or not: the stack cut it after that. A copy is as what it was made of. */
+	if ((!(forwarded || copy) || p->img_flags & IMG_WHOLE) && !known && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	if (forwarded) {
 		p->ifin = skb->ingress_ifindex;

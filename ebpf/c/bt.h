@@ -103,6 +103,10 @@ enum bt_manip { MANIP_SRC, MANIP_DST };
 /* What a chain's traversal ends in. */
 enum bt_verdict { V_ACCEPT, V_DROP, V_REJECT, V_NAT };
 
+/* What a packet at egress is that our programs made: an answer of REJECT (an ICMP error has the kernel's own socket, a reset has none), or a
+ * copy by TEE (which has none). */
+enum bt_answered { ANSWER_NONE, ANSWER_REJECT, ANSWER_COPY };
+
 #define BT_STACK 16
 #define BT_MAX_FIELDS 8
 
@@ -138,7 +142,7 @@ struct bt_pkt {
 	__u16 class_in, class_out; /* interface classes of the image */
 	__u8 hook, table;
 	__u8 assigned; /* TPROXY gave it a socket */
-	__u8 answer;    /* at egress: made by REJECT. An ICMP error has the kernel's own socket, a reset has none */
+	__u8 answer;    /* at egress: bt_answered */
 	__u32 slot;     /* of the image this packet reads */
 	__u32 generation;
 	__u32 img_flags;
@@ -255,6 +259,12 @@ static __always_inline struct bt_pkt *pkt(void)
 {
 	__u32 zero = 0;
 	return bpf_map_lookup_elem(&bt_scratch, &zero);
+}
+
+/* At egress. */
+static __always_inline bool is_copy(const struct bt_pkt *p)
+{
+	return p->hook >= H_FWD && p->answer == ANSWER_COPY;
 }
 
 static __always_inline struct bt_control *control(void)

@@ -9,6 +9,7 @@
 #include "nflog.h"
 #include "ops.h"
 #include "hmark.h"
+#include "tee.h"
 #include "trace.h"
 
 struct bt_step {
@@ -216,6 +217,8 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 			target_connmark(p, img, r->arg);
 		if (r->target == TG_RATEEST)
 			bt_target_rateest(s->skb, r->arg);
+		if (r->target == TG_TEE)
+			bt_target_tee(s->skb, r->arg);
 		if (r->target == TG_REJECT) {
 			p->reject = r->arg;
 			return finish(p, V_REJECT);
@@ -285,6 +288,9 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 		return 0;
 	case TG_HMARK:
 		bt_target_hmark(s->skb, r->arg);
+		return 0;
+	case TG_TEE:
+		bt_target_tee(s->skb, r->arg);
 		return 0;
 	case TG_TOS ... TG_CLASSIFY:
 	case TG_CHECKSUM ... TG_DNPT:

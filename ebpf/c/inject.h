@@ -10,6 +10,8 @@ enum bt_inject {
 	INJ_LOCAL_OUT, /* made by us (an answer of REJECT): run OUTPUT and POSTROUTING; belongs to connection `ct` */
 	INJ_LO,        /* ran OUTPUT and POSTROUTING on lo's egress: its connection is known */
 	INJ_FORWARD,   /* ran PREROUTING and was routed: its connection is known */
+	INJ_TEE,       /* a copy that TEE made, with the number of its record (tee.h): it goes on from here */
+	INJ_TEE_OUT,   /* such a copy on its way: run OUTPUT and POSTROUTING */
 	INJ_BRIDGED,   /* ran PREROUTING at the port cb[4] and waited at its bridge for the link address: it goes back in by that port */
 };
 

@@ -37,6 +37,7 @@ struct sk_buff___nat {
 #define DST_METADATA_FLAG 0x80
 #define MAX_DEV_ADDRS 64
 #define MAX_DEV_BUCKET 512
+#define MAX_DEVICES 4096
 
 /* The device with this index in the skb's namespace: its own, or another that the packet is about to be sent to. */
 static __always_inline struct net_device___ct *dev_of(struct __sk_buff *skb, __u32 ifindex)
@@ -88,7 +89,6 @@ struct net_device___nat {
 	struct list_head___nat dev_list;
 	struct in_device___ct *ip_ptr;
 } __attribute__((preserve_access_index));
-#define MAX_DEVICES 4096
 
 struct nat_walk {
 	unsigned long at, head;

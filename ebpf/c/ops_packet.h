@@ -160,7 +160,7 @@ static __always_inline int owner_is(struct __sk_buff *skb, struct bt_pkt *p, __u
 	struct sock___own *sk;
 
 	/* What REJECT answers with still has the socket of whom it answers. */
-	if (p->answer && p->proto != IPPROTO_TCP)
+	if (p->answer == ANSWER_REJECT && p->proto != IPPROTO_TCP)
 		return !(asked & inverted & OWNER_SOCKET) && ((asked ^ inverted) & (OWNER_UID | OWNER_GID)) == 0;
 
 	barrier_var(at);

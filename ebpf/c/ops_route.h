@@ -185,7 +185,7 @@ static __always_inline bool answer_of_stack(void)
 {
 	struct bt_pkt *p = pkt();
 
-	return p && p->hook >= H_FWD && p->answer && p->proto != IPPROTO_TCP;
+	return p && p->hook >= H_FWD && p->answer == ANSWER_REJECT && p->proto != IPPROTO_TCP;
 }
 
 /* Address of the socket that sends the packet, as far as it is a full one of this namespace; else 0. */

@@ -82,6 +82,7 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         }
         "bt_rateest" = maps::Rateest { lock, log, ewma, pad, next, bytes, packets, came_bytes, came_packets }
         "bt_tproxy_params" = ops::TproxyParams { addr, mark, mask, port, pad }
+        "bt_tee_params" = ops::TeeParams { gateway, oif }
         "bt_set_params" = ops::SetParams { name, packets, bytes, packets_op, bytes_op, dim, sides, flags, pad }
         "bt_set_type" = sets::SetType {
             table, initval, bitmask, markmask, nets, stride, cidr_at, nlen, members, first, last, hosts, netmask, ext,

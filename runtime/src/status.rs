@@ -83,7 +83,7 @@ pub struct Stat {
 }
 
 /// Names and meanings by index of `bt_stats`.
-const STATS: [(&str, &str); 17] = [
+const STATS: [(&str, &str); 18] = [
     ("drop_rule", "dropped by a rule or policy"),
     ("drop_table_full", "dropped: connection table full"),
     ("drop_nat_exhausted", "dropped: no port left for NAT"),
@@ -101,6 +101,7 @@ const STATS: [(&str, &str); 17] = [
     ("drop_uncovered", "dropped by the guard: the device has no program of ours"),
     ("event_lost", "not a drop: an event of LOG, NFLOG or TRACE found the ring full, or no agent took any"),
     ("host_routed", "not a drop: forwarded from device to device, past the stack"),
+    ("copy_lost", "not a drop: a copy of TEE that could not be sent (no route, larger than the MTU, queue full)"),
 ];
 
 impl Engine {

@@ -6,13 +6,13 @@ use crate::image::Image;
 use bpftables_abi::image::Rule as Record;
 use bpftables_abi::ops::{
     NAT_MAP_IPS, NAT_PERSISTENT, NAT_PROTO_OFFSET, NAT_PROTO_RANDOM, NAT_PROTO_RANDOM_FULLY, NAT_PROTO_SPECIFIED,
-    NatParams, NatParams6, NptParams, target, track,
+    NatParams, NatParams6, NptParams, TeeParams, target, track,
 };
 use bpftables_ruleset::targets::ct::{CtSet, Zone};
 use bpftables_ruleset::targets::npt::Prefixes;
 use bpftables_ruleset::targets::{
     Checksum, Classify, ConnmarkSet, Dnpt, EcnSet, HlSet, HopChange, MarkSet, Masquerade, NatRange, Netmap, Redirect,
-    RejectWith, Snpt, TcpmssSet, Tcpoptstrip, TosSet, Trace, TtlSet,
+    RejectWith, Snpt, TcpmssSet, Tcpoptstrip, Tee, TosSet, Trace, TtlSet,
 };
 use bpftables_ruleset::{ChainName, Family, PortRange, Target};
 use std::net::IpAddr;
@@ -65,6 +65,21 @@ pub(super) fn target_of(image: &Image, r: &Record) -> Result<Target, Fault> {
         }
         target::TRACE => Target::Trace(Trace),
         target::HMARK => Target::Hmark(Box::new(crate::hmark::decode(line(image, r.arg)?, image.family()))),
+        target::TEE => {
+            let mut params = [0; size_of::<TeeParams>()];
+            params.copy_from_slice(&line(image, r.arg)?.0[..size_of::<TeeParams>()]);
+            let TeeParams { gateway, oif } = zerocopy::transmute!(params);
+            let [first, ..] = gateway;
+            let gateway = match image.family() {
+                Family::V4 => IpAddr::from(first.to_ne_bytes()),
+                Family::V6 => {
+                    let bytes: [u8; 16] = zerocopy::transmute!(gateway);
+                    IpAddr::from(bytes)
+                }
+            };
+            let name = oif.split(|byte| *byte == 0).next().unwrap_or_default();
+            Target::Tee(Tee { gateway, oif: String::from_utf8_lossy(name).into() })
+        }
         target::TOS => {
             let [value, mask, ..] = r.arg.to_le_bytes();
             Target::Tos(TosSet { value, mask })

@@ -66,7 +66,7 @@ pub fn traverse(
                 }
             }
             match target_of(image, &record)? {
-                Target::None | Target::Log(_) | Target::Nflog(_) | Target::Trace(_) => {}
+                Target::None | Target::Log(_) | Target::Nflog(_) | Target::Trace(_) | Target::Tee(_) => {}
                 Target::Accept => break 'chain Verdict::Accept,
                 Target::Drop => break 'chain Verdict::Drop,
                 Target::Reject(with) => break 'chain Verdict::Reject(with),

@@ -182,7 +182,7 @@ fn run<'a>(
         }
         at = match &rule.target {
             // What these tell is nothing that rules see.
-            Target::None | Target::Log(_) | Target::Nflog(_) | Target::Trace(_) => next,
+            Target::None | Target::Log(_) | Target::Nflog(_) | Target::Trace(_) | Target::Tee(_) => next,
             Target::Accept => return Verdict::Accept,
             Target::Drop => return Verdict::Drop,
             Target::Reject(with) => return Verdict::Reject(*with),
