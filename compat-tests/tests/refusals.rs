@@ -17,7 +17,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("filter", "string", "-A INPUT -m string --hex-string \"|df|\" --icase --algo bm -j DROP"),
     ("filter", "bpf", "-A INPUT -m bpf --bytecode \"2,32 0 0 4294963200,6 0 0 1\" -j DROP"),
     ("filter", "realm", "-A INPUT -m realm --realm 1 -j DROP"),
-    ("filter", "cgroup", "-A INPUT -m cgroup --cgroup 1 -j DROP"),
+    ("filter", "AUDIT", "-A INPUT -j AUDIT --type drop"),
+    ("filter", "IDLETIMER", "-A INPUT -j IDLETIMER --timeout 9 --label x"),
     ("raw", "connlimit", "-A PREROUTING -m connlimit --connlimit-above 1 -j DROP"),
     ("raw", "CT", "-A PREROUTING -p tcp -j CT --helper ftp"),
 ];

@@ -65,13 +65,15 @@ pub(crate) fn encode(
     let mut encoder = Encoder::new(lines, left, rule.slot, chain.table, family);
     for (at, m) in rule.matches.iter().enumerate() {
         check_match(rule, m, family).map_err(unsupported)?;
-        // Legacy counts a packet there by its tuple, which is a connection's only later.
+        // Legacy counts tuples there: both directions of a connection, and those of packets that were dropped until it looks for them again.
         if matches!(m, Match::Connlimit(_)) && chain.table == bpftables_ruleset::TableKind::Raw {
-            return Err(unsupported("-m connlimit can't be run in raw, where connections are not known yet"));
+            return Err(unsupported("-m connlimit can't be run in raw, where legacy counts packets of no connection"));
         }
-        if chain.input && matches!(m, Match::Realm(_) | Match::Cgroup(_)) {
-            let what = "at INPUT can't be run, for the route and the socket are found behind the programs";
-            return Err(unsupported(&format!("-m {} {what}", m.name())));
+        // Legacy asks the realm of the way back to the source, from which the stack takes that of a local route.
+        if chain.input && matches!(m, Match::Realm(_)) {
+            return Err(unsupported(
+                "-m realm at INPUT can't be run, for no lookup of programs tells the realm of a way back",
+            ));
         }
         match m {
             Match::Tcp(tcp) if folded == Some(at) => encoder.tcp_option(tcp),

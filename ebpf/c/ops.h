@@ -30,6 +30,7 @@
 #include "ops_conn.h"
 #include "connlimit.h"
 #include "socket.h"
+#include "ops_cgroup.h"
 #include "ops_set.h"
 
 #define OP_HOTDROP (-1)
