@@ -143,6 +143,11 @@ impl Place {
         Ok(())
     }
 
+    /// Runs commands of ipset(8); what they complained of.
+    pub fn ipset(&self, lines: &[String]) -> Result<Vec<String>> {
+        self.net.ipset(lines)
+    }
+
     /// Runs one command.
     pub fn call(&self, call: &Call) -> Result<Answer> {
         self.call_with(call, &[])

@@ -70,6 +70,7 @@ const MATCHES: &[&str] = &[
     "cgroup",
     "rateest",
     "socket",
+    "set",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.
@@ -234,6 +235,10 @@ pub fn session(file: &Path, kind: Kind) -> Result<Report> {
             .map(|a| a.as_str().unwrap_or_default().to_owned())
             .collect();
         argv[0] = argv[0].rsplit('/').next().unwrap_or_default().to_owned();
+        if argv.iter().any(|word| word == "--match-set") {
+            report.leave_out("call with a set that another program made");
+            continue;
+        }
         let place_name = format!("{} call {}: {}", file.display(), v["seq"], argv.join(" "));
         if let Some(why) = later(&argv) {
             report.leave_out(&format!("call with {why}"));
@@ -290,6 +295,15 @@ fn tables(save: &str) -> BTreeMap<String, String> {
     out
 }
 
+/// Commands that make the sets of a ruleset, which another program made where it was found.
+fn sets_of(rules: &str, program: &str) -> Vec<String> {
+    let family = if program == "ip6tables" { "inet6" } else { "inet" };
+    let words: Vec<&str> = rules.split_whitespace().collect();
+    let named = words.windows(2).filter(|pair| pair[0] == "--match-set").map(|pair| pair[1]);
+    let names: BTreeSet<&str> = named.collect();
+    names.iter().map(|name| format!("create {name} hash:net family {family}")).collect()
+}
+
 /// Restores every ruleset of a folder under legacy and the subject; the saves must be byte-equal.
 pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
     let mut report = Report::default();
@@ -307,6 +321,9 @@ pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
         let both = [Kind::Legacy, kind].map(|k| -> Result<String> {
             let place = Place::new(k)?;
             place.begin(program, "security")?;
+            if let Some(said) = place.ipset(&sets_of(&rules, program))?.first() {
+                return Err(said.clone().into());
+            }
             let call = |argv: &[&str], stdin: &str| {
                 place.call(&Call { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.to_owned() })
             };

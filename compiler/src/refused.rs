@@ -13,7 +13,9 @@ pub(crate) fn matching(m: &Match) -> Box<str> {
             "--object-pinned can't be run, for no program can call another that was loaded apart"
         }
         Match::Osf(_) => "can't be run, since the kernel's fingerprints are out of programs' sight",
-        Match::Nfacct(_) => "can't be run, since the kernel's accounting objects are out of programs' sight",
+        Match::Nfacct(_) => {
+            "can't be run, for no function of the kernel that programs may call counts in its accounting objects"
+        }
         _ => "can't be run yet",
     };
     format!("-m {} {why}", m.name()).into()
@@ -26,13 +28,15 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
             return "-j CT --helper can't be run, for the kernel's helpers read along connections of its own alone"
                 .into();
         }
-        Target::Audit(_) => "the audit system takes records of packets from the kernel alone",
+        Target::Audit(_) => "the audit system takes records of this kind (AUDIT_NETFILTER_PKT) from the kernel alone",
         Target::Clusterip(_) => "it answers ARP for an address of many hosts, and no kernel since 6.3 has it",
         Target::Connsecmark(_) | Target::Secmark(_) => "no program can set the security mark of a packet",
-        Target::Idletimer(_) => "its timers are files that the kernel shows and notifies of",
+        Target::Idletimer(_) => {
+            "its timers are the kernel's files in /sys, which neither programs nor processes can make or notify of"
+        }
         Target::Led(_) => "no program can switch a LED",
         Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
-        Target::Set(_) => "no program can write into the kernel's sets",
+        Target::Set(_) => "no function of the kernel that programs may call writes into its sets",
         Target::Synproxy(_) => "handshakes of connections that are not ours can't be made by a program",
         Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",
         other => return format!("-j {} can't be run yet", other.name()).into(),
