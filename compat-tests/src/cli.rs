@@ -19,7 +19,10 @@ use crate::world::{Kind, Tools};
 use crate::{Result, diff};
 use std::collections::BTreeMap;
 use std::io::PipeWriter;
+use std::panic::resume_unwind;
 use std::process::{Child, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
 
 /// One command of a session.
 #[derive(Debug, Clone, Default)]
@@ -238,18 +241,26 @@ fn protocol_names(line: &str) -> String {
     line.to_owned()
 }
 
-/// Runs all sessions under legacy and `kind`; returns name and difference of those that differ.
+/// Runs all sessions under legacy and `kind`, as many at a time as there are CPUs; returns name and difference of those that differ.
 pub fn differences(all: &[Session], kind: Kind) -> Vec<(String, String)> {
     let only = std::env::var("COMPAT_ONLY").unwrap_or_default();
-    let mut bad = Vec::new();
-    for s in all.iter().filter(|s| s.name.contains(&only)) {
-        match (transcript(s, Kind::Legacy), transcript(s, kind)) {
-            (Ok(a), Ok(b)) if a == b => {}
-            (Ok(a), Ok(b)) => bad.push((s.name.clone(), diff::lines(&a, &b, "legacy", "subject"))),
-            (Err(e), _) | (_, Err(e)) => bad.push((s.name.clone(), e.to_string())),
+    let left = Mutex::new(all.iter().filter(|s| s.name.contains(&only)));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || {
+        let mut bad = Vec::new();
+        while let Some(s) = next() {
+            match (transcript(s, Kind::Legacy), transcript(s, kind)) {
+                (Ok(a), Ok(b)) if a == b => {}
+                (Ok(a), Ok(b)) => bad.push((s.name.clone(), diff::lines(&a, &b, "legacy", "subject"))),
+                (Err(e), _) | (_, Err(e)) => bad.push((s.name.clone(), e.to_string())),
+            }
         }
-    }
-    bad
+        bad
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..available_parallelism().map_or(1, Into::into)).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 /// The whole session as text, normalised.
