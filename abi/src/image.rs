@@ -58,8 +58,10 @@ pub const FLAG_NAT: u32 = 2;
 pub const FLAG_IFACE: u32 = 4;
 /// Some rule has DNPT: packets' destinations change, and their connections do not know of it.
 pub const FLAG_DNPT: u32 = 8;
-/// There is a rule, or a policy that is not ACCEPT: devices without our programs are guarded.
+/// There is a rule, or a policy that is not ACCEPT: devices without our programs are guarded. Rules of [`FLAG_GUARD_LOOPBACK`] do not count.
 pub const FLAG_GUARD: u32 = 256;
+/// Some rule concerns packets with an address of loopback's alone, and gives them no other: the guard lets the others pass.
+pub const FLAG_GUARD_LOOPBACK: u32 = 1 << 15;
 /// Some rule writes events (LOG), which the agent takes. Programs do not ask for it.
 pub const FLAG_EVENTS: u32 = 512;
 

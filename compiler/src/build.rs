@@ -9,7 +9,7 @@ use crate::ir::{ChainId, Ir, IrChain, jump_of};
 use crate::lines::Lines;
 use crate::record;
 use crate::residual::Leftovers;
-use crate::{Options, graph, strategy};
+use crate::{Options, graph, guard, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
     BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DEFRAG, FLAG_DNPT, FLAG_EVENTS,
@@ -258,7 +258,8 @@ fn bases(ir: &Ir<'_>, places: &[Place], lines: &mut Lines) -> u32 {
 /// What a rule asks of the image by being there, reached or not; as legacy's asks for conntrack. The nat table alone does not, nor does
 /// NOTRACK.
 fn rule_flags(rule: &Rule) -> u32 {
-    let mut flags = match rule.target {
+    let mut flags = guard::rule_flag(rule);
+    flags |= match rule.target {
         Target::Connmark(_)
         | Target::Dnat(_)
         | Target::Snat(_)
@@ -304,8 +305,7 @@ const _: () = assert!(
 
 /// What a chain asks of the image.
 pub(crate) fn chain_flags(chain: &RuleChain) -> u32 {
-    let guarded = !chain.rules.is_empty() || chain.policy.is_some_and(|policy| policy != Policy::Accept);
-    let own = if guarded { FLAG_GUARD } else { 0 };
+    let own = if chain.policy.is_some_and(|policy| policy != Policy::Accept) { FLAG_GUARD } else { 0 };
     chain.rules.iter().fold(own, |flags, rule| flags | rule_flags(rule))
 }
 

@@ -17,6 +17,7 @@ pub mod explain;
 mod facts;
 mod fields;
 mod graph;
+mod guard;
 mod hashlimit;
 mod header;
 mod hmark;

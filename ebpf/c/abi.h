@@ -27,7 +27,7 @@ enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
 enum bt_image_flag {
 	IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_GROUPS = 2048, IMG_ZONES = 4096,
-	IMG_CLAMP = 8192, IMG_DEFRAG = 1 << 24, IMG_TRACE = 1 << 17, IMG_ACCT = 1 << 18, IMG_LABELS = 1 << 19,
+	IMG_CLAMP = 8192, IMG_GUARD_LOOPBACK = 1 << 15, IMG_DEFRAG = 1 << 24, IMG_TRACE = 1 << 17, IMG_ACCT = 1 << 18, IMG_LABELS = 1 << 19,
 };
 /* Fragments are shown to rules as parts of their packets. */
 #define IMG_WHOLE (IMG_CONNTRACK | IMG_DEFRAG)

@@ -14,6 +14,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
@@ -66,6 +67,8 @@ struct nf_hook_state {
 struct sk_buff {
 	__u32 vlan_all;
 	__u8 active_extensions;
+	__u16 network_header;
+	unsigned char *head;
 } __attribute__((preserve_access_index));
 /* The verifier knows the context's members by offset. */
 struct bpf_nf_ctx {
@@ -98,9 +101,9 @@ char _license[] SEC("license") = "GPL";
 /* Times that the guard looks again when commits overtake it. */
 #define MAX_LOOKS 8
 
-/* Whether the live image asks for a guard. Unlike a program at tcx this one may be preempted, so its image may be written anew while it
- * looks: what it read counts if the slot is the live one still. */
-static __always_inline bool armed(struct bt_control *ctl, __u8 pf)
+/* What the live image asks for of IMG_GUARD and IMG_GUARD_LOOPBACK. Unlike a program at tcx this one may be preempted, so its image may be written anew
+ * while it looks: what it read counts if the slot is the live one still. */
+static __always_inline __u32 armed(struct bt_control *ctl, __u8 pf)
 {
 	__u32 zero = 0, slot, flags, i;
 	volatile __u32 *live = pf == NFPROTO_IPV6 ? &ctl->slot6 : &ctl->slot4;
@@ -109,15 +112,28 @@ static __always_inline bool armed(struct bt_control *ctl, __u8 pf)
 		slot = *live;
 		void *img = bpf_map_lookup_elem(&bt_images, &slot);
 		if (!img)
-			return false;
+			return 0;
 		struct bt_header *h = bpf_map_lookup_elem(img, &zero);
 		if (!h)
-			return false;
+			return 0;
 		flags = *(volatile __u32 *)&h->flags;
 		if (*live == slot)
-			return flags & IMG_GUARD;
+			return flags & (IMG_GUARD | IMG_GUARD_LOOPBACK);
 	}
-	return true;
+	return IMG_GUARD;
+}
+
+/* Whether an address of the packet is one of loopback's, or may be. */
+static __always_inline bool of_loopback(struct sk_buff *skb, __u8 pf)
+{
+	void *at = (void *)BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	__u64 ip6[4];
+	__u8 ip4[8];
+
+	if (pf != NFPROTO_IPV6)
+		return bpf_probe_read_kernel(ip4, sizeof(ip4), at + 12) || ip4[0] == 127 || ip4[4] == 127;
+	return bpf_probe_read_kernel(ip6, sizeof(ip6), at + 8) || (!ip6[0] && ip6[1] == bpf_cpu_to_be64(1)) ||
+	       (!ip6[2] && ip6[3] == bpf_cpu_to_be64(1));
 }
 
 /* Whether a program is one of this namespace's for this direction and kind of device. While programs are replaced, the map has those of both
@@ -228,11 +244,14 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	struct bpf_mprog_entry *entry;
 	struct bpf_prog *prog;
 	struct bpf_prog_aux *aux;
-	__u32 ifindex, id, i, zero = 0, stat = STAT_DROP_UNCOVERED;
+	__u32 ifindex, id, i, armed_for, zero = 0, stat = STAT_DROP_UNCOVERED;
 	struct bt_control *ctl = bpf_map_lookup_elem(&bt_control, &zero);
 	__u64 *n;
 
-	if (!ctl || !dev || !armed(ctl, state->pf))
+	if (!ctl || !dev)
+		return NF_ACCEPT;
+	armed_for = armed(ctl, state->pf);
+	if (!(armed_for & IMG_GUARD) && !(armed_for && of_loopback(skb, state->pf)))
 		return NF_ACCEPT;
 	ifindex = dev->ifindex;
 	if (has_bridge_info(skb->active_extensions)) {

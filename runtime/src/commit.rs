@@ -24,7 +24,9 @@ use crate::sys::bpf;
 use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
-use bpftables_abi::image::{FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_NFLOG, FLAG_TRACE};
+use bpftables_abi::image::{
+    FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_TRACE,
+};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_compiler::{Estimator, HashlimitTable, Options, StateKind, StateLine, chain_flag, compile};
 use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, Table, TableKind, named};
@@ -192,7 +194,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
         return Err(error);
     }
     let devices = devices::list()?;
-    let guarded = plan.prepared.header.flags & FLAG_GUARD != 0;
+    let guarded = plan.prepared.header.flags & (FLAG_GUARD | FLAG_GUARD_LOOPBACK) != 0;
     if guarded && let Some(vrf) = devices.iter().find(|device| device.coverage == Coverage::Vrf) {
         let reason =
             "netfilter's rules meet the packets of a VRF twice, at its member and at itself, which bpftables can't do";

@@ -3,6 +3,8 @@
 
 mod common;
 
+use bpftables_ruleset::addr::AddrMatch;
+use bpftables_ruleset::targets::NatRange;
 use bpftables_ruleset::{Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
 use bpftables_runtime::Engine;
 use common::{Other, in_namespace, ip};
@@ -274,6 +276,40 @@ fn no_packet_passes_unseen_from_port_to_port_of_a_bridge() {
         ip("link set a1 master br0\nlink set a2 master br0\n");
         commit(&mut open);
         assert!(arrives(&sender, "10.60.0.2:9999", &receiver));
+    });
+}
+
+/// What Docker has for its name server in a container's namespace.
+fn of_loopback() -> Ruleset {
+    let mut ruleset = Ruleset::new(Family::V4);
+    let name_server = "127.0.0.11".parse().unwrap();
+    let dst = AddrMatch { addr: name_server, mask: "255.255.255.255".parse().unwrap(), invert: false };
+    let to = NatRange { addrs: Some((name_server, name_server)), ..NatRange::default() };
+    ruleset.table_mut(TableKind::Nat).chain_mut("OUTPUT").unwrap().rules =
+        vec![Rule::new(IpMatch { dst: Some(dst), ..IpMatch::default() }, vec![], Target::Dnat(to))];
+    ruleset
+}
+
+#[test]
+fn rules_of_loopback_alone_keep_no_other_packet_from_a_device_that_appears() {
+    in_namespace(|| {
+        let there = Other::new();
+        commit(&mut of_loopback());
+        std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
+        pair(0, &there);
+        let here = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
+        let far = there.run(|| {
+            ip("route del local 127.0.0.0/8 dev lo table local\nroute add 127.0.0.11 via 10.50.0.1\n");
+            UdpSocket::bind(("10.50.0.2", PORT)).unwrap()
+        });
+        assert!(arrives(&far, "10.50.0.1:9999", &here), "no rule concerns it");
+        assert!(arrives(&here, "10.50.0.2:9999", &far));
+        assert_eq!(stat("drop_uncovered"), 0);
+        assert!(!arrives(&far, "127.0.0.11:9999", &here), "the rule may concern it");
+        assert!(stat("drop_uncovered") > 0);
+        // The test can fail: without the rule it arrives.
+        commit(&mut accepting());
+        assert!(arrives(&far, "127.0.0.11:9999", &here));
     });
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// The range of `-j SNAT --to-source` and `-j DNAT --to-destination` (struct nf_nat_range2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NatRange {
     /// First and last address, host order inside `IpAddr`; `None`: the address is not changed.
     pub addrs: Option<(IpAddr, IpAddr)>,
