@@ -10,14 +10,22 @@ use std::collections::BTreeMap;
 /// The rate estimators that there are: the powers of two of their interval and of their average's, as [`crate::targets::Rateest`] has them.
 pub type Estimators = BTreeMap<Box<str>, (u8, u8)>;
 
-/// Checks the rules of a table that takes another's place, in the kernel's order. Estimators that they make are added to `there`, which
-/// has those that there are: those of the table that goes, too.
+/// What there is by name in a network namespace and family.
+#[derive(Clone, Debug, Default)]
+pub struct There {
+    /// The rate estimators.
+    pub estimators: Estimators,
+    /// The tables of hashlimit, and whether they match rates (`--hashlimit-rate-match`).
+    pub limits: BTreeMap<Box<str>, bool>,
+}
+
+/// Checks the rules of a table that takes another's place, in the kernel's order. What they make is added to `there`, which
+/// has what there is: what rules of the table that goes made, too.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(table: &Table, there: &mut Estimators) -> Result<(), CheckError> {
+pub fn check(table: &Table, there: &mut There) -> Result<(), CheckError> {
     let mut timers: BTreeMap<&str, bool> = BTreeMap::new();
-    let mut limits: BTreeMap<&str, bool> = BTreeMap::new();
     for chain in table.chains() {
         let name = || chain.name.clone();
         for (index, rule) in chain.rules.iter().enumerate() {
@@ -26,20 +34,22 @@ pub fn check(table: &Table, there: &mut Estimators) -> Result<(), CheckError> {
             for m in &rule.matches {
                 match m {
                     Match::Rateest(m)
-                        if !there.contains_key(&m.name)
-                            || m.other.as_ref().is_some_and(|other| !there.contains_key(other)) =>
+                        if !there.estimators.contains_key(&m.name)
+                            || m.other.as_ref().is_some_and(|other| !there.estimators.contains_key(other)) =>
                     {
                         let reason = "there is no such rate estimator";
                         return Err(CheckError::Missing { chain: name(), rule: number, reason });
                     }
-                    Match::Hashlimit(m) => agrees &= *limits.entry(&m.name).or_insert(m.rate_match) == m.rate_match,
+                    Match::Hashlimit(m) => {
+                        agrees &= *there.limits.entry(m.name.clone()).or_insert(m.rate_match) == m.rate_match;
+                    }
                     _ => {}
                 }
             }
             agrees &= match &rule.target {
                 Target::Rateest(made) => {
                     let times = (made.interval, made.ewma);
-                    *there.entry(made.name.clone()).or_insert(times) == times
+                    *there.estimators.entry(made.name.clone()).or_insert(times) == times
                 }
                 Target::Idletimer(made) => *timers.entry(&made.label).or_insert(made.alarm) == made.alarm,
                 _ => true,

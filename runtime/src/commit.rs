@@ -252,8 +252,9 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     }
     let waited = placed.waited;
     forget_lists(installed, &live.meta.recent)?;
-    demand::forget_hashlimits(installed, &live.meta.hashlimits)?;
-    demand::make_hashlimits(installed, &plan.hashlimits, &live.meta.hashlimits)?;
+    let limits: Vec<u32> = live.meta.hashlimits.iter().map(|table| table.id).collect();
+    demand::forget_hashlimits(installed, &limits)?;
+    demand::make_hashlimits(installed, &plan.hashlimits, &limits)?;
     let named: Vec<u32> = live.meta.estimators.iter().map(|estimator| estimator.id).collect();
     demand::forget_estimators(installed, &named)?;
     demand::make_estimators(installed, &plan.estimators, &named)?;
@@ -304,10 +305,7 @@ fn plan_whole(
     slots::assign(slots::chains(ruleset), &mut used, &busy, kernel)?;
     let retired = old_used.without(&used);
 
-    let mut there: named::Estimators = match live {
-        Some(live) => live.meta.estimators.iter().map(|found| (found.name.clone(), found.times)).collect(),
-        None => named::Estimators::new(),
-    };
+    let mut there = live.map(|live| live.meta.there()).unwrap_or_default();
     for table in ruleset.tables.iter().filter(|table| only.is_none_or(|only| only == table.kind)) {
         named::check(table, &mut there)?;
     }
@@ -316,7 +314,7 @@ fn plan_whole(
     let options = Options { cgroups, ..Options::default() };
     let mut compiled = compile(ruleset, &options)?;
     for estimator in &mut compiled.estimators {
-        estimator.times = there.get(&estimator.name).copied();
+        estimator.times = there.estimators.get(&estimator.name).copied();
     }
     // Once rules asked what connections carried, connections are counted, as with legacy, which turns a sysctl on.
     if live.is_some_and(|live| live.header.flags & FLAG_ACCT != 0) {
@@ -335,7 +333,15 @@ fn plan_whole(
     meta.set_slots(&used, &retired);
     meta.states = chains::states(&compiled.states, &ruleset.tables);
     meta.recent = compiled.recent.iter().map(|list| list.id).collect();
-    meta.hashlimits = compiled.hashlimits.iter().map(|table| table.id).collect();
+    let limit = |table: &HashlimitTable| {
+        let name = &table.maker.name;
+        state::Hashlimit {
+            name: name.clone(),
+            id: table.id,
+            rate_match: there.limits.get(name).is_some_and(|rate| *rate),
+        }
+    };
+    meta.hashlimits = compiled.hashlimits.iter().map(limit).collect();
     let known = |e: &Estimator| Some(state::Estimator { name: e.name.clone(), id: e.id, times: e.times? });
     meta.estimators = compiled.estimators.iter().filter_map(known).collect();
     meta.sets = sets::named(ruleset);

@@ -9,6 +9,7 @@ use crate::error::{EngineError, Result};
 use crate::sets::Named;
 use crate::slots::SlotSet;
 use bpftables_compiler::{Region, StateKind, StateLine};
+use bpftables_ruleset::named::There;
 use bpftables_ruleset::{Family, Slot, TableKind};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -77,6 +78,14 @@ pub(crate) struct Estimator {
     pub(crate) times: (u8, u8),
 }
 
+/// A table of hashlimit: what rules call it, what programs call it, and whether it was made to match rates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hashlimit {
+    pub(crate) name: Box<str>,
+    pub(crate) id: u32,
+    pub(crate) rate_match: bool,
+}
+
 /// What the root says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -91,8 +100,8 @@ pub(crate) struct Meta {
     pub(crate) states: Vec<StateAt>,
     /// Numbers of the lists of `-m recent` that rules name.
     pub(crate) recent: Vec<u32>,
-    /// Numbers of the tables of `-m hashlimit` that rules name.
-    pub(crate) hashlimits: Vec<u32>,
+    /// The tables of `-m hashlimit` that rules name.
+    pub(crate) hashlimits: Vec<Hashlimit>,
     /// The rate estimators that rules name.
     pub(crate) estimators: Vec<Estimator>,
     /// The control groups that rules name: table, path, number.
@@ -135,6 +144,14 @@ impl Meta {
             whole: 0,
             steps: Vec::new(),
             room: 0,
+        }
+    }
+
+    /// What rules made by name.
+    pub(crate) fn there(&self) -> There {
+        There {
+            estimators: self.estimators.iter().map(|found| (found.name.clone(), found.times)).collect(),
+            limits: self.hashlimits.iter().map(|found| (found.name.clone(), found.rate_match)).collect(),
         }
     }
 

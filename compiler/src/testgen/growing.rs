@@ -10,7 +10,7 @@ use bpftables_abi::image::{
 };
 use bpftables_abi::ops::{Op, op, target};
 use bpftables_ruleset::edit::reference_counts;
-use bpftables_ruleset::named::Estimators;
+use bpftables_ruleset::named::There;
 use bpftables_ruleset::{
     Chain, ChainName, Editor, NoCounters, Rule, Ruleset, Slot, Table, TableKind, Target, check, named,
 };
@@ -65,7 +65,9 @@ fn places(image: &Image, ruleset: &Ruleset, table: TableKind) -> BTreeMap<ChainN
 /// Whether the kernel would have a table, whose estimators may be there already.
 fn allowed(table: &Table, image: &Image) -> bool {
     let known = |e: &crate::Estimator| Some((e.name.clone(), e.times?));
-    let mut there: Estimators = image.estimators.iter().filter_map(known).collect();
+    let estimators = image.estimators.iter().filter_map(known).collect();
+    let limit = |table: &crate::HashlimitTable| (table.maker.name.clone(), table.maker.rate_match);
+    let mut there = There { estimators, limits: image.hashlimits.iter().map(limit).collect() };
     check(table).is_ok() && named::check(table, &mut there).is_ok()
 }
 
