@@ -20,6 +20,7 @@
 #include "answer.h"
 #include "ops_bridge.h"
 #include "icmp.h"
+#include "tcp.h"
 
 #if BT_FAMILY == 6
 enum bt_reject_with { REJECT_RST = 6 };
@@ -104,6 +105,7 @@ __noinline int bt_reject_rst(struct __sk_buff *skb)
 	out->check = ~answer_fold(bpf_csum_diff(NULL, 0, (__u32 *)out, sizeof(*out), sum));
 	answer_ip_sum(ip);
 	reject_by_port(skb, p, a);
+	bt_tcp_close(p->ct);
 	return bt_answer_send(skb, sizeof(*ip) + sizeof(*out));
 }
 

@@ -503,3 +503,20 @@ __noinline int bt_tcp_packet(struct __sk_buff *skb, __u32 i, __u32 dir)
 		bt_ct_reap(i);
 	return res;
 }
+
+/* REJECT answers a packet of connection `number` - 1 with a RST, which nothing tracks: a confirmed TCP connection is closed by it. */
+__noinline int bt_tcp_close(__u32 number)
+{
+	struct bt_control *ctl = control();
+	struct bt_conn *c = bt_conn_at(number - 1);
+	__u32 old;
+
+	if (!number || !c || !ctl || c->orig.proto != IPPROTO_TCP || !(c->status & ST_CONFIRMED) || !ct_lock(c, number - 1))
+		return 0;
+	old = c->tcp_state;
+	c->tcp_state = tCL;
+	if (old != tCL)
+		c->expires = ct_now() + tcp_time(ctl, tCL) * SEC_NS;
+	ct_unlock(c);
+	return 0;
+}
