@@ -74,11 +74,11 @@ macro_rules! layouts {
             pub mark: u32,
             /// When it ends: CLOCK_BOOTTIME-less ktime (bpf_ktime_get_ns), nanoseconds.
             pub expires: u64,
-            /// TCP: both directions, original first.
+            /// TCP: both directions, original first. SCTP: `end` is the verification tag of that direction's packets, as they bear it.
             pub side: [TcpSide; 2],
-            /// TCP state, `enum tcp_conntrack`.
+            /// TCP state, `enum tcp_conntrack`; SCTP state, `enum sctp_conntrack`.
             pub tcp_state: u8,
-            /// TCP: direction of the last packet.
+            /// TCP: direction of the last packet. SCTP: of the last HEARTBEAT with a wrong tag.
             pub last_dir: u8,
             /// TCP: number of retransmissions.
             pub retrans: u8,
@@ -92,7 +92,7 @@ macro_rules! layouts {
             pub last_end: u32,
             /// TCP: of the last packet.
             pub last_win: u16,
-            /// TCP: flags of the last packet.
+            /// TCP: flags of the last packet. SCTP: which directions sent INIT, and that a HEARTBEAT had a wrong tag.
             pub last_flags: u8,
             /// TCP: window scale of the last packet.
             pub last_wscale: u8,

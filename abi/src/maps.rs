@@ -174,7 +174,7 @@ pub mod timeout {
     pub const ICMP: usize = 14;
     /// Every other protocol.
     pub const GENERIC: usize = 15;
-    /// SCTP by state is folded to one: established.
+    /// SCTP by state number 0..=8 (`enum sctp_conntrack`).
     pub const SCTP: usize = 16;
 }
 

@@ -4,6 +4,7 @@
 //! udp 10.1.0.10:1000 10.2.0.10:53 len=8 ttl=3 df
 //! tcp 10.1.0.10:1000 10.2.0.10:80 SA seq=100 ack=7 win=500 len=20 topts=020405b4
 //! icmp 10.1.0.10 10.2.0.10 8/0 id=7 seq=1 len=16
+//! sctp 10.1.0.10:1000 10.2.0.10:80 tag=0 hex=01000014000000010000ffff0001000100000001
 //! icmperr 10.2.0.10 10.1.0.10 3/4 mtu=1000 : udp 10.1.0.10:1000 10.2.0.10:53
 //! ip 10.1.0.10 10.2.0.10 proto=47 len=12
 //! ip 10.1.0.10 10.2.0.1 proto=4 : udp 10.7.0.1:1 10.3.0.10:2
@@ -35,6 +36,16 @@ pub fn pseudo_sum(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: usize) -> u16
     b[9] = protocol;
     b[10..].copy_from_slice(&(len as u16).to_be_bytes());
     sum16(&b, 0)
+}
+
+/// A packet of SCTP with its sum, a CRC32c.
+pub fn sctp(ports: (u16, u16), tag: u32, chunks: &[u8]) -> Vec<u8> {
+    let mut l4 = [&ports.0.to_be_bytes()[..], &ports.1.to_be_bytes(), &tag.to_be_bytes(), &[0; 4], chunks].concat();
+    let sum = !l4.iter().fold(!0u32, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ if sum & 1 == 1 { 0x82f6_3b78 } else { 0 })
+    });
+    l4[8..12].copy_from_slice(&sum.to_le_bytes());
+    l4
 }
 
 /// Reads hexadecimal digits into bytes.
@@ -87,7 +98,7 @@ impl Keys {
 
 const KNOWN: &[&str] = &[
     "ttl", "tos", "id", "df", "mf", "off", "opts", "len", "data", "hex", "frag", "ver", "ihl", "totlen", "badipsum",
-    "badsum", "trunc", "ulen", "csum0", "doff", "urg", "seq", "ack", "win", "topts", "proto", "mtu", "quote",
+    "badsum", "trunc", "ulen", "csum0", "doff", "urg", "seq", "ack", "win", "topts", "proto", "mtu", "quote", "tag",
 ];
 
 /// Splits `10.0.0.1:80`; without a colon the port is 0.
@@ -179,6 +190,11 @@ fn parse(line: &str) -> Result<Vec<u8>> {
             let sum = !sum16(&l4, 0);
             l4[2..4].copy_from_slice(&sum.to_be_bytes());
         }
+        "sctp" => {
+            keys = Keys::parse(words, KNOWN)?;
+            protocol = 132;
+            l4 = sctp((sport, dport), keys.num("tag", 0)?, &keys.payload()?);
+        }
         "ip" => {
             keys = Keys::parse(words, KNOWN)?;
             protocol = keys.num("proto", 253)? as u8;
@@ -193,6 +209,7 @@ fn parse(line: &str) -> Result<Vec<u8>> {
         let at = match protocol {
             6 => 16,
             17 => 6,
+            132 => 8,
             _ => 2,
         };
         l4[at] ^= 0x55;
@@ -264,6 +281,9 @@ pub fn reply(packet: &[u8], words: &str) -> Result<String> {
         1 if l4.len() >= 8 && matches!(l4[0], 8 | 13 | 15 | 17) => {
             let t = if l4[0] == 8 { 0 } else { l4[0] + 1 };
             format!("icmp {} {} {t}/0 id={} seq={} {words}", ip.dst, ip.src, port(4), port(6))
+        }
+        132 if l4.len() >= 12 && words.contains("tag=") => {
+            format!("sctp {}:{} {}:{} {words}", ip.dst, port(2), ip.src, port(0))
         }
         p => format!("ip {} {} proto={p} {words}", ip.dst, ip.src),
     })
@@ -354,6 +374,12 @@ mod tests {
                 other => panic!("{line}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn an_sctp_packet_has_the_sum_that_a_stack_gave_it() {
+        let chunks = unhex("0a00000c636f6f6b69653132").unwrap();
+        assert_eq!(sctp((1000, 38), 0x5566_7788, &chunks)[8..12], [0xaa, 0xcb, 0x56, 0xad]);
     }
 
     #[test]

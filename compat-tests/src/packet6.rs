@@ -5,6 +5,7 @@
 //! tcp fd00:1::10,1000 fd00:2::10,80 SA seq=100 ack=7 win=500 len=20 topts=020405b4
 //! icmp fd00:1::10 fd00:2::10 128/0 id=7 seq=1 len=16
 //! icmperr fd00:2::10 fd00:1::10 1/4 rest=00000000 : udp fd00:1::10,1000 fd00:2::10,53
+//! sctp fd00:1::10,1000 fd00:2::10,80 tag=0 hex=01000014000000010000ffff0001000100000001
 //! ip fd00:1::10 fd00:2::10 proto=47 len=12
 //! ```
 //! Keys of every kind: `hl tc fl len=N hex=HEX ext=NUMBER:HEX[,NUMBER:HEX...]` (extension headers, whose first byte is made to lead on), and to
@@ -22,7 +23,7 @@ struct Keys(BTreeMap<String, String>);
 
 const KNOWN: &[&str] = &[
     "hl", "tc", "fl", "len", "hex", "ext", "plen", "badsum", "trunc", "doff", "ulen", "csum0", "frag", "seq", "ack",
-    "win", "topts", "id", "rest", "proto", "fid",
+    "win", "topts", "id", "rest", "proto", "fid", "tag",
 ];
 
 impl Keys {
@@ -127,6 +128,14 @@ fn parse(line: &str) -> Result<Vec<u8>> {
             match inner {
                 Some(inner) => upper.extend(build(inner)?),
                 None => upper.extend(keys.payload()?),
+            }
+        }
+        "sctp" => {
+            keys = Keys::parse(words)?;
+            (protocol, sum_at) = (132, None);
+            upper = crate::packet::sctp((sport, dport), keys.num("tag", 0)?, &keys.payload()?);
+            if keys.has("badsum") {
+                upper[8] ^= 0x55;
             }
         }
         "ip" => {
@@ -236,6 +245,9 @@ pub fn reply(packet: &[u8], words: &str) -> Result<String> {
         }
         58 if l4.len() >= 8 && l4[0] == 128 && !later => {
             format!("icmp {dst} {src} 129/0 id={} seq={} {words}", port(4), port(6))
+        }
+        132 if l4.len() >= 12 && words.contains("tag=") && !later => {
+            format!("sctp {dst},{} {src},{} {words}", port(2), port(0))
         }
         _ => format!("ip {dst} {src} proto={proto} {words}"),
     })

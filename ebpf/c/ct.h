@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Connection tracking: what a packet belongs to, as netfilter's nf_conntrack_in, confirm, and ICMP errors.
  *
- * Differs from legacy: SCTP is tracked by ports: no states after the first packet, no check of its CRC; connection helpers (ftp, sip, ...)
- * do not exist; a tuple is one connection's in a zone, in whichever direction it is in that zone. DCCP is generic, as from Linux 6.16 on. */
+ * Differs from legacy: connection helpers (ftp, sip, ...) do not exist; a tuple is one connection's in a zone, in whichever direction it is in that zone. DCCP is generic, as from Linux 6.16 on. */
 #pragma once
 
 #include "ct_check.h"
@@ -92,6 +91,8 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 		__builtin_memcpy(&x->t.sport, l4, 2);
 		__builtin_memcpy(&x->t.dport, l4 + 2, 2);
 		break;
+	case IPPROTO_GRE:
+		return ct_gre(skb, x, at + ihl);
 	default:
 		break;
 	}
@@ -221,9 +222,6 @@ static __always_inline __u32 ct_extras(__u32 i)
 	return bits;
 }
 
-#define SCTP_BEGIN (1u << 1 | 1u << 2 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 10)
-#define SCTP_BEGIN_TAGGED (1u << 4 | 1u << 5 | 1u << 8)
-
 /* A new connection for the tuple in scratch. Number + 1; 0: such a packet may not begin one; or -stat. Finding that another CPU
  * was faster returns number + 1 of that CPU's. */
 __noinline int bt_ct_new(struct __sk_buff *skb)
@@ -245,9 +243,7 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 		if (kind != TCPI_SYN && (kind != TCPI_ACK || !ctl->tcp_loose))
 			return 0;
 	} else if (x->t.proto == IPPROTO_SCTP) {
-		/* First chunks that begin an association, as legacy was seen to take them. */
-		kind = x->seq ? SCTP_BEGIN_TAGGED : SCTP_BEGIN;
-		if (x->tflags > 31 || !(kind >> x->tflags & 1))
+		if (!sctp_begins(x))
 			return 0;
 	}
 	bt_ct_scan(0);
@@ -277,6 +273,8 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 	CT_TIMEOUT(c) = secs;
 	if (x->t.proto == IPPROTO_TCP)
 		tcp_begin(c, x);
+	else if (x->t.proto == IPPROTO_SCTP)
+		sctp_begin(c, x);
 	__sync_lock_test_and_set(&c->status, ST_LIVE | ct_extras(i));
 	val = i << 1;
 	if (bpf_map_update_elem(&bt_tuples, &c->orig, &val, BPF_NOEXIST)) {
@@ -352,6 +350,12 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 				bt_ct_reap(i);
 			return 0;
 		}
+	} else if (p->proto == IPPROTO_SCTP) {
+		if (!bt_sctp_packet(skb, i, dir)) {
+			if (!(status & ST_CONFIRMED) && !CT_REFS(c))
+				bt_ct_reap(i);
+			return 0;
+		}
 	} else if (p->proto == IPPROTO_UDP || p->proto == IPPROTO_UDPLITE) {
 		udp_packet(c, x, ctl);
 	} else if (p->proto == BT_ICMP) {
@@ -361,7 +365,7 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 		if ((status & ST_SEEN_REPLY) && !(status & ST_ASSURED))
 			__sync_fetch_and_or(&c->status, ST_ASSURED);
 	} else {
-		ct_refresh(c, x->now, ctl->timeouts[p->proto == IPPROTO_SCTP ? TO_SCTP : TO_GENERIC]);
+		ct_refresh(c, x->now, ctl->timeouts[TO_GENERIC]);
 	}
 	if (p->img_flags & IMG_ACCT && x->refreshed)
 		bt_ct_account(i, dir);

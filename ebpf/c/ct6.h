@@ -69,6 +69,8 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 		__builtin_memcpy(&x->t.sport, l4, 2);
 		__builtin_memcpy(&x->t.dport, l4 + 2, 2);
 		break;
+	case IPPROTO_GRE:
+		return ct_gre(skb, x, w.at);
 	default:
 		break;
 	}

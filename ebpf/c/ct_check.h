@@ -3,6 +3,8 @@
 #pragma once
 
 #include "ct_table.h"
+#include "nat_sctp.h"
+#include "sctp.h"
 #include "tcp.h"
 
 struct sk_buff___ct {
@@ -104,6 +106,19 @@ static __always_inline __u32 get_be32(const __u8 *b)
 	return (__u32)b[0] << 24 | (__u32)b[1] << 16 | (__u32)b[2] << 8 | b[3];
 }
 
+/* GRE at `at`: the call of PPTP's version tells connections apart. -1: there is no connection of such a packet. */
+static __always_inline int ct_gre(struct __sk_buff *skb, struct bt_ctx *x, __u32 at)
+{
+	__u8 h[8];
+
+	if (bpf_skb_load_bytes(skb, at, h, sizeof(h)) || (h[1] & 7) != 1)
+		return 0;
+	if (h[2] != 0x88 || h[3] != 0x0b)
+		return -1;
+	__builtin_memcpy(&x->t.dport, h + 6, 2);
+	return 0;
+}
+
 #define L4_UNTRACKED 2
 #if BT_FAMILY == 6
 #include "ct6.h"
@@ -174,19 +189,15 @@ __noinline int bt_ct_l4(struct __sk_buff *skb)
 		}
 		break;
 	case IPPROTO_GRE:
-		/* The call of PPTP's version tells connections apart. */
-		if (len < 4 || bpf_skb_load_bytes(skb, x->l4off, h, 4) || (h[1] & 7) != 1)
-			return 0;
-		if (h[2] != 0x88 || h[3] != 0x0b)
-			return -1;
-		if (len >= 8 && !bpf_skb_load_bytes(skb, x->l4off, h, 8))
-			__builtin_memcpy(&x->t.dport, h + 6, 2);
-		return 0;
+		return len < 8 ? 0 : ct_gre(skb, x, x->l4off);
 	case IPPROTO_SCTP:
-		if (len < 16 || bpf_skb_load_bytes(skb, x->l4off, h, 16))
+		if (len < 12 || bpf_skb_load_bytes(skb, x->l4off, h, 12))
 			return -1;
-		x->seq = get_be32(h + 4); /* verification tag */
-		x->tflags = h[12];        /* first chunk */
+		if (sums && skb_summed(skb) == SUM_NONE && !bt_sctp_sum_ok(skb))
+			return -1;
+		if (!bt_sctp_look(skb))
+			return -1;
+		__builtin_memcpy(&x->seq, h + 4, 4); /* verification tag, as it stands there */
 		break;
 	case BT_ICMP:
 		if (len < 8 || peek(skb, x->l4off, h, 2))

@@ -359,9 +359,10 @@ static long scan_cb(__u32 n, void *data)
 	}
 	if (!*(__u32 *)data)
 		return 0;
-	/* Full: one that is not assured, or a TCP connection that is closing, makes room. */
+	/* Full: one that is not assured, or a connection of TCP or SCTP that is closing, makes room. */
 	soft = !(c->status & ST_ASSURED) ||
-	       (c->orig.proto == IPPROTO_TCP && c->tcp_state >= 4 && c->tcp_state <= 8);
+	       (c->orig.proto == IPPROTO_TCP && c->tcp_state >= 4 && c->tcp_state <= 8) ||
+	       (c->orig.proto == IPPROTO_SCTP && c->tcp_state >= 5 && c->tcp_state <= 7);
 	/* An unconfirmed one is a packet under way; after a second it hardly is. */
 	soft = soft && ((c->status & ST_CONFIRMED) || x->now - c->born > SEC_NS);
 	if (soft && bt_ct_reap(i)) {

@@ -46,8 +46,10 @@ pub struct Connection {
     pub mark: u32,
     /// Its zones: of the original direction, of the reply direction.
     pub zones: [u16; 2],
-    /// TCP: `enum tcp_conntrack`.
+    /// TCP: `enum tcp_conntrack`; SCTP: `enum sctp_conntrack`.
     pub tcp_state: u8,
+    /// SCTP: the verification tags of both directions, original first, as packets bear them.
+    pub tags: [u32; 2],
     /// When it began, CLOCK_MONOTONIC in nanoseconds: tells it from others that had or get its number.
     pub born: u64,
     /// Nanoseconds until it ends.
@@ -119,6 +121,7 @@ macro_rules! describe {
                 mark: conn.mark,
                 zones: [conn.orig.zone, conn.reply.zone],
                 tcp_state: conn.tcp_state,
+                tags: if conn.orig.proto == 132 { conn.side.map(|side| side.end) } else { [0; 2] },
                 born: conn.born,
                 remaining: conn.expires - now,
             })

@@ -139,6 +139,11 @@ fn describe(connection: &Connection) -> Vec<u8> {
         let tcp = [attribute(1, &[connection.tcp_state]), sides].concat();
         out.extend(attribute(import::PROTOINFO | NESTED, &attribute(import::TCP_INFO | NESTED, &tcp)));
     }
+    if original.protocol == 132 {
+        let tags = [attribute(2, &connection.tags[0].to_ne_bytes()), attribute(3, &connection.tags[1].to_ne_bytes())];
+        let sctp = [attribute(1, &[connection.tcp_state]), tags.concat()].concat();
+        out.extend(attribute(import::PROTOINFO | NESTED, &attribute(import::SCTP_INFO | NESTED, &sctp)));
+    }
     // Where the first packet was sent to, and where it was said to come from.
     let moved = !is_icmp(original) && reply.sport != plain.sport;
     if reply.source != plain.source || moved {
@@ -217,6 +222,7 @@ mod tests {
             status: status::SEEN_REPLY | status::ASSURED | status::CONFIRMED | status::LIVE | status::DST_NAT,
             mark: 7,
             tcp_state: 3,
+            tags: [0, 0],
             born: 0,
             remaining: 1,
         }
@@ -224,6 +230,17 @@ mod tests {
 
     fn flow(source: [u8; 4], destination: [u8; 4], protocol: u8, sport: u16, dport: u16) -> Flow {
         Flow { source: source.into(), destination: destination.into(), protocol, sport, dport }
+    }
+
+    #[test]
+    fn an_association_is_told_with_its_state_and_tags() {
+        let original = flow([10, 0, 0, 1], [10, 0, 0, 2], 132, 4000, 80);
+        let reply = flow([10, 0, 0, 2], [10, 0, 0, 1], 132, 80, 4000);
+        let told = describe(&Connection { tcp_state: 4, tags: [1, 0x0200], ..connection(original, reply) });
+        let info = Attributes(Attributes(&told).get(import::PROTOINFO).unwrap());
+        let sctp = Attributes(info.get(import::SCTP_INFO).unwrap());
+        assert_eq!(sctp.get(1), Some(&[4][..]));
+        assert_eq!((sctp.get(2), sctp.get(3)), (Some(&1_u32.to_ne_bytes()[..]), Some(&0x0200_u32.to_ne_bytes()[..])));
     }
 
     #[test]

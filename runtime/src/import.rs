@@ -35,6 +35,7 @@ pub(crate) const MARK: u16 = 8;
 pub(crate) const ZONE: u16 = 18;
 pub(crate) const TUPLE_ZONE: u16 = 3;
 pub(crate) const TCP_INFO: u16 = 1;
+pub(crate) const SCTP_INFO: u16 = 3;
 /// nf_tables and what asks it for its tables.
 const NFTABLES: u8 = 10;
 const GET_TABLES: u8 = 1;
@@ -56,9 +57,12 @@ struct Theirs {
     mark: u32,
     /// Of the original direction, of the reply direction.
     zones: [u16; 2],
-    tcp_state: u8,
-    /// Window scale and flags, original first.
+    /// Of TCP and SCTP.
+    state: u8,
+    /// TCP: window scale and flags, original first.
     sides: [(u8, u8); 2],
+    /// SCTP: verification tags, original first, as packets bear them.
+    tags: [u32; 2],
 }
 
 /// What was taken over.
@@ -165,15 +169,18 @@ macro_rules! translate {
             });
             let keys =
                 status::KEY_ORIG | if own { 0 } else { status::KEY_REPLY } | if both { status::KEY_MID } else { 0 };
-            let side = |(scale, flags): (u8, u8)| TcpSide { scale, flags: flags & !MAXACK_SET, ..TcpSide::default() };
+            let side = |n: usize| {
+                let (scale, flags) = theirs.sides[n];
+                TcpSide { scale, flags: flags & !MAXACK_SET, end: theirs.tags[n], ..TcpSide::default() }
+            };
             let conn = $conn {
                 orig,
                 reply,
                 status: theirs.status & TAKEN | NAT_DONE | status::CONFIRMED | status::LIVE | keys,
                 mark: theirs.mark,
                 expires: now + u64::from(theirs.seconds) * SECOND,
-                side: theirs.sides.map(side),
-                tcp_state: theirs.tcp_state,
+                side: [side(0), side(1)],
+                tcp_state: theirs.state,
                 // TCPI_NONE: no packet was seen.
                 last_index: 5,
                 dnat_slot: u32::MAX,
@@ -240,12 +247,16 @@ fn parse(all: Attributes<'_>) -> Option<Theirs> {
     let both = zone(all, ZONE);
     let of = |kind: u16| both.or_else(|| zone(Attributes(all.get(kind)?), TUPLE_ZONE)).unwrap_or(0);
     let zones = [of(TUPLE_ORIG), of(TUPLE_REPLY)];
-    let tcp = all.get(PROTOINFO).and_then(|info| Attributes(info).get(TCP_INFO)).map(Attributes);
+    let info = all.get(PROTOINFO).map(Attributes);
+    let tcp = info.and_then(|info| info.get(TCP_INFO)).map(Attributes);
+    let sctp = info.and_then(|info| info.get(SCTP_INFO)).map(Attributes);
     let byte = |kind: u16| tcp.and_then(|tcp| tcp.get(kind)?.first().copied()).unwrap_or(0);
     // State; window scales; flags, each with its mask.
     let (tcp_state, sides) = (byte(1), [(byte(2), byte(4)), (byte(3), byte(5))]);
+    let tag = |kind: u16| sctp.and_then(|sctp| Some(u32::from_ne_bytes(sctp.get(kind)?.try_into().ok()?))).unwrap_or(0);
+    let state = sctp.and_then(|sctp| sctp.get(1)?.first().copied()).unwrap_or(tcp_state);
     let mark = all.get(MARK).and_then(be32).unwrap_or(0);
-    Some(Theirs { original, reply, status, seconds, mark, zones, tcp_state, sides })
+    Some(Theirs { original, reply, status, seconds, mark, zones, state, sides, tags: [tag(2), tag(3)] })
 }
 
 fn flow(tuple: Attributes<'_>) -> Option<Flow> {

@@ -13,7 +13,7 @@ use std::path::Path;
 const DEFAULT_MAX: u32 = 262_144;
 
 /// Sysctls of timeouts (below `net/netfilter/nf_conntrack_`), where they go, and the kernel's default in seconds.
-const TIMEOUTS: [(&str, usize, u32); 17] = [
+const TIMEOUTS: [(&str, usize, u32); 25] = [
     ("tcp_timeout_syn_sent", timeout::TCP + 1, 120),
     ("tcp_timeout_syn_recv", timeout::TCP + 2, 60),
     ("tcp_timeout_established", timeout::TCP + 3, 432_000),
@@ -30,7 +30,15 @@ const TIMEOUTS: [(&str, usize, u32); 17] = [
     ("udp_timeout_stream", timeout::UDP_STREAM, 120),
     ("icmp_timeout", timeout::ICMP, 30),
     ("generic_timeout", timeout::GENERIC, 600),
-    ("sctp_timeout_established", timeout::SCTP, 210),
+    ("sctp_timeout_closed", timeout::SCTP, 10),
+    ("sctp_timeout_closed", timeout::SCTP + 1, 10),
+    ("sctp_timeout_cookie_wait", timeout::SCTP + 2, 3),
+    ("sctp_timeout_cookie_echoed", timeout::SCTP + 3, 3),
+    ("sctp_timeout_established", timeout::SCTP + 4, 210),
+    ("sctp_timeout_shutdown_sent", timeout::SCTP + 5, 3),
+    ("sctp_timeout_shutdown_recd", timeout::SCTP + 6, 3),
+    ("sctp_timeout_shutdown_ack_sent", timeout::SCTP + 7, 3),
+    ("sctp_timeout_heartbeat_sent", timeout::SCTP + 8, 30),
     // The kernel has no state 0; a connection is never left in it.
     ("tcp_timeout_close", timeout::TCP, 10),
 ];

@@ -24,10 +24,29 @@ const TCP_STATES: &[&str] = &[
     "SYN_SENT2",
 ];
 
-/// The state of a TCP connection.
+const SCTP: u8 = 132;
+
+const SCTP_STATES: &[&str] = &[
+    "NONE",
+    "CLOSED",
+    "COOKIE_WAIT",
+    "COOKIE_ECHOED",
+    "ESTABLISHED",
+    "SHUTDOWN_SENT",
+    "SHUTDOWN_RECD",
+    "SHUTDOWN_ACK_SENT",
+    "HEARTBEAT_SENT",
+];
+
+/// The state of a connection of TCP or SCTP.
 #[must_use]
 pub fn state(conn: &Found) -> Option<&'static str> {
-    (conn.original.protocol == TCP).then(|| TCP_STATES.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE"))
+    let states = match conn.original.protocol {
+        TCP => TCP_STATES,
+        SCTP => SCTP_STATES,
+        _ => return None,
+    };
+    Some(states.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE"))
 }
 
 /// A connection for people and programs.
@@ -240,6 +259,7 @@ mod tests {
             mark: 0,
             zones: [0, 0],
             tcp_state: 3,
+            tags: [0, 0],
             born: 0,
             remaining: 29_500_000_000,
         }

@@ -216,6 +216,7 @@ mod tests {
             mark: 0x4005,
             zones: [0, 4],
             tcp_state: 3,
+            tags: [0, 0],
             born: 0,
             remaining: 0,
         }
