@@ -111,3 +111,8 @@ fn bridged_packets_meet_the_rules_of_legacy() {
 fn what_random_rounds_found_is_as_in_legacy() {
     suite::file("rounds.txt");
 }
+
+#[test]
+fn deliberate_differences_are_as_stated() {
+    suite::file("deviations.txt");
+}
