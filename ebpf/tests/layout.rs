@@ -209,3 +209,11 @@ fn every_struct_that_the_programs_name_has_the_size_and_offsets_of_the_abi() {
         }
     }
 }
+
+/// Programs let every packet pass by an image of another version.
+#[test]
+fn the_version_in_c_is_the_abis() {
+    let text = include_str!("../c/abi.h");
+    let version = text.lines().find_map(|line| line.strip_prefix("#define BT_ABI_VERSION "));
+    assert_eq!(version, Some(&*bpftables_abi::ABI_VERSION.to_string()));
+}
