@@ -16,13 +16,10 @@
 
 use crate::netns::Netns;
 use crate::world::{Kind, Tools};
-use crate::{Result, diff};
+use crate::{Result, diff, workers};
 use std::collections::BTreeMap;
 use std::io::PipeWriter;
-use std::panic::resume_unwind;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, PoisonError};
-use std::thread::available_parallelism;
 
 /// One command of a session.
 #[derive(Debug, Clone, Default)]
@@ -241,26 +238,16 @@ fn protocol_names(line: &str) -> String {
     line.to_owned()
 }
 
-/// Runs all sessions under legacy and `kind`, as many at a time as there are CPUs; returns name and difference of those that differ.
+/// Runs all sessions under legacy and `kind`; returns name and difference of those that differ.
 pub fn differences(all: &[Session], kind: Kind) -> Vec<(String, String)> {
     let only = std::env::var("COMPAT_ONLY").unwrap_or_default();
-    let left = Mutex::new(all.iter().filter(|s| s.name.contains(&only)));
-    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let worker = || {
-        let mut bad = Vec::new();
-        while let Some(s) = next() {
-            match (transcript(s, Kind::Legacy), transcript(s, kind)) {
-                (Ok(a), Ok(b)) if a == b => {}
-                (Ok(a), Ok(b)) => bad.push((s.name.clone(), diff::lines(&a, &b, "legacy", "subject"))),
-                (Err(e), _) | (_, Err(e)) => bad.push((s.name.clone(), e.to_string())),
-            }
-        }
-        bad
+    let chosen: Vec<&Session> = all.iter().filter(|s| s.name.contains(&only)).collect();
+    let difference = |s: &&Session| match (transcript(s, Kind::Legacy), transcript(s, kind)) {
+        (Ok(a), Ok(b)) if a == b => None,
+        (Ok(a), Ok(b)) => Some((s.name.clone(), diff::lines(&a, &b, "legacy", "subject"))),
+        (Err(e), _) | (_, Err(e)) => Some((s.name.clone(), e.to_string())),
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..available_parallelism().map_or(1, Into::into)).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
+    workers::each(&chosen, difference).into_iter().flatten().collect()
 }
 
 /// The whole session as text, normalised.

@@ -31,6 +31,7 @@ pub mod scenario;
 pub mod sockets;
 pub mod suite;
 pub mod sys;
+pub mod workers;
 pub mod world;
 
 /// Errors of the harness are for people: a sentence that says what was attempted.

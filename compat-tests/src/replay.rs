@@ -5,7 +5,7 @@
 
 use crate::cli::{Answer, Call, Place, is_numeric, normalise, words};
 use crate::world::Kind;
-use crate::{Result, diff};
+use crate::{Result, diff, workers};
 use flate2::read::GzDecoder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -309,6 +309,7 @@ pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
     let mut report = Report::default();
     let mut files: Vec<_> = std::fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
     files.sort();
+    let mut chosen = Vec::new();
     for f in files {
         let name = f.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let program = match f.extension().and_then(|e| e.to_str()) {
@@ -317,27 +318,33 @@ pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
             _ => continue,
         };
         let rules = filter_rules(&String::from_utf8_lossy(&std::fs::read(&f)?), &mut report, "rule");
-        report.compared += 1;
-        let both = [Kind::Legacy, kind].map(|k| -> Result<String> {
-            let place = Place::new(k)?;
-            place.begin(program, "security")?;
-            if let Some(said) = place.ipset(&sets_of(&rules, program))?.first() {
-                return Err(said.clone().into());
-            }
-            let call = |argv: &[&str], stdin: &str| {
-                place.call(&Call { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.to_owned() })
-            };
-            let a = call(&[&format!("{program}-restore"), "-c"], &rules)?;
-            let b = call(&[&format!("{program}-save"), "-c"], "")?;
-            Ok(format!("exit {:?}\n{}{}", a.code, normalise(&a.stderr, false), normalise(&b.stdout, false)))
-        });
-        match both {
-            [Ok(a), Ok(b)] if a == b => {}
-            [Ok(a), Ok(b)] => report.different.push(format!("{name}\n{}", diff::lines(&a, &b, "legacy", "subject"))),
-            [Err(e), _] | [_, Err(e)] => report.different.push(format!("{name}: {e}")),
-        }
+        chosen.push((name, program, rules));
     }
+    report.compared = chosen.len();
+    let difference = |(name, program, rules): &(String, &str, String)| match [Kind::Legacy, kind]
+        .map(|kind| restored(program, rules, kind))
+    {
+        [Ok(a), Ok(b)] if a == b => None,
+        [Ok(a), Ok(b)] => Some(format!("{name}\n{}", diff::lines(&a, &b, "legacy", "subject"))),
+        [Err(e), _] | [_, Err(e)] => Some(format!("{name}: {e}")),
+    };
+    report.different = workers::each(&chosen, difference).into_iter().flatten().collect();
     Ok(report)
+}
+
+/// What a restore of rules into a new namespace says, and the save of what came of it.
+fn restored(program: &str, rules: &str, kind: Kind) -> Result<String> {
+    let place = Place::new(kind)?;
+    place.begin(program, "security")?;
+    if let Some(said) = place.ipset(&sets_of(rules, program))?.first() {
+        return Err(said.clone().into());
+    }
+    let call = |argv: &[&str], stdin: &str| {
+        place.call(&Call { argv: argv.iter().map(ToString::to_string).collect(), stdin: stdin.to_owned() })
+    };
+    let a = call(&[&format!("{program}-restore"), "-c"], rules)?;
+    let b = call(&[&format!("{program}-save"), "-c"], "")?;
+    Ok(format!("exit {:?}\n{}{}", a.code, normalise(&a.stderr, false), normalise(&b.stdout, false)))
 }
 
 /// Reads a compressed text file.
