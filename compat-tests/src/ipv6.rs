@@ -24,7 +24,7 @@ use crate::netns::Netns;
 use crate::packet6;
 use crate::sys::PacketSocket;
 use crate::world::{BRIDGE_MAC, Kind, Tools};
-use crate::{Result, diff, sys};
+use crate::{Result, diff, sys, workers};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -367,26 +367,27 @@ impl World {
 /// Runs the scenarios of a text through legacy and `kind`; what differs, by scenario.
 pub fn differences(text: &str, kind: Kind) -> Result<Vec<String>> {
     let only = std::env::var("COMPAT_ONLY").unwrap_or_default();
-    let mut found = Vec::new();
-    for sc in parse(text)?.into_iter().filter(|sc| sc.name.contains(&only)) {
-        let both = || -> Result<(String, String)> {
-            let other = sc.clone();
-            let subject = std::thread::spawn(move || World::new(kind, other.bridge)?.run(&other));
-            let legacy = World::new(Kind::Legacy, sc.bridge)?.run(&sc)?;
-            Ok((legacy, subject.join().map_err(|_| "the subject's thread panicked")??))
-        };
-        let (mut legacy, mut subject) = both()?;
-        if legacy != subject {
-            // Once more: a segment sent twice on a busy machine is no difference.
-            eprintln!("note: {:?} is looked at again", sc.name);
-            (legacy, subject) = both()?;
-        }
-        if std::env::var_os("COMPAT_SHOW").is_some() {
-            eprintln!("\n### {}\n{legacy}", sc.name);
-        }
-        if legacy != subject {
-            found.push(format!("### {}\n{}{}", sc.name, sc.rules, diff::lines(&legacy, &subject, "legacy", "subject")));
-        }
+    let chosen: Vec<Scenario> = parse(text)?.into_iter().filter(|sc| sc.name.contains(&only)).collect();
+    let found = workers::each(&chosen, |sc| difference(sc, kind));
+    found.into_iter().filter_map(Result::transpose).collect()
+}
+
+fn difference(sc: &Scenario, kind: Kind) -> Result<Option<String>> {
+    let both = || -> Result<(String, String)> {
+        let other = sc.clone();
+        let subject = std::thread::spawn(move || World::new(kind, other.bridge)?.run(&other));
+        let legacy = World::new(Kind::Legacy, sc.bridge)?.run(sc)?;
+        Ok((legacy, subject.join().map_err(|_| "the subject's thread panicked")??))
+    };
+    let (mut legacy, mut subject) = both()?;
+    if legacy != subject {
+        // Once more: a segment sent twice on a busy machine is no difference.
+        eprintln!("note: {:?} is looked at again", sc.name);
+        (legacy, subject) = both()?;
     }
-    Ok(found)
+    if std::env::var_os("COMPAT_SHOW").is_some() {
+        eprintln!("\n### {}\n{legacy}", sc.name);
+    }
+    Ok((legacy != subject)
+        .then(|| format!("### {}\n{}{}", sc.name, sc.rules, diff::lines(&legacy, &subject, "legacy", "subject"))))
 }
