@@ -17,7 +17,6 @@
 #include "kernel_bridge.h"
 #include "nat_dev.h"
 
-
 /* The port that a packet came in by, if a bridge showed it to netfilter's hooks, as a port's program has asked PREROUTING then. */
 static __noinline bool from_port(struct __sk_buff *skb)
 {
