@@ -22,7 +22,7 @@ static __noinline bool from_port(struct __sk_buff *skb)
 {
 	struct bt_bridge_info info = {};
 
-	return bridge_info(skb, &info) && asks_at(info.physin, 0);
+	return bridge_info(skb, &info) && asking_port(info.physin);
 }
 
 static __always_inline bool asked_at_port(struct __sk_buff *skb)

@@ -217,9 +217,10 @@ static __always_inline bool port_passes(struct bt_control *ctl, struct net_devic
 {
 	unsigned long entry = ingress_of(bridge, physin);
 	bool ours = has_ours(ctl, entry, true, GUARDED_PORT);
+	struct bt_port *port = asking_port(physin);
 
-	if (asks_at(physin, 0))
-		return ours && asks_at(physin, bridge->ifindex);
+	if (port)
+		return ours && port->bridge == bridge->ifindex;
 	return !ours && !has_ours(ctl, entry, true, GUARDED_DEVICE);
 }
 
@@ -227,8 +228,9 @@ static __always_inline bool port_passes(struct bt_control *ctl, struct net_devic
 static __always_inline bool ports_covered(struct bt_control *ctl, struct net_device *bridge, __u32 physin, unsigned long physout)
 {
 	struct net_device *out = (void *)physout;
+	struct bt_port *port = asking_port(physin);
 
-	return asks_at(physin, bridge->ifindex) && has_ours(ctl, ingress_of(bridge, physin), true, GUARDED_PORT) &&
+	return port && port->bridge == bridge->ifindex && has_ours(ctl, ingress_of(bridge, physin), true, GUARDED_PORT) &&
 	       has_ours(ctl, (unsigned long)BPF_CORE_READ(out, tcx_egress), false, GUARDED_PORT);
 }
 

@@ -21,12 +21,12 @@ struct {
 	__type(value, struct bt_port);
 } bt_ports SEC(".maps");
 
-/* Whether the program at this port asked PREROUTING of every packet that came by it, as a port of this bridge (0: of any). */
-static __always_inline bool asks_at(__u32 port, __u32 bridge)
+/* The port, if its program asked PREROUTING of every packet that came by it. */
+static __always_inline struct bt_port *asking_port(__u32 port)
 {
 	struct bt_port *of = bpf_map_lookup_elem(&bt_ports, &port);
 
-	return of && (!bridge || of->bridge == bridge) && bpf_map_lookup_elem(&bt_covered, &port);
+	return of && bpf_map_lookup_elem(&bt_covered, &port) ? of : NULL;
 }
 
 /* Numbers of this namespace's programs, and what they are for (bt_guarded). */
