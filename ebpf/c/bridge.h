@@ -53,45 +53,21 @@ static __always_inline bool source_is_valid(struct __sk_buff *skb, struct bt_pkt
 	return true;
 }
 #else
-struct ipv4_devconf___rp {
-	__s32 data[1];
-} __attribute__((preserve_access_index));
-struct in_device___rp {
-	struct ipv4_devconf___rp cnf;
-} __attribute__((preserve_access_index));
-struct net_device___rp {
-	struct in_device___rp *ip_ptr;
-} __attribute__((preserve_access_index));
-struct netns_ipv4___rp {
-	struct ipv4_devconf___rp *devconf_all;
-} __attribute__((preserve_access_index));
-struct net___rp {
-	struct netns_ipv4___rp ipv4;
-} __attribute__((preserve_access_index));
-
-static __always_inline __s32 rp_filter_of(void *devconf)
-{
-	__s32 v = -1;
-
-	bpf_probe_read_kernel(&v, sizeof(v), devconf + bpf_core_field_offset(struct ipv4_devconf___rp, data) + (DEVCONF_RP_FILTER - 1) * sizeof(v));
-	return v;
-}
-
 /* Whether the stack takes the packet's source from the bridge for sure (fib_validate_source). */
 static __always_inline bool source_is_valid(struct __sk_buff *skb, struct bt_pkt *p)
 {
-	void *dev = dev_of(skb, p->ifin), *in = NULL, *all = NULL;
+	struct net___k *net = net_of(skb);
+	unsigned long bridge;
 
 	if (!ordinary(p->saddr))
 		return false;
-	if (way_back(skb, net_of(skb), p, NULL))
+	if (way_back(skb, net, p, NULL))
 		return true;
 	/* Of this host, or a broadcast address. */
 	if (addr_type(p->saddr, 0) != 1)
 		return false;
-	all = BPF_CORE_READ((struct net___rp *)net_of(skb), ipv4.devconf_all);
-	in = BPF_CORE_READ((struct net_device___rp *)dev, ip_ptr);
-	return dev && in && all && !rp_filter_of(all) && !rp_filter_of(in + bpf_core_field_offset(struct in_device___rp, cnf));
+	bridge = device_at(net, p->ifin, MAX_DEV_BUCKET);
+	return bridge && any_way_back(net, kernel_object(bridge, bpf_core_type_id_kernel(struct net_device)));
 }
 #endif
 

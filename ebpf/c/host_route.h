@@ -180,11 +180,10 @@ static __always_inline bool plain_header(const struct bt_pkt *p)
 }
 
 /* Whether the device takes packets whatever way leads back to their sources: all but this host's own (fib_validate_source). */
-static __always_inline bool any_way_back(struct __sk_buff *skb, struct net___k *net)
+static __always_inline bool any_way_back(struct net___k *net, struct net_device___k *dev)
 {
-	struct sk_buff___k *k = kernel_skb(skb);
 	struct ipv4_devconf *all = net->ipv4.devconf_all;
-	struct in_device___k *in = k->dev->ip_ptr;
+	struct in_device___k *in = dev->ip_ptr;
 
 	return in && !all->data[DEVCONF_RP_FILTER - 1] && !in->cnf.data[DEVCONF_RP_FILTER - 1];
 }
@@ -193,13 +192,14 @@ static __always_inline bool any_way_back(struct __sk_buff *skb, struct net___k *
  * not this host's. */
 static __always_inline bool way_back(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
+	struct sk_buff___k *k = kernel_skb(skb);
 	struct bpf_fib_lookup f = {};
 	__u64 *foreign = NULL, word = 0;
 	bool ok;
 
 	if (memo && (memo->back == BACK_OK || memo->back == BACK_ELSEWHERE))
 		return memo->back == BACK_OK;
-	if (memo && memo->back == BACK_UNKNOWN && any_way_back(skb, net)) {
+	if (memo && memo->back == BACK_UNKNOWN && any_way_back(net, k->dev)) {
 		foreign = foreign_memo(p->saddr);
 		word = (__u64)p->saddr << 32 | memo->genid;
 		if (foreign && *foreign == word) {
