@@ -192,43 +192,34 @@ static __always_inline unsigned long asked_socket(struct __sk_buff *skb, struct 
 	return (unsigned long)*ref;
 }
 
-__noinline int bt_op_cgroup_path(struct __sk_buff *skb, __u32 how, __u32 lo, __u32 hi)
+/* `what`: the number of a group, or else a class. */
+static __always_inline int cgroup_check(struct __sk_buff *skb, __u32 how, bool group, __u64 what)
 {
-	keep_arg(skb);
-	struct bt_pkt *p = pkt();
-	__u64 id = (__u64)hi << 32 | lo;
 	struct bpf_sock *ref = NULL;
+	struct bt_pkt *p = pkt();
 	unsigned long at;
 	int r = 0;
 
 	if (!p)
 		return -1;
 	if (answer_of_stack())
-		return (id == ROOT_CGROUP) != !!(how & OPF_INVERT);
+		return (what == (group ? ROOT_CGROUP : 0)) != !!(how & OPF_INVERT);
 	at = asked_socket(skb, p, &ref);
 	if (at)
-		r = in_cgroup(at, id, how);
+		r = group ? in_cgroup(at, what, how) : of_class(at, what, how);
 	if (ref)
 		bpf_sk_release(ref);
 	return r;
 }
 
+__noinline int bt_op_cgroup_path(struct __sk_buff *skb, __u32 how, __u32 lo, __u32 hi)
+{
+	keep_arg(skb);
+	return cgroup_check(skb, how, true, (__u64)hi << 32 | lo);
+}
+
 __noinline int bt_op_cgroup(struct __sk_buff *skb, __u32 how, __u32 class)
 {
 	keep_arg(skb);
-	struct bt_pkt *p = pkt();
-	struct bpf_sock *ref = NULL;
-	unsigned long at;
-	int r = 0;
-
-	if (!p)
-		return -1;
-	if (answer_of_stack())
-		return (class == 0) != !!(how & OPF_INVERT);
-	at = asked_socket(skb, p, &ref);
-	if (at)
-		r = of_class(at, class, how);
-	if (ref)
-		bpf_sk_release(ref);
-	return r;
+	return cgroup_check(skb, how, false, class);
 }
