@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 35] = [
+const MIRRORED: [&str; 36] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -39,6 +39,7 @@ const MIRRORED: [&str; 35] = [
     "bt_addr_info",
     "bt_dev_info",
     "bt_log_params",
+    "bt_event_head",
     "bt_event",
     "bt_nflog_params",
     "bt_nflog_event",

@@ -2,19 +2,19 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// RINGBUF of [`Event`] and [`NflogEvent`], which begin alike; the kind tells them apart.
+/// RINGBUF of [`Event`] and [`NflogEvent`]; the kind in their heads tells them apart.
 pub const EVENTS: &str = "bt_events";
 /// Bytes of the ring: some 900 events.
 pub const EVENTS_SIZE: u32 = 1 << 18;
 /// Bytes of a packet that an event holds: an IP and a TCP header with all their options, or an ICMP error with what it quotes.
 pub const EVENT_PACKET: usize = 192;
 
-/// [`Event::kind`]: LOG.
+/// [`EventHead::kind`]: LOG.
 pub const KIND_LOG: u8 = 1;
 
-/// [`NflogEvent::kind`]: NFLOG.
+/// [`EventHead::kind`]: NFLOG.
 pub const KIND_NFLOG: u8 = 2;
-/// [`Event::kind`]: a packet with TRACE's mark met a rule or an end; `params` are `nf_log_trace`'s, the prefix is the chain's name.
+/// [`EventHead::kind`]: a packet with TRACE's mark met a rule or an end; `params` are `nf_log_trace`'s, the prefix is the chain's name.
 pub const KIND_TRACE: u8 = 3;
 /// Most bytes of a packet that go with an [`NflogEvent`].
 pub const NFLOG_PACKET: usize = 1 << 16;
@@ -55,58 +55,10 @@ pub struct NflogParams {
     pub pad: u8,
 }
 
-/// A packet that met a rule with NFLOG. Behind it stand `captured` bytes of the packet, from the IP header on.
+/// What all events begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct NflogEvent {
-    /// See [`Event`].
-    pub time: u64,
-    /// [`KIND_NFLOG`].
-    pub kind: u8,
-    /// See [`Event`].
-    pub hook: u8,
-    /// See [`Event`].
-    pub owned: u8,
-    /// See [`Event`].
-    pub mac_len: u8,
-    /// See [`Event`].
-    pub ifin: u32,
-    /// See [`Event`].
-    pub ifout: u32,
-    /// See [`Event`].
-    pub mark: u32,
-    /// See [`Event`].
-    pub uid: u32,
-    /// See [`Event`].
-    pub gid: u32,
-    /// See [`Event`].
-    pub len: u32,
-    /// Bytes of the packet that follow.
-    pub captured: u32,
-    /// The rule's.
-    pub size: u32,
-    /// The rule's.
-    pub group: u16,
-    /// `ARPHRD_*` of the device that `mac` is of.
-    pub hw_type: u16,
-    /// Bytes of that device's link header.
-    pub hw_len: u16,
-    /// The rule's.
-    pub sized: u8,
-    /// Zero.
-    pub pad: [u8; 5],
-    /// When the packet came in, or was seen at FORWARD, in nanoseconds since 1970; 0: it began here.
-    pub stamp: u64,
-    /// The rule's.
-    pub prefix: [u8; 64],
-    /// See [`Event`].
-    pub mac: [u8; 16],
-}
-
-/// A packet that met a rule with LOG, or a traced one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Event {
+pub struct EventHead {
     /// CLOCK_MONOTONIC, nanoseconds.
     pub time: u64,
     /// `KIND_*`.
@@ -129,8 +81,42 @@ pub struct Event {
     pub gid: u32,
     /// Bytes from the IP header on.
     pub len: u32,
-    /// How many of these are in `packet`.
+    /// How many of these are in the event.
     pub captured: u32,
+    /// The link header.
+    pub mac: [u8; 16],
+}
+
+/// A packet that met a rule with NFLOG. Behind it stand `captured` bytes of the packet, from the IP header on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NflogEvent {
+    /// The packet; of the kind [`KIND_NFLOG`].
+    pub head: EventHead,
+    /// The rule's.
+    pub size: u32,
+    /// The rule's.
+    pub group: u16,
+    /// `ARPHRD_*` of the device that the link header is of.
+    pub hw_type: u16,
+    /// Bytes of that device's link header.
+    pub hw_len: u16,
+    /// The rule's.
+    pub sized: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+    /// When the packet came in, or was seen at FORWARD, in nanoseconds since 1970; 0: it began here.
+    pub stamp: u64,
+    /// The rule's.
+    pub prefix: [u8; 64],
+}
+
+/// A packet that met a rule with LOG, or a traced one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Event {
+    /// The packet.
+    pub head: EventHead,
     /// TRACE: the rule's number; 1 more than there are at a chain's end.
     pub number: u32,
     /// TRACE: `ruleset::TableKind`.
@@ -141,15 +127,14 @@ pub struct Event {
     pub pad: u16,
     /// The rule's.
     pub params: LogParams,
-    /// The link header.
-    pub mac: [u8; 16],
     /// From the IP header on.
     pub packet: [u8; EVENT_PACKET],
 }
 
 const _: () = {
     assert!(size_of::<LogParams>() == 32);
-    assert!(size_of::<Event>() == 48 + 32 + 16 + EVENT_PACKET);
+    assert!(size_of::<EventHead>() == 56);
+    assert!(size_of::<Event>() == 56 + 8 + 32 + EVENT_PACKET);
     assert!(size_of::<NflogParams>() == 8);
     assert!(size_of::<NflogEvent>() == 144);
 };

@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 8
+#define BT_ABI_VERSION 9
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -315,14 +315,20 @@ struct bt_log_params {
 	__u8 level, flags, prefix[30];
 };
 
-struct bt_event {
+struct bt_event_head {
 	__u64 time;
 	__u8 kind, hook, owned, mac_len;
-	__u32 ifin, ifout, mark, uid, gid, len, captured, number;
+	__u32 ifin, ifout, mark, uid, gid, len, captured;
+	__u8 mac[16];
+};
+
+struct bt_event {
+	struct bt_event_head head;
+	__u32 number;
 	__u8 table, what;
 	__u16 pad;
 	struct bt_log_params params;
-	__u8 mac[16], packet[BT_EVENT_PACKET];
+	__u8 packet[BT_EVENT_PACKET];
 };
 
 #define BT_NFLOG_PACKET (1 << 16)
@@ -334,13 +340,12 @@ struct bt_nflog_params {
 };
 
 struct bt_nflog_event {
-	__u64 time;
-	__u8 kind, hook, owned, mac_len;
-	__u32 ifin, ifout, mark, uid, gid, len, captured, size;
+	struct bt_event_head head;
+	__u32 size;
 	__u16 group, hw_type, hw_len;
 	__u8 sized, pad[5];
 	__u64 stamp;
-	__u8 prefix[64], mac[16];
+	__u8 prefix[64];
 };
 
 struct bt_chain_name {

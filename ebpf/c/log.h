@@ -42,7 +42,7 @@ struct sk_buff___log {
 #define LOG_UID 8
 
 /* Who owns the packet's socket, if it has one with an open file. */
-static __always_inline void log_owner(struct __sk_buff *skb, __u32 *uid, __u32 *gid, __u8 *owned)
+static __always_inline void log_owner(struct __sk_buff *skb, struct bt_event_head *e)
 {
 	struct sk_buff___log *k = (void *)skb;
 	struct sock___log *sk = BPF_CORE_READ(k, sk);
@@ -55,9 +55,29 @@ static __always_inline void log_owner(struct __sk_buff *skb, __u32 *uid, __u32 *
 	struct file___log *file = BPF_CORE_READ(sk, sk_socket, file);
 	if (!file)
 		return;
-	*uid = BPF_CORE_READ(file, f_cred, fsuid.val);
-	*gid = BPF_CORE_READ(file, f_cred, fsgid.val);
-	*owned = 1;
+	e->uid = BPF_CORE_READ(file, f_cred, fsuid.val);
+	e->gid = BPF_CORE_READ(file, f_cred, fsgid.val);
+	e->owned = 1;
+}
+
+/* What every event tells of its packet; `owner`: whose it is, too. */
+static __always_inline void event_begin(struct __sk_buff *skb, struct bt_pkt *p, struct bt_event_head *e, bool owner)
+{
+	e->time = bpf_ktime_get_ns();
+	e->hook = p->hook;
+	e->owned = 0;
+	e->mac_len = 0;
+	e->ifin = p->ifin;
+	e->ifout = p->ifout;
+	e->mark = p->mark;
+	e->uid = e->gid = 0;
+	e->len = skb->len - p->l2len;
+	/* At ingress the socket is still the sender's, which netfilter's hooks do not see any more. */
+	if (owner && p->flags & P_LOCAL && !p->answer && (p->hook == H_OUT || p->hook == H_POST))
+		log_owner(skb, e);
+	/* At egress the link header is the one that the packet leaves with, and was not there when netfilter's hooks look. */
+	if (p->l2len == ETH_HLEN && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
+		e->mac_len = ETH_HLEN;
 }
 
 /* NULL: the ring is full. */
@@ -75,31 +95,17 @@ static __always_inline void log_packet(struct __sk_buff *skb, struct bt_pkt *p, 
 {
 	__u32 n;
 
-	e->time = bpf_ktime_get_ns();
-	e->hook = p->hook;
-	e->owned = 0;
-	e->mac_len = 0;
-	e->ifin = p->ifin;
-	e->ifout = p->ifout;
-	e->mark = p->mark;
-	e->uid = e->gid = 0;
+	event_begin(skb, p, &e->head, e->params.flags & LOG_UID);
 	e->number = 0;
 	e->table = p->table;
 	e->what = e->pad = 0;
-	/* At ingress the socket is still the sender's, which netfilter's hooks do not see any more. */
-	if (e->params.flags & LOG_UID && p->flags & P_LOCAL && !p->answer && (p->hook == H_OUT || p->hook == H_POST))
-		log_owner(skb, &e->uid, &e->gid, &e->owned);
-	/* At egress the link header is the one that the packet leaves with, and was not there when netfilter's hooks look. */
-	if (p->l2len == ETH_HLEN && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
-		e->mac_len = ETH_HLEN;
-	e->len = skb->len - p->l2len;
-	n = e->len;
+	n = e->head.len;
 	if (n > BT_EVENT_PACKET)
 		n = BT_EVENT_PACKET;
 	n = masked(n, 255);
 	if (n == 0 || n > BT_EVENT_PACKET || bpf_skb_load_bytes(skb, p->l2len, e->packet, n))
 		n = 0;
-	e->captured = n;
+	e->head.captured = n;
 }
 
 /* `at`: the line of the rule's struct bt_log_params. */
@@ -121,7 +127,7 @@ __noinline int bt_log(struct __sk_buff *skb, __u32 at)
 	e = event_reserve();
 	if (!e)
 		return 0;
-	e->kind = EVENT_LOG;
+	e->head.kind = EVENT_LOG;
 	e->params = *params;
 	log_packet(skb, p, e);
 	bpf_ringbuf_submit(e, 0);

@@ -21,16 +21,8 @@ static __always_inline bool nflog_write(struct __sk_buff *skb, struct bt_pkt *p,
 
 	if (!e)
 		return false;
-	e->time = bpf_ktime_get_ns();
-	e->kind = EVENT_NFLOG;
-	e->hook = p->hook;
-	e->owned = 0;
-	e->mac_len = 0;
-	e->ifin = p->ifin;
-	e->ifout = p->ifout;
-	e->mark = p->mark;
-	e->uid = e->gid = 0;
-	e->len = skb->len - p->l2len;
+	event_begin(skb, p, &e->head, true);
+	e->head.kind = EVENT_NFLOG;
 	e->size = params->size;
 	e->group = params->group;
 	e->sized = params->sized;
@@ -39,9 +31,6 @@ static __always_inline bool nflog_write(struct __sk_buff *skb, struct bt_pkt *p,
 		((__u64 *)e->prefix)[i] = prefix[i];
 	e->hw_type = e->hw_len = 0;
 	e->stamp = 0;
-	/* As for LOG: the sender's socket, and the link header of the way in. */
-	if (p->flags & P_LOCAL && !p->answer && (p->hook == H_OUT || p->hook == H_POST))
-		log_owner(skb, &e->uid, &e->gid, &e->owned);
 	/* netfilter tells a time at these hooks alone. */
 	if (p->hook <= H_FWD) {
 		struct bt_control *ctl = control();
@@ -55,14 +44,12 @@ static __always_inline bool nflog_write(struct __sk_buff *skb, struct bt_pkt *p,
 
 		e->hw_type = BPF_CORE_READ(k, dev, type);
 		e->hw_len = BPF_CORE_READ(k, dev, hard_header_len);
-		if (p->l2len == ETH_HLEN && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
-			e->mac_len = ETH_HLEN;
 	}
-	e->captured = 0;
+	e->head.captured = 0;
 	if (n) {
 		n = length(n, room - 1);
 		if (!bpf_skb_load_bytes(skb, p->l2len, e + 1, n))
-			e->captured = n;
+			e->head.captured = n;
 	}
 	bpf_ringbuf_submit(e, 0);
 	return true;

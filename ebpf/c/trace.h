@@ -33,7 +33,7 @@ __noinline int bt_trace(struct __sk_buff *skb, __u32 at, __u32 number, __u32 bar
 	e = event_reserve();
 	if (!e)
 		return 0;
-	e->kind = EVENT_TRACE;
+	e->head.kind = EVENT_TRACE;
 	e->params.level = TRACE_LEVEL;
 	e->params.flags = TRACE_FLAGS;
 	__builtin_memcpy(e->params.prefix, name->name, sizeof(e->params.prefix));

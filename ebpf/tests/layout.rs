@@ -102,15 +102,12 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_addr_info" = maps::AddrInfo { kind, ifindex }
         "bt_dev_info" = maps::DevInfo { name, class, l2len, group }
         "bt_log_params" = event::LogParams { level, flags, prefix }
-        "bt_event" = event::Event {
-            time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, number, table, what, pad, params,
-            mac, packet,
+        "bt_event_head" = event::EventHead {
+            time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, mac,
         }
+        "bt_event" = event::Event { head, number, table, what, pad, params, packet }
         "bt_nflog_params" = event::NflogParams { size, group, sized, pad }
-        "bt_nflog_event" = event::NflogEvent {
-            time, kind, hook, owned, mac_len, ifin, ifout, mark, uid, gid, len, captured, size, group, hw_type, hw_len,
-            sized, pad, stamp, prefix, mac,
-        }
+        "bt_nflog_event" = event::NflogEvent { head, size, group, hw_type, hw_len, sized, pad, stamp, prefix }
         "bt_chain_name" = image::ChainName { name, rules, reserved }
         "bt_survey" = maps::Survey { link, kind, inode, references, cookie }
         "bt_tcp_side" = conn::TcpSide { end, maxend, maxwin, maxack, scale, flags, pad }

@@ -172,9 +172,9 @@ impl Events {
         let mut failed = None;
         while let Some(item) = self.ring.next() {
             if let Ok((event, packet)) = NflogEvent::read_from_prefix(&item)
-                && event.kind == KIND_NFLOG
+                && event.head.kind == KIND_NFLOG
             {
-                let packet = &packet[..packet.len().min(event.captured as usize)];
+                let packet = &packet[..packet.len().min(event.head.captured as usize)];
                 if self.packets.take()
                     && let Err(error) = hand_over(&writing, self.namespace, &mut delivery, &event, packet)
                 {
@@ -187,7 +187,7 @@ impl Events {
             if !wanted || !self.lines.take() {
                 continue;
             }
-            let line = logline::line(&event, &name(event.ifin), &name(event.ifout));
+            let line = logline::line(&event, &name(event.head.ifin), &name(event.head.ifout));
             if let Err(error) = sink.write(event.params.level & 7, &line) {
                 failed = Some(("write a line of LOG", error));
             }

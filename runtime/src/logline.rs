@@ -19,16 +19,16 @@ pub(crate) fn line(event: &Event, device_in: &str, device_out: &str) -> String {
     let prefix = &event.params.prefix;
     let end = prefix.iter().position(|byte| *byte == 0).unwrap_or(prefix.len());
     let prefix = String::from_utf8_lossy(&prefix[..end]);
-    match event.kind {
+    match event.head.kind {
         KIND_TRACE => traced(&mut out, event, &prefix),
         _ => out.push_str(&prefix),
     }
     put(&mut out, format_args!("IN={device_in} OUT={device_out} "));
-    if event.ifin != 0 {
+    if event.head.ifin != 0 {
         mac(&mut out, event);
     }
-    let captured = event.packet.len().min(event.captured as usize);
-    let packet = Packet { bytes: &event.packet[..captured], len: event.len as usize };
+    let captured = event.packet.len().min(event.head.captured as usize);
+    let packet = Packet { bytes: &event.packet[..captured], len: event.head.len as usize };
     // By the version in its header.
     let whole = match packet.bytes.first().map(|first| first >> 4) {
         Some(6) => ipv6::dump(&mut out, packet, event.params.flags, true),
@@ -38,11 +38,11 @@ pub(crate) fn line(event: &Event, device_in: &str, device_out: &str) -> String {
     if !whole {
         return out;
     }
-    if event.owned != 0 {
-        put(&mut out, format_args!("UID={} GID={} ", event.uid, event.gid));
+    if event.head.owned != 0 {
+        put(&mut out, format_args!("UID={} GID={} ", event.head.uid, event.head.gid));
     }
-    if event.mark != 0 {
-        put(&mut out, format_args!("MARK=0x{:x} ", event.mark));
+    if event.head.mark != 0 {
+        put(&mut out, format_args!("MARK=0x{:x} ", event.head.mark));
     }
     out
 }
@@ -70,7 +70,7 @@ fn hex(out: &mut String, bytes: &[u8], between: &str) {
 }
 
 fn mac(out: &mut String, event: &Event) {
-    let bytes = &event.mac[..event.mac.len().min(event.mac_len.into())];
+    let bytes = &event.head.mac[..event.head.mac.len().min(event.head.mac_len.into())];
     if event.params.flags & MACDECODE != 0 && bytes.len() == 14 {
         out.push_str("MACSRC=");
         hex(out, &bytes[6..12], ":");
@@ -294,30 +294,22 @@ fn icmp(out: &mut String, icmp: Packet<'_>, flags: u8, first: bool, outer: bool)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bpftables_abi::event::{EVENT_PACKET, LogParams};
+    use bpftables_abi::event::{EventHead, KIND_LOG};
+    use zerocopy::FromZeros;
 
     fn event(packet: &[u8], prefix: &str, flags: u8) -> Event {
-        let mut event = Event {
-            time: 0,
-            kind: bpftables_abi::event::KIND_LOG,
+        let mut event = Event::new_zeroed();
+        event.head = EventHead {
+            kind: KIND_LOG,
             hook: 1,
-            owned: 0,
             mac_len: 14,
             ifin: 2,
-            ifout: 0,
-            mark: 0,
-            uid: 0,
-            gid: 0,
             len: packet.len() as u32,
             captured: packet.len() as u32,
-            number: 0,
-            table: 0,
-            what: 0,
-            pad: 0,
-            params: LogParams { level: 4, flags, prefix: [0; 30] },
             mac: [2, 0, 0, 1, 0, 0, 2, 0, 0, 2, 0, 0, 8, 0, 0, 0],
-            packet: [0; EVENT_PACKET],
+            ..EventHead::new_zeroed()
         };
+        (event.params.level, event.params.flags) = (4, flags);
         event.params.prefix[..prefix.len()].copy_from_slice(prefix.as_bytes());
         event.packet[..packet.len()].copy_from_slice(packet);
         event
@@ -338,7 +330,7 @@ mod tests {
                 let mut event = event(&packet, "", TCP_SEQUENCE | TCP_OPTIONS | IP_OPTIONS | 0x08);
                 let (prefix, _) = told.split_at(told.find("IN=").expect("a line of LOG"));
                 event.params.prefix[..prefix.len()].copy_from_slice(prefix.as_bytes());
-                event.mac[12..14].copy_from_slice(if packet[0] >> 4 == 6 { &[0x86, 0xdd] } else { &[8, 0] });
+                event.head.mac[12..14].copy_from_slice(if packet[0] >> 4 == 6 { &[0x86, 0xdd] } else { &[8, 0] });
                 assert_eq!(line(&event, "a0", ""), *told);
                 count += 1;
             }
@@ -356,7 +348,7 @@ mod tests {
         );
         let packet = bytes("450000214e2140004011d8490a3200010a320002115c1e61000d000068656c6c6f");
         let mut out = event(&packet, "out: ", 0x08);
-        (out.ifin, out.ifout, out.mac_len, out.owned, out.mark) = (0, 2, 0, 1, 0x2a);
+        (out.head.ifin, out.head.ifout, out.head.mac_len, out.head.owned, out.head.mark) = (0, 2, 0, 1, 0x2a);
         assert_eq!(
             line(&out, "", "a0"),
             "out: IN= OUT=a0 SRC=10.50.0.1 DST=10.50.0.2 LEN=33 TOS=0x00 PREC=0x00 TTL=64 ID=20001 DF PROTO=UDP SPT=4444 \
@@ -368,7 +360,7 @@ mod tests {
     fn a_traced_packet_is_told_with_its_place() {
         let packet = bytes("450000214e2140004011d8490a3200010a320002115c1e61000d000068656c6c6f");
         let mut event = event(&packet, "CUSTOM", 0x0f);
-        (event.kind, event.table, event.number) = (KIND_TRACE, 3, 7);
+        (event.head.kind, event.table, event.number) = (KIND_TRACE, 3, 7);
         for (what, name) in [(trace::RULE, "rule"), (trace::RETURN, "return"), (trace::POLICY, "policy")] {
             event.what = what;
             let line = line(&event, "a0", "");

@@ -100,13 +100,13 @@ pub(crate) fn message(event: &NflogEvent, packet: &[u8], range: usize) -> Vec<u8
     out.extend(event.group.to_be_bytes());
 
     let [high, low] = protocol.to_be_bytes();
-    put(&mut out, attribute::PACKET_HDR, &[high, low, event.hook, 0]);
+    put(&mut out, attribute::PACKET_HDR, &[high, low, event.head.hook, 0]);
     let end = event.prefix.iter().position(|byte| *byte == 0).unwrap_or(event.prefix.len() - 1);
     put(&mut out, attribute::PREFIX, &event.prefix[..=end]);
     let numbers = [
-        (attribute::IFINDEX_INDEV, event.ifin),
-        (attribute::IFINDEX_OUTDEV, event.ifout),
-        (attribute::MARK, event.mark),
+        (attribute::IFINDEX_INDEV, event.head.ifin),
+        (attribute::IFINDEX_OUTDEV, event.head.ifout),
+        (attribute::MARK, event.head.mark),
     ];
     for (kind, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
         put(&mut out, kind, &number.to_be_bytes());
@@ -116,9 +116,9 @@ pub(crate) fn message(event: &NflogEvent, packet: &[u8], range: usize) -> Vec<u8
         let (seconds, rest) = (event.stamp / 1_000_000_000, event.stamp % 1_000_000_000);
         put(&mut out, attribute::TIMESTAMP, &[seconds.to_be_bytes(), (rest / 1000).to_be_bytes()].concat());
     }
-    if event.owned != 0 {
-        put(&mut out, attribute::UID, &event.uid.to_be_bytes());
-        put(&mut out, attribute::GID, &event.gid.to_be_bytes());
+    if event.head.owned != 0 {
+        put(&mut out, attribute::UID, &event.head.uid.to_be_bytes());
+        put(&mut out, attribute::GID, &event.head.gid.to_be_bytes());
     }
     let sized = if event.sized != 0 { event.size as usize } else { usize::MAX };
     let payload = &packet[..packet.len().min(range).min(sized).min(MAX_ATTRIBUTE)];
@@ -136,10 +136,10 @@ const MAX_ATTRIBUTE: usize = u16::MAX as usize - 4;
 /// The link header that the packet came in with.
 fn link(out: &mut Vec<u8>, event: &NflogEvent) {
     // FORWARD has none any more.
-    if event.ifin == 0 || event.hook > 1 {
+    if event.head.ifin == 0 || event.head.hook > 1 {
         return;
     }
-    let header = &event.mac[..event.mac.len().min(event.mac_len.into())];
+    let header = &event.head.mac[..event.head.mac.len().min(event.head.mac_len.into())];
     if header.len() == 14 {
         let mut address = [0; 12];
         address[1] = 6;
@@ -164,9 +164,10 @@ mod tests {
 
     fn event() -> NflogEvent {
         let mut event: NflogEvent = zerocopy::FromZeros::new_zeroed();
-        (event.group, event.hook, event.ifin, event.mac_len, event.hw_type, event.hw_len) = (5, 1, 1, 14, 0x304, 14);
+        (event.group, event.head.hook, event.head.ifin, event.head.mac_len, event.hw_type, event.hw_len) =
+            (5, 1, 1, 14, 0x304, 14);
         event.stamp = 0x6b08_4222 * 1_000_000_000 + 0xa_7670 * 1000;
-        event.mac[12] = 8;
+        event.head.mac[12] = 8;
         event
     }
 

@@ -79,7 +79,7 @@ impl Open {
         let message = nflog::message(event, packet, usize::MAX);
         let data = &message[HEADER..];
         let head = data.len() - packet.len().min(data.len());
-        let words = [number, (stamp >> 32) as u32, stamp as u32, data.len() as u32, head as u32 + event.len];
+        let words = [number, (stamp >> 32) as u32, stamp as u32, data.len() as u32, head as u32 + event.head.len];
         let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
         body.extend(data);
         body.resize(body.len().next_multiple_of(4), 0);
