@@ -242,10 +242,9 @@ fn protocol_names(line: &str) -> String {
 pub fn differences(all: &[Session], kind: Kind) -> Vec<(String, String)> {
     let only = std::env::var("COMPAT_ONLY").unwrap_or_default();
     let chosen: Vec<&Session> = all.iter().filter(|s| s.name.contains(&only)).collect();
-    let difference = |s: &&Session| match (transcript(s, Kind::Legacy), transcript(s, kind)) {
-        (Ok(a), Ok(b)) if a == b => None,
-        (Ok(a), Ok(b)) => Some((s.name.clone(), diff::lines(&a, &b, "legacy", "subject"))),
-        (Err(e), _) | (_, Err(e)) => Some((s.name.clone(), e.to_string())),
+    let difference = |s: &&Session| {
+        let found = diff::outcomes(transcript(s, Kind::Legacy), transcript(s, kind))?;
+        Some((s.name.clone(), found))
     };
     workers::each(&chosen, difference).into_iter().flatten().collect()
 }

@@ -1,5 +1,15 @@
 //! A readable difference between two reports.
 
+use crate::Result;
+
+/// How legacy's outcome and the subject's differ, or what kept one of them from coming about.
+pub fn outcomes(legacy: Result<String>, subject: Result<String>) -> Option<String> {
+    match (legacy, subject) {
+        (Ok(a), Ok(b)) => (a != b).then(|| lines(&a, &b, "legacy", "subject")),
+        (Err(e), _) | (_, Err(e)) => Some(e.to_string()),
+    }
+}
+
 /// Lines of both texts, equal ones with a leading blank, `-` only in the first, `+` only in the second.
 /// Equal lines far from any difference are left out.
 pub fn lines(a: &str, b: &str, name_a: &str, name_b: &str) -> String {

@@ -321,12 +321,9 @@ pub fn rulesets(dir: &Path, kind: Kind) -> Result<Report> {
         chosen.push((name, program, rules));
     }
     report.compared = chosen.len();
-    let difference = |(name, program, rules): &(String, &str, String)| match [Kind::Legacy, kind]
-        .map(|kind| restored(program, rules, kind))
-    {
-        [Ok(a), Ok(b)] if a == b => None,
-        [Ok(a), Ok(b)] => Some(format!("{name}\n{}", diff::lines(&a, &b, "legacy", "subject"))),
-        [Err(e), _] | [_, Err(e)] => Some(format!("{name}: {e}")),
+    let difference = |(name, program, rules): &(String, &str, String)| {
+        let [legacy, subject] = [Kind::Legacy, kind].map(|kind| restored(program, rules, kind));
+        Some(format!("{name}\n{}", diff::outcomes(legacy, subject)?))
     };
     report.different = workers::each(&chosen, difference).into_iter().flatten().collect();
     Ok(report)
