@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::addr::Family;
-use crate::counters::Slot;
-use crate::rule::IpMatch;
-use crate::table::TableKind;
+use crate::counters::{CounterView, Counters, Slot};
+use crate::rule::{IpMatch, Rule};
+use crate::targets::Target;
 
 /// Every slot has counted what its number says.
 struct Counted;
