@@ -5,6 +5,7 @@
 #include "ct_table.h"
 #include "nat_sctp.h"
 #include "sctp.h"
+#include "sctp_sum.h"
 #include "tcp.h"
 
 struct sk_buff___ct {
