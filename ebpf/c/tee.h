@@ -100,11 +100,13 @@ __noinline int bt_target_tee(struct __sk_buff *skb, __u32 at)
 	job = tee_job(number % TEE_JOBS);
 	if (!job)
 		return 0;
+	/* Nobody's while it is written: another CPU may be about to read what was here. */
+	__sync_lock_test_and_set(&job->number, number + 1);
 	job->flags = (p->hook == H_PRE || p->hook == H_IN ? TEE_HOPS : 0) | (p->traced ? TEE_TRACED : 0);
 	job->priority = skb->priority;
 	job->gateway = *(bt_addr *)n->gateway;
 	job->oif = n->oif[0] ? tee_device(skb, n) : 0;
-	job->number = number;
+	__sync_lock_test_and_set(&job->number, number);
 	a = skb->cb[0];
 	b = skb->cb[1];
 	c = skb->cb[2];
@@ -177,6 +179,8 @@ static __noinline int tee_send(struct __sk_buff *skb, struct bt_control *ctl, __
 	if (!p || !found)
 		return BT_DROP;
 	job = *found;
+	/* Read behind the rest. */
+	job.number = __sync_fetch_and_add(&found->number, 0);
 	p->token = 0;
 	p->l2len = l2len;
 	if (job.number != number || !(len = tee_header(skb, p, &job, &f)))
