@@ -4,7 +4,7 @@
 use bpftables_compat_tests::netns::Netns;
 use bpftables_compat_tests::suite;
 use bpftables_compat_tests::world::{Kind, Tools, our_binary};
-use std::net::UdpSocket;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -94,8 +94,15 @@ fn inside_sets_that_are_modules_are_searched() {
 #[test]
 #[ignore = "runs in the virtual machine"]
 fn inside_both_families_load_and_a_vrf_is_refused() {
+    load_modules();
     let tools = Tools::new(Kind::Ours).expect("the binary under test");
-    let net = Netns::new(0).expect("a namespace");
+    let (net, far) = (Netns::new(0).expect("a namespace"), Netns::new(0).expect("a namespace"));
+    net.ip_batch(&format!(
+        "link add m7 type veth peer name p7 netns {}\nlink set m7 up\naddr add 10.7.0.1/24 dev m7\n",
+        far.path()
+    ))
+    .expect("a pair");
+    far.ip_batch("link set p7 up\naddr add 10.7.0.2/24 dev p7\nroute add 224.0.0.0/4 dev p7\n").expect("its end");
     let run = |name: &str, line: &str| {
         let mut command = tools.command(name);
         command.args(line.split_whitespace());
@@ -108,14 +115,33 @@ fn inside_both_families_load_and_a_vrf_is_refused() {
         let text = String::from_utf8_lossy(&listed.stdout);
         assert!(text.ends_with("-A POSTROUTING -m conntrack --ctstate NEW -j MASQUERADE\n"), "{name}: {text}");
     }
+    let group: SocketAddrV4 = "224.0.0.99:5000".parse().expect("an address");
+    let heard = net.run(move || {
+        std::fs::write("/proc/sys/net/ipv4/udp_l3mdev_accept", "1").expect("sockets hear VRFs as well");
+        let socket = UdpSocket::bind(("0.0.0.0", group.port())).expect("a socket");
+        socket.join_multicast_v4(group.ip(), &"10.7.0.1".parse().expect("an address")).expect("a group");
+        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket's option");
+        socket
+    });
+    let hears = || {
+        far.run(move || UdpSocket::bind("10.7.0.2:0").and_then(|socket| socket.send_to(b"x", group)))
+            .expect("it leaves");
+        heard.recv(&mut [0; 8]).is_ok()
+    };
+    eventually("a group by a device of its own", hears);
     net.ip_batch("link add vrf7 type vrf table 7\n").expect("a VRF");
     let refused = run("iptables", "-A INPUT -j ACCEPT");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("device vrf7"), "{said}");
     assert_eq!(String::from_utf8_lossy(&run("iptables", "-S INPUT").stdout), "-P INPUT ACCEPT\n");
+    // Rules would have to see the VRF as the way in.
+    net.ip_batch("link set vrf7 up\nlink set m7 master vrf7\n").expect("a member");
+    while heard.recv(&mut [0; 8]).is_ok() {}
+    assert!(!(0..5).any(|_| hears()), "a group by a VRF's member");
     let removed = run("bpftables", "uninstall-hooks");
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    eventually("a group by a VRF's member where there are no rules", hears);
 }
 
 /// Emulated machines are slow.

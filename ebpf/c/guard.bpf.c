@@ -54,7 +54,9 @@ struct net {
 typedef struct {
 	struct net *net;
 } __attribute__((preserve_access_index)) possible_net_t;
+enum netdev_priv_flags { IFF_L3MDEV_SLAVE = 1 };
 struct net_device {
+	unsigned long priv_flags : 32;
 	int ifindex;
 	unsigned int flags;
 	possible_net_t nd_net;
@@ -234,6 +236,14 @@ static __always_inline bool ports_covered(struct bt_control *ctl, struct net_dev
 	       has_ours(ctl, (unsigned long)BPF_CORE_READ(out, tcx_egress), false, GUARDED_PORT);
 }
 
+/* Whether a VRF takes over what comes in by this device: rules that its program asks would have to see it as the VRF's. Most of it comes to
+ * this hook a second time, as the VRF's, which has no program. Packets of groups and of IPv6's links do not. */
+static __always_inline bool vrf_member(struct net_device *dev)
+{
+	return bpf_core_enum_value_exists(enum netdev_priv_flags, IFF_L3MDEV_SLAVE) &&
+	       BPF_CORE_READ_BITFIELD(dev, priv_flags) & bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_SLAVE);
+}
+
 /* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */
 SEC("classifier")
 int bt_guard(struct bpf_nf_ctx *ctx)
@@ -255,6 +265,8 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	armed_for = armed(ctl, state->pf);
 	if (!(armed_for & IMG_GUARD) && !(armed_for && of_loopback(skb, state->pf)))
 		return NF_ACCEPT;
+	if (pre && vrf_member(dev))
+		goto drop;
 	ifindex = dev->ifindex;
 	if (has_bridge_info(skb->active_extensions)) {
 		if (!bridge_info(skb, &info))
