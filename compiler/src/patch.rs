@@ -264,10 +264,12 @@ impl<'a> Patcher<'a> {
             if node.place.flags & chain_flag::SHARES != 0 {
                 return Err(Whole("it names what other chains share"));
             }
-            if node.place.hooks != 0 {
+            let input = node.place.hooks >> Hook::Input as u8 & 1 != 0;
+            // Of those that are reached, what is not compiled below, and may be asked at INPUT now.
+            if node.place.hooks != 0 && (node.touched || !node.grew || !input) {
                 continue;
             }
-            let chain = IrChain { table: base.table, chain: &node.chain, jumps: Vec::new(), input: false };
+            let chain = IrChain { table: base.table, chain: &node.chain, jumps: Vec::new(), input };
             let tried = Ir { chains: vec![chain], ..Ir::default() };
             let ifaces = Ifaces::new(&tried)?;
             for index in 0..node.chain.rules.len() {
@@ -301,7 +303,8 @@ impl<'a> Patcher<'a> {
                 None => None,
             };
             let mut changed = place;
-            let keeps = parts.as_ref().filter(|_| chain.rules.len() >= LONG).and_then(|parts| keeps(&chain, parts));
+            let keeps =
+                parts.as_ref().filter(|_| chain.rules.len() >= LONG).and_then(|parts| keeps(&chain, parts, place.ends));
             if let Some(keeps) = keeps {
                 changed.ends = self.region(place.ends, |patcher| patcher.keep(&chain, place, &keeps))?;
             } else {
@@ -462,11 +465,13 @@ struct Keeps {
 }
 
 /// Whether a chain's tables can be kept: its rules are those of the tables but for some that are gone, and few before and behind them.
-fn keeps(chain: &RuleChain, parts: &Parts) -> Option<Keeps> {
+fn keeps(chain: &RuleChain, parts: &Parts, ends: Region) -> Option<Keeps> {
     if parts.segments.len() > 3 {
         return None;
     }
-    let (main, records) = parts.segments.iter().max_by_key(|(of, _)| of.nrules)?;
+    // The ends' segments are written anew, however long they are.
+    let in_ends = |of: &Chain| (ends.line..ends.line + ends.room).contains(&of.rules);
+    let (main, records) = parts.segments.iter().find(|(of, _)| !in_ends(of))?;
     let at: FxHashMap<Slot, usize> =
         records.iter().enumerate().filter_map(|(index, slot)| Some(((*slot)?, index))).collect();
     let in_main = |rule: &Rule| at.get(&rule.slot).copied();

@@ -210,3 +210,49 @@ fn a_list_of_recent_goes_with_the_chain_that_named_it() {
     assert!(growing.step(table));
     assert_eq!((growing.image.recent.len(), growing.patched), (0, 0));
 }
+
+#[test]
+fn tables_are_those_that_a_chain_was_compiled_with_however_long_its_ends_are() {
+    let rule = || Rule::new(IpMatch::default(), Vec::new(), Target::None);
+    let mut ruleset = Ruleset::new(Family::V4);
+    let mut editor = Editor::new(ruleset.table_mut(TableKind::Filter));
+    for _ in 0..32 {
+        editor.append("INPUT", rule()).unwrap();
+    }
+    drop(editor);
+    let mut empty = Ruleset::new(Family::V4);
+    empty.table_mut(TableKind::Filter);
+    let mut growing = Growing::new(empty, TableKind::Filter, Options::default()).unwrap();
+    assert!(growing.step(ruleset.table(TableKind::Filter).unwrap().clone()));
+    for more in [32, 1, 1] {
+        let mut table = growing.ruleset.table(TableKind::Filter).unwrap().clone();
+        let mut editor = Editor::new(&mut table);
+        for _ in 0..more {
+            editor.append("INPUT", rule()).unwrap();
+        }
+        drop(editor);
+        assert!(growing.step(table));
+    }
+    assert_eq!(growing.patched, 4);
+}
+
+#[test]
+fn a_realm_that_input_comes_to_ask_is_refused() {
+    use bpftables_ruleset::matches::{NamedValue, Realm};
+    let mut ruleset = Ruleset::new(Family::V4);
+    let mut editor = Editor::new(ruleset.table_mut(TableKind::Filter));
+    editor.new_chain("A").unwrap();
+    let rule = |matches, target| Rule::new(IpMatch::default(), matches, target);
+    let realm = NamedValue { value: 1, mask: !0, name: None, invert: false };
+    let realm = Match::Realm(Realm { realm });
+    editor.append("A", rule(vec![realm], Target::Drop)).unwrap();
+    editor.append("FORWARD", rule(Vec::new(), Target::Jump("A".into()))).unwrap();
+    drop(editor);
+    let mut empty = Ruleset::new(Family::V4);
+    empty.table_mut(TableKind::Filter);
+    let mut growing = Growing::new(empty, TableKind::Filter, Options::default()).unwrap();
+    assert!(growing.step(ruleset.table(TableKind::Filter).unwrap().clone()));
+    let mut table = growing.ruleset.table(TableKind::Filter).unwrap().clone();
+    Editor::new(&mut table).append("INPUT", rule(Vec::new(), Target::Jump("A".into()))).unwrap();
+    assert!(!growing.step(table));
+}
