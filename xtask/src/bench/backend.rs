@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use super::Bench;
 use crate::measure::{Measured, measure};
 use crate::netns::Netns;
 
 /// An implementation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Backend {
     /// No rule at all: the kernel's own way.
     None,

@@ -98,8 +98,10 @@ pub(super) fn run(bench: &Bench, keep: &mut impl FnMut(Row)) -> Result<()> {
         if bench.quick { &[0, 10, 1000, 10_000, 50_000] } else { &[0, 10, 100, 1000, 10_000, 50_000] };
     for case in CASES {
         for &size in sizes.iter().filter(|size| **size <= bench.up_to) {
-            let mut cells: Vec<(Backend, Result<Cell>)> =
-                backends(case, size).map(|backend| (backend, Cell::new(bench, case, size, backend))).collect();
+            let mut cells: Vec<(Backend, Result<Cell>)> = backends(case, size)
+                .filter(|backend| bench.by.is_empty() || bench.by.contains(backend))
+                .map(|backend| (backend, Cell::new(bench, case, size, backend)))
+                .collect();
             for _ in 0..bench.runs() {
                 for (_, cell) in &mut cells {
                     if let Ok(ready) = cell

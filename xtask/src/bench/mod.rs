@@ -19,6 +19,7 @@ use clap::{Args, ValueEnum};
 use crate::project::{self, Project, Tools};
 use crate::{Ours, netns, setup};
 
+use backend::Backend;
 use report::{Report, Row};
 
 /// The command line of `cargo xtask bench`.
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Only rulesets (or services) up to this many
     #[arg(long, value_name = "N")]
     up_to: Option<usize>,
+    /// Packets: only by these (to profile one)
+    #[arg(long, value_enum, value_delimiter = ',')]
+    by: Vec<Backend>,
     /// What plays our part (to prove the bench itself)
     #[arg(long, value_enum, default_value_t, hide = true)]
     ours: Ours,
@@ -65,6 +69,8 @@ struct Bench {
     dir: PathBuf,
     quick: bool,
     up_to: usize,
+    /// Who forwards; empty: everybody.
+    by: Vec<Backend>,
 }
 
 impl Bench {
@@ -107,8 +113,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     netns::start(ours.admin.as_deref())?;
     let dir = project.target.join("bench");
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let bench =
-        Bench { ours, legacy, dir: dir.clone(), quick: options.quick, up_to: options.up_to.unwrap_or(usize::MAX) };
+    let bench = Bench {
+        ours,
+        legacy,
+        dir: dir.clone(),
+        quick: options.quick,
+        up_to: options.up_to.unwrap_or(usize::MAX),
+        by: options.by.clone(),
+    };
     let mut report = Report::new(dir, options.quick)?;
     for group in Group::value_variants() {
         if !options.only.is_empty() && !options.only.contains(group) {
