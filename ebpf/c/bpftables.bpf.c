@@ -75,7 +75,7 @@ static __always_inline int run_table(struct __sk_buff *skb, struct bt_pkt *p, __
 	p->hook = hook;
 	p->table = table;
 	int v = bt_run(skb, hook * BT_TABLES + table);
-	return v == V_ACCEPT ? BT_NEXT : bt_refuse(skb, v);
+	return likely(v == V_ACCEPT) ? BT_NEXT : bt_refuse(skb, v);
 }
 
 /* The nat table at `hook`, for a connection whose translation of this kind is open, then the translation of this packet. */
@@ -84,7 +84,7 @@ static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u3
 	struct bt_conn *c;
 	int r;
 
-	if (!(p->img_flags & IMG_NAT))
+	if (likely(!(p->img_flags & IMG_NAT)))
 		return BT_NEXT;
 	c = bt_conn_of(p);
 	if (!c)
@@ -114,10 +114,10 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->slot = BT_FAMILY == 6 ? ctl->slot6 : ctl->slot4;
 	p->lo = ctl->lo_ifindex;
 	void *img = image(p->slot);
-	if (!img)
+	if (unlikely(!img))
 		return false;
 	struct bt_header *h = line(img, 0);
-	if (!h || h->magic != BT_MAGIC || h->abi != BT_ABI_VERSION)
+	if (unlikely(!h || h->magic != BT_MAGIC || h->abi != BT_ABI_VERSION))
 		return false;
 	p->generation = h->generation;
 	p->img_flags = h->flags;
@@ -226,32 +226,31 @@ static __always_inline int prerouting(struct __sk_buff *skb, struct bt_pkt *p, b
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 {
 	/* A copy of an own multicast or broadcast packet, looped back by the stack, has no link header. */
-	if (skb->pkt_type == PACKET_LOOPBACK)
+	if (unlikely(skb->pkt_type == PACKET_LOOPBACK))
 		l2len = 0;
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
 	struct net___k *net = net_of(skb);
 	struct bt_route_memo *memo;
-	struct bpf_fib_lookup f;
 	__u32 ct = 0;
 	int a, r;
 
-	if (!p || !ctl || skip(skb) || elsewhere(net, ctl))
+	if (unlikely(!p || !ctl || skip(skb) || elsewhere(net, ctl)))
 		return BT_NEXT;
 	__u32 kind = take_injected(skb, ctl, &ct);
-	if ((kind & 0xff) == INJ_TEE)
+	if (unlikely((kind & 0xff) == INJ_TEE))
 		return tee_send(skb, ctl, l2len, ct);
-	if ((kind & 0xff) == INJ_DONE || skb->pkt_type == PACKET_OTHERHOST)
+	if (unlikely((kind & 0xff) == INJ_DONE || skb->pkt_type == PACKET_OTHERHOST))
 		return BT_NEXT;
-	if (!begin(skb, p, ctl, l2len, true))
+	if (unlikely(!begin(skb, p, ctl, l2len, true)))
 		return BT_NEXT;
 	p->ifin = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
 		p->class_in = bt_dev_class(skb, p->ifin);
-	if (p->img_flags & IMG_GROUPS)
+	if (unlikely(p->img_flags & IMG_GROUPS))
 		group_note(skb, p->ifin);
 	bool known = (kind & 0xff) == INJ_LO;
-	if (known) {
+	if (unlikely(known)) {
 		p->flags |= P_LOCAL;
 		p->ct = ct;
 		p->ctinfo = kind >> 8;
@@ -264,22 +263,22 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		}
 	}
 	p->hook = H_PRE;
-	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
+	if (p->img_flags & IMG_WHOLE && unlikely((r = bt_frag(skb))))
 		return drop_for(skb, p, r);
-	if (asked_at_port(skb)) {
+	if (unlikely(asked_at_port(skb))) {
 		if ((r = resume_from_port(skb, p)))
 			return drop_for(skb, p, r);
 	} else if ((a = prerouting(skb, p, known)) != BT_NEXT) {
 		return a;
 	}
 	memo = route_memo(net, p);
-	switch (route_in(skb, net, p, memo, &f)) {
+	switch (route_in(skb, net, p, memo)) {
 	case ROUTE_LOCAL:
 		return input(skb, p, ctl);
 	case ROUTE_STRAIGHT:
 		/* The stack drops what has a socket. Rules will ask a SYN's route, which the stack gives it. */
 		if (!p->assigned && !(p->img_flags & IMG_CLAMP && p->proto == IPPROTO_TCP && p->tcp_flags & 2) &&
-		    (a = host_route(skb, net, p, memo, &f)) != BT_NEXT)
+		    (a = host_route(skb, net, p, memo)) != BT_NEXT)
 			return a;
 		/* fallthrough */
 	case ROUTE_FORWARD:
@@ -344,12 +343,12 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	__u32 ct = 0;
 	int a, r;
 
-	if (!p || !ctl || skip(skb) || elsewhere(net_of(skb), ctl))
+	if (unlikely(!p || !ctl || skip(skb) || elsewhere(net_of(skb), ctl)))
 		return BT_NEXT;
 	__u32 kind = take_injected(skb, ctl, &ct);
-	if ((kind & 0xff) == INJ_DONE)
+	if (unlikely((kind & 0xff) == INJ_DONE))
 		return BT_NEXT;
-	if (l2len == ETH_HLEN && (kind & 0xff) == INJ_BRIDGED)
+	if (l2len == ETH_HLEN && unlikely((kind & 0xff) == INJ_BRIDGED))
 		return back_to_port(skb, p, ctl, kind, ct);
 	bool routed = (kind & 0xff) == INJ_FORWARD;
 	/* What the ingress program knew, it knows still. */
@@ -363,7 +362,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	p->ifout = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
 		p->class_out = bt_dev_class(skb, p->ifout);
-	if (answer) {
+	if (unlikely(answer)) {
 		p->ct = ct;
 		p->ctinfo = copy ? CI_UNTRACKED : ct ? kind >> 8 : CI_INVALID;
 		p->ctdir = kind >> 16;
@@ -406,7 +405,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			return drop_for(skb, p, r);
 	}
 	store_mark(skb, p);
-	if (hop.set && p->ifout != skb->ifindex) {
+	if (unlikely(hop.set && p->ifout != skb->ifindex)) {
 		if (p->ifout == ctl->lo_ifindex)
 			return to_lo(skb, p, ctl, INJ_LO);
 		a = bt_mtu(skb, p->ifout);

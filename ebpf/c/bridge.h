@@ -85,24 +85,24 @@ static __always_inline int to_bridge(struct __sk_buff *skb, struct bt_pkt *p)
 /* A packet whose destination PREROUTING changed. 0: it goes on into the bridge; a drop's reason; or BT_REDIRECT. */
 static __noinline int port_moved(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl)
 {
-	struct bpf_fib_lookup f, near = {};
+	struct bpf_fib_lookup *f = &p->fib, near = {};
 	struct bt_hop hop = {};
-	int r = fib(skb, p, p->ifin, &f);
+	int r = fib(skb, p, p->ifin);
 
-	if (r != BPF_FIB_LKUP_RET_SUCCESS || f.ifindex != p->ifin || f.family != BT_AF || !source_is_valid(skb, p))
+	if (r != BPF_FIB_LKUP_RET_SUCCESS || f->ifindex != p->ifin || f->family != BT_AF || !source_is_valid(skb, p))
 		return to_bridge(skb, p);
 	/* With the next hop as the destination the answer is its link address. */
 	near.family = BT_AF;
 	near.ifindex = p->ifin;
 	near.tot_len = 1;
-	__builtin_memcpy(near.ipv6_dst, f.ipv6_dst, 16);
+	__builtin_memcpy(near.ipv6_dst, f->ipv6_dst, 16);
 	r = bpf_fib_lookup(skb, &near, sizeof(near), BPF_FIB_LOOKUP_OUTPUT);
 	if (r == BPF_FIB_LKUP_RET_SUCCESS && near.ifindex == p->ifin)
 		return bpf_skb_store_bytes(skb, 0, near.dmac, 6, 0) ? -STAT_DROP_REWRITE : 0;
 #if BT_FAMILY == 6
-	__builtin_memcpy(&hop.to, f.ipv6_dst, 16);
+	__builtin_memcpy(&hop.to, f->ipv6_dst, 16);
 #else
-	hop.to = f.ipv4_dst;
+	hop.to = f->ipv4_dst;
 #endif
 	store_mark(skb, p);
 	mac_carry(skb, p);

@@ -28,6 +28,10 @@
 #define IPPROTO_SCTP 132
 #define IPPROTO_UDPLITE 136
 
+/* What most packets do stands together in the code, so that it takes few lines of the cache. */
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 /* `v & mask`, not to be optimised away where the compiler knows a bound that the verifier does not. */
 static __always_inline __u64 masked(__u64 v, const __u64 mask)
 {
@@ -50,9 +54,9 @@ static __always_inline int peek(struct __sk_buff *skb, __u32 off, void *to, cons
 	__u32 *from, *w = to;
 
 	/* IPv6's walk of headers has no room for a second way in what verifiers follow. */
-	if (BT_FAMILY == 4 && off <= PEEK_MOST) {
+	if (BT_FAMILY == 4 && likely(off <= PEEK_MOST)) {
 		from = (void *)(long)skb->data + masked(off, PEEK_MOST);
-		if ((void *)(from + words) <= (void *)(long)skb->data_end) {
+		if (likely((void *)(from + words) <= (void *)(long)skb->data_end)) {
 #pragma unroll
 			for (__u32 i = 0; i < words; i++)
 				w[i] = from[i];
@@ -114,9 +118,9 @@ struct bt_frame {
 	__u32 chain, pos;
 };
 
-/* A sorted list of candidates being walked: `next` is the next rule, BT_NONE at the end. */
+/* A sorted list of candidates being walked: `next` is the next rule, BT_NONE at the end. `second` is the list's, when it is walked from its begin. */
 struct bt_stream {
-	__u32 line, count, at, next;
+	__u32 line, count, at, next, second;
 };
 #define BT_NONE 0xffffffffu
 
@@ -152,6 +156,9 @@ struct bt_pkt {
 	__u32 cpu_base; /* cpu * BT_COUNTER_CHUNK */
 	/* Not 0 while this is the record of a packet on its way from ingress to another device's egress: the number that it carries. */
 	__u32 token, tokens;
+
+	/* Where the FIB leads it, once it was asked. */
+	struct bpf_fib_lookup fib;
 
 	/* Its connection. */
 	__u32 ct;       /* connection number + 1; 0: none */

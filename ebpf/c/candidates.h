@@ -131,13 +131,23 @@ static __always_inline bool stream_open(void *img, struct bt_stream *s, __u32 re
 		if (v >= pos)
 			s->next = v;
 		return true;
-	case VR_LIST:
+	case VR_LIST: {
+		struct bt_line *l = line(img, v);
+
+		if (!l)
+			return true;
 		s->line = v;
-		s->count = word(img, v, 0);
-		s->at = pos ? bt_list_seek(v, s->count, pos) : 0;
-		if (s->at < s->count)
-			s->next = word(img, v, 1 + s->at);
+		s->count = l->w[0];
+		if (unlikely(pos)) {
+			s->at = bt_list_seek(v, s->count, pos);
+			if (s->at < s->count)
+				s->next = word(img, v, 1 + s->at);
+		} else if (s->count) {
+			s->next = l->w[1];
+			s->second = l->w[2];
+		}
 		return true;
+	}
 	}
 	return false;
 }
@@ -145,7 +155,10 @@ static __always_inline bool stream_open(void *img, struct bt_stream *s, __u32 re
 static __always_inline void stream_advance(void *img, struct bt_stream *s)
 {
 	s->at++;
-	s->next = s->at < s->count ? word(img, s->line, 1 + s->at) : BT_NONE;
+	if (s->at >= s->count)
+		s->next = BT_NONE;
+	else
+		s->next = s->at == 1 ? s->second : word(img, s->line, 1 + s->at);
 }
 
 #if BT_FAMILY == 6
@@ -310,43 +323,11 @@ static long ask_field(__u64 i, struct bt_search *q)
 	return 0;
 }
 
-/* Enters chain `at` at rule `pos` and finds out which rules are candidates. */
-__noinline int bt_enter(__u32 at, __u32 pos)
+/* The candidates of a chain that is searched by its fields. */
+static __always_inline void enter_vectors(void *img, struct bt_pkt *p, struct bt_chain *c, __u32 pos)
 {
-	struct bt_pkt *p = pkt();
-	if (!p)
-		return -1;
-	void *img = image(p->slot);
-	if (!img)
-		return -1;
-	struct bt_chain *c = line(img, at);
-	if (!c)
-		return -1;
-	p->m_chain = at;
-	p->m_pos = pos;
-	p->m_rules = c->rules;
-	p->m_nrules = c->nrules;
-	p->m_next = c->next;
-	p->m_mode = MODE_SCAN;
-	/* netfilter ends packets whose L4 header an L4 match can't read ("hotdrop"): no rule may be passed over. */
-	if (p->flags & (P_TRUNC | P_BAD_EXT) || p->frag_off)
-		return 0;
-#if BT_FAMILY == 4 /* IPv6's compiler makes none */
-	if (c->kind == CHAIN_HASH) {
-		__u32 ref = 0;
-		if (p->flags & P_PORTS)
-			ref = cuckoo(img, c->hash_table, c->hash_mask, c->hash_seed,
-				     (__u64)bpf_ntohl(p->daddr) | (__u64)p->dport << 32 | (__u64)p->proto << 48);
-		stream_open(img, &p->m_stream[0], ref, pos);
-		stream_open(img, &p->m_stream[1], c->residual, pos);
-		p->m_mode = MODE_STREAM;
-		return 0;
-	}
-#endif
-	if (c->kind != CHAIN_BITVEC)
-		return 0;
-
 	struct bt_search q = { .p = p, .img = img, .fields = c->fields, .best = (__u32)VR_ALL << VR_SHIFT };
+
 	p->m_nvec = 0;
 	bpf_loop(c->nfields, ask_field, &q, 0);
 	if (stream_open(img, &p->m_stream[0], q.best, pos)) {
@@ -360,6 +341,50 @@ __noinline int bt_enter(__u32 at, __u32 pos)
 		p->m_bits = 0;
 		p->m_word = 8;
 	}
+}
+
+/* Enters chain `c`, which is at `at`, at rule `pos` and finds out which rules are candidates. False: its fields are to be asked, which
+ * bt_enter does. */
+static __always_inline bool enter(struct bt_pkt *p, void *img, struct bt_chain *c, __u32 at, __u32 pos)
+{
+	p->m_chain = at;
+	p->m_pos = pos;
+	p->m_rules = c->rules;
+	p->m_nrules = c->nrules;
+	p->m_next = c->next;
+	p->m_mode = MODE_SCAN;
+	/* netfilter ends packets whose L4 header an L4 match can't read ("hotdrop"): no rule may be passed over. */
+	if (unlikely(p->flags & (P_TRUNC | P_BAD_EXT) || p->frag_off))
+		return true;
+#if BT_FAMILY == 4 /* IPv6's compiler makes none */
+	if (c->kind == CHAIN_HASH) {
+		__u32 ref = 0;
+		if (p->flags & P_PORTS)
+			ref = cuckoo(img, c->hash_table, c->hash_mask, c->hash_seed,
+				     (__u64)bpf_ntohl(p->daddr) | (__u64)p->dport << 32 | (__u64)p->proto << 48);
+		stream_open(img, &p->m_stream[0], ref, pos);
+		stream_open(img, &p->m_stream[1], c->residual, pos);
+		p->m_mode = MODE_STREAM;
+		return true;
+	}
+#endif
+	return c->kind != CHAIN_BITVEC;
+}
+
+/* As enter. -1: there is no such chain. */
+__noinline int bt_enter(__u32 at, __u32 pos)
+{
+	struct bt_pkt *p = pkt();
+	if (!p)
+		return -1;
+	void *img = image(p->slot);
+	if (!img)
+		return -1;
+	struct bt_chain *c = line(img, at);
+	if (!c)
+		return -1;
+	if (!enter(p, img, c, at, pos))
+		enter_vectors(img, p, c, pos);
 	return 0;
 }
 

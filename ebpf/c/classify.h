@@ -64,17 +64,17 @@ static __always_inline int rule_match(struct bt_pkt *p, void *img, struct bt_rul
 		return -1;
 	if (f & RF_PROTO && (p->proto != r->proto) != !!(f & RF_INV_PROTO))
 		return 0;
-	if (f & (RF_FRAG | RF_NOT_FRAG)) {
+	if (unlikely(f & (RF_FRAG | RF_NOT_FRAG))) {
 		if ((f & RF_FRAG && !p->frag_off) || (f & RF_NOT_FRAG && p->frag_off))
 			return 0;
 	}
 	if (!r->l4)
 		return 1;
-	if (p->frag_off) {
+	if (unlikely(p->frag_off)) {
 		/* A fragment that would overwrite the flags of a TCP header is no accident (RFC 1858). */
 		return BT_FAMILY == 4 && r->l4 == L4_TCP && p->frag_off == 1 ? -1 : 0;
 	}
-	if (p->flags & P_TRUNC)
+	if (unlikely(p->flags & P_TRUNC))
 		return -1;
 	if (r->l4 == L4_ICMP) {
 		bool hit = (BT_FAMILY == 4 && r->l4_a == 255) || (p->icmp_type == r->l4_a && between(p->icmp_code, r->dport_lo, r->dport_hi));
@@ -188,7 +188,7 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 	}
 	p->m_pos = at + 1;
 	struct bt_rule *r = line(img, p->m_rules + at);
-	if (!r) {
+	if (unlikely(!r)) {
 		stat_add(STAT_DROP_IMAGE);
 		return finish(p, V_DROP);
 	}
@@ -200,14 +200,14 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 	}
 	if (hit == 0)
 		return 0;
-	if (hit < 0) {
+	if (unlikely(hit < 0)) {
 		stat_add(STAT_DROP_HOTDROP);
 		return finish(p, V_DROP);
 	}
 	count(p, r->slot);
-	if (tracing && p->traced)
+	if (tracing && unlikely(p->traced))
 		bt_trace(s->skb, p->m_chain, r->number, r->bare);
-	if (hit == OP_DOOMED) {
+	if (unlikely(hit == OP_DOOMED)) {
 		/* What its target does to a packet that ends here, nobody sees; but for these. */
 		if (r->target == TG_LOG)
 			bt_log(s->skb, r->arg);
@@ -329,33 +329,33 @@ __noinline int bt_run(struct __sk_buff *skb, __u32 which)
 		return V_DROP;
 	struct bt_step s = { .skb = skb, .p = p };
 	s.img = image(p->slot);
-	if (!s.img)
-		goto bad;
-	struct bt_header *h = line(s.img, 0);
-	if (!h || h->generation != p->generation)
+	if (unlikely(!s.img))
 		goto bad;
 	__u32 at = word(s.img, BT_BASES_LINE, which);
 	if (!at)
 		return V_ACCEPT;
 	struct bt_chain *base = line(s.img, at);
-	if (!base)
+	if (unlikely(!base))
 		goto bad;
 	/* Wherever gotos lead, the end of the traversal is this chain's policy. */
 	p->m_policy = base->policy;
 	p->m_policy_slot = base->policy_slot;
 	if (!base->nrules) {
-		if (p->img_flags & IMG_TRACE)
+		if (unlikely(p->img_flags & IMG_TRACE))
 			trace_policy(&s, p);
 		return chain_policy(p);
 	}
 	p->m_depth = 0;
 	p->m_verdict = V_DROP;
-	if (bt_enter(at, 0))
+	if (!enter(p, s.img, base, at, 0) && bt_enter(at, 0))
 		goto bad;
-	if (p->img_flags & IMG_TRACE)
+	/* Two calls, told apart: the verifier puts a loop in the place of one whose callback is known. */
+	if (unlikely(p->img_flags & IMG_TRACE)) {
 		bpf_loop(1 << 23, bt_traced_step, &s, 0);
-	else
+		barrier();
+	} else {
 		bpf_loop(1 << 23, bt_step, &s, 0);
+	}
 	return p->m_verdict;
 bad:
 	stat_add(STAT_DROP_IMAGE);

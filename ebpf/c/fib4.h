@@ -5,9 +5,11 @@
 /* ROUTE_STRAIGHT: forwarded, by the device and next hop that the FIB names. */
 enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD, ROUTE_STRAIGHT };
 
-/* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. `*fib` is what it says. */
-static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex, struct bpf_fib_lookup *f)
+/* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. p->fib is what it says. */
+static __always_inline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex)
 {
+	struct bpf_fib_lookup *f = &p->fib;
+
 	__builtin_memset(f, 0, sizeof(*f));
 	f->family = BT_AF;
 	f->tos = p->tos & 0x1c;
@@ -47,17 +49,18 @@ static __always_inline enum bt_route route_of(int answer)
 	return ROUTE_FORWARD;
 }
 
-/* Where the stack will route a received packet; `*f` is what the FIB says of one that goes straight on. `memo`, if any, is this packet's
+/* Where the stack will route a received packet; p->fib is what the FIB says of one that goes straight on. `memo`, if any, is this packet's
  * afterwards. */
-static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo, struct bpf_fib_lookup *f)
+static __always_inline int route_in(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
+	struct bpf_fib_lookup *f = &p->fib;
 	__u32 dst = bpf_ntohl(p->daddr);
 	int route;
 
 	if (dst >> 28 == 0xe || dst == 0xffffffff || p->ifin == p->lo)
 		return ROUTE_LOCAL;
 	if (!memo)
-		return route_of(fib(skb, p, p->ifin, f));
+		return route_of(fib(skb, p, p->ifin));
 	if (memo_holds(net, p, memo)) {
 		f->family = BT_AF;
 		f->ifindex = memo->ifout;
@@ -66,7 +69,7 @@ static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struc
 		return memo->route;
 	}
 	memo_begin(net, p, memo);
-	route = route_of(fib(skb, p, p->ifin, f));
+	route = route_of(fib(skb, p, p->ifin));
 	memo->route = route;
 	memo->ifout = f->ifindex;
 	memo->hop = f->ipv4_dst;
@@ -92,16 +95,14 @@ static __always_inline int redirect_to(__u32 ifindex, const struct bt_hop *hop)
 /* The next hop of a packet whose destination, source or mark changed at OUTPUT; p->ifout becomes its device. False: there is no route. */
 static __noinline bool reroute_fib(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, struct bt_hop *hop)
 {
-	struct bpf_fib_lookup f;
-
 	hop->to = p->daddr;
 	hop->set = true;
-	switch (fib(skb, p, ctl->lo_ifindex, &f)) {
+	switch (fib(skb, p, ctl->lo_ifindex)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		hop->to = f.ipv4_dst;
-		p->ifout = f.ifindex;
+		hop->to = p->fib.ipv4_dst;
+		p->ifout = p->fib.ifindex;
 		return true;
 	case BPF_FIB_LKUP_RET_NOT_FWDED:
 		p->ifout = ctl->lo_ifindex;

@@ -6,9 +6,11 @@
 /* ROUTE_STRAIGHT: forwarded, by the device and next hop that the FIB names. */
 enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD, ROUTE_STRAIGHT };
 
-/* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. `*f` is what it says. */
-static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex, struct bpf_fib_lookup *f)
+/* Asks the FIB for the packet as it is now, as if it had come in by `ifindex`. p->fib is what it says. */
+static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex)
 {
+	struct bpf_fib_lookup *f = &p->fib;
+
 	__builtin_memset(f, 0, sizeof(*f));
 	f->family = BT_AF;
 	f->flowinfo = bpf_htonl((__u32)p->tos << 20);
@@ -31,8 +33,8 @@ static __noinline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex
 	return bpf_fib_lookup(skb, f, sizeof(*f), FIB_SKIP_NEIGH);
 }
 
-/* Where the stack will route a received packet; `*f` is what the FIB says of one that is forwarded. */
-static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo, struct bpf_fib_lookup *f)
+/* Where the stack will route a received packet; p->fib is what the FIB says of one that is forwarded. */
+static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
 	int r;
 
@@ -40,7 +42,7 @@ static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struc
 		return bt_dev_joined(skb) ? ROUTE_LOCAL : ROUTE_STACK;
 	if (addr_is_link_local(p->daddr) || addr_is_loopback(p->daddr) || p->ifin == p->lo)
 		return ROUTE_LOCAL;
-	switch (r = fib(skb, p, p->ifin, f)) {
+	switch (r = fib(skb, p, p->ifin)) {
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
@@ -73,18 +75,16 @@ static __always_inline int redirect_to(__u32 ifindex, const struct bt_hop *hop)
 /* The next hop of a packet whose destination, source or mark changed at OUTPUT; p->ifout becomes its device. False: there is no route. */
 static __noinline bool reroute_fib(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, struct bt_hop *hop)
 {
-	struct bpf_fib_lookup f;
-
 	hop->to = p->daddr;
 	hop->set = true;
 	if (addr_is_multicast(p->daddr) || addr_is_link_local(p->daddr))
 		return true;
-	switch (fib(skb, p, ctl->lo_ifindex, &f)) {
+	switch (fib(skb, p, ctl->lo_ifindex)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		__builtin_memcpy(&hop->to, f.ipv6_dst, 16);
-		p->ifout = f.ifindex;
+		__builtin_memcpy(&hop->to, p->fib.ipv6_dst, 16);
+		p->ifout = p->fib.ifindex;
 		return true;
 	case BPF_FIB_LKUP_RET_NOT_FWDED:
 		p->ifout = ctl->lo_ifindex;

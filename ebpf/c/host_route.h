@@ -57,7 +57,7 @@ static __always_inline bool only_guard(struct nf_hook_entries *entries, __u32 gu
 	struct nf_hook_entry *first;
 	struct bpf_prog *prog;
 
-	if (!entries || (unsigned long)entries == *known)
+	if (likely(!entries || (unsigned long)entries == *known))
 		return true;
 	if (entries->num_hook_entries != 1)
 		return false;
@@ -77,7 +77,7 @@ static __always_inline bool covered_out(struct net_device___k *dev, __u32 progra
 
 	if (!entry || dev->type != ARPHRD_ETHER || !(dev->flags & IFF_UP))
 		return false;
-	if (*known && (unsigned long)entry->fp_items[0].prog == *known)
+	if (likely(*known && (unsigned long)entry->fp_items[0].prog == *known))
 		return true;
 #pragma unroll
 	for (int i = 0; i < MAX_EGRESS_PROGRAMS; i++) {
@@ -101,18 +101,18 @@ static __always_inline bool way_is_free(struct __sk_buff *skb, struct net___k *n
 	struct bpf_mprog_entry *entry = in->tcx_ingress;
 
 	/* IPsec's or a bridge's traces, a tunnel's: somebody has plans for it. (A socket, if it has one, is its sender's in another namespace.) */
-	if (k->active_extensions || k->_skb_refdst)
+	if (unlikely(k->active_extensions || k->_skb_refdst))
 		return false;
 	/* A device's sum over the whole packet: ip_forward gives it up, for the next link header is not in it. */
-	if (BPF_CORE_READ_BITFIELD(k, ip_summed) == SUM_COMPLETE)
+	if (unlikely(BPF_CORE_READ_BITFIELD(k, ip_summed) == SUM_COMPLETE))
 		return false;
-	if (!entry || entry->fp_items[1].prog || in->rx_handler)
+	if (unlikely(!entry || entry->fp_items[1].prog || in->rx_handler))
 		return false;
 	if (bpf_core_field_exists(struct net_device___k, nf_hooks_ingress) && in->nf_hooks_ingress)
 		return false;
 	struct tcx_entry *tcx = kernel_object((unsigned long)entry->parent - bpf_core_field_offset(struct tcx_entry, bundle),
 					      bpf_core_type_id_kernel(struct tcx_entry));
-	if (tcx->miniq)
+	if (unlikely(tcx->miniq))
 		return false;
 	if ((unsigned long)in->ptype_specific.next != (unsigned long)in + bpf_core_field_offset(struct net_device___k, ptype_specific))
 		return false;
@@ -126,7 +126,7 @@ static __always_inline bool way_is_free(struct __sk_buff *skb, struct net___k *n
 	}
 	if (!plain_routing(net, in))
 		return false;
-	if (!way->out && !(way->out = device_at(net, ifout, MAX_BUCKET)))
+	if (unlikely(!way->out) && !(way->out = device_at(net, ifout, MAX_BUCKET)))
 		return false;
 	return covered_out(kernel_object(way->out, bpf_core_type_id_kernel(struct net_device)), ctl->programs[1], &way->egress);
 }
@@ -188,12 +188,25 @@ static __always_inline bool any_way_back(struct net___k *net, struct net_device_
 	return in && !all->data[DEVCONF_RP_FILTER - 1] && !in->cnf.data[DEVCONF_RP_FILTER - 1];
 }
 
+/* Whether the FIB leads from here to the packet's source by the device that it came in by. */
+static __noinline bool leads_back(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	struct bpf_fib_lookup f = {
+		.family = BT_AF,
+		.tos = p->tos & 0x1c,
+		.ipv4_src = p->daddr,
+		.ipv4_dst = p->saddr,
+		.ifindex = p->ifin,
+	};
+
+	return bpf_fib_lookup(skb, &f, sizeof(f), FIB_SKIP_NEIGH) == BPF_FIB_LKUP_RET_SUCCESS && f.ifindex == p->ifin;
+}
+
 /* The reverse path: never more liberal than the stack at its strictest. Where it is not checked, what is known of a source is that it is
  * not this host's. */
 static __always_inline bool way_back(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
 	struct sk_buff___k *k = kernel_skb(skb);
-	struct bpf_fib_lookup f = {};
 	__u64 *foreign = NULL, word = 0;
 	bool ok;
 
@@ -207,12 +220,7 @@ static __always_inline bool way_back(struct __sk_buff *skb, struct net___k *net,
 			return true;
 		}
 	}
-	f.family = BT_AF;
-	f.tos = p->tos & 0x1c;
-	f.ipv4_src = p->daddr;
-	f.ipv4_dst = p->saddr;
-	f.ifindex = p->ifin;
-	ok = bpf_fib_lookup(skb, &f, sizeof(f), FIB_SKIP_NEIGH) == BPF_FIB_LKUP_RET_SUCCESS && f.ifindex == p->ifin;
+	ok = leads_back(skb, p);
 	if (memo)
 		memo->back = ok ? BACK_OK : BACK_ELSEWHERE;
 	if (ok && foreign)
@@ -241,9 +249,10 @@ static __always_inline int count_down(struct __sk_buff *skb, struct bt_pkt *p)
 }
 #endif
 
-/* Sends a packet that will be forwarded as `f` says on its way. Returns the action; BT_NEXT: the stack has to forward it. */
-static __noinline int host_route(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo, struct bpf_fib_lookup *f)
+/* Sends a packet that will be forwarded as p->fib says on its way. Returns the action; BT_NEXT: the stack has to forward it. */
+static __always_inline int host_route(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
+	struct bpf_fib_lookup *f = &p->fib;
 	struct bpf_redir_neigh nh = { .nh_family = f->family };
 	struct bt_control *ctl = control();
 	struct bt_way fresh = {}, *way;
@@ -254,14 +263,14 @@ static __noinline int host_route(struct __sk_buff *skb, struct net___k *net, str
 	    p->flags & P_MORE || ifout == p->ifin || !plain_header(p))
 		return BT_NEXT;
 	way = memo ? way_memo(memo, ifout) : &fresh;
-	if (!way || !way_is_free(skb, net, ctl, ifout, way))
+	if (unlikely(!way) || !way_is_free(skb, net, ctl, ifout, way))
 		return BT_NEXT;
-	if (skb->gso_size ? skb->len - ETH_HLEN != p->len || !segments_fit(skb, p, f->mtu_result) : p->len > f->mtu_result)
+	if (unlikely(skb->gso_size) ? skb->len - ETH_HLEN != p->len || !segments_fit(skb, p, f->mtu_result) : p->len > f->mtu_result)
 		return BT_NEXT;
 	if (!way_back(skb, net, p, memo))
 		return BT_NEXT;
 	/* What is behind the packet's end. */
-	if (skb->len - ETH_HLEN != p->len && bpf_skb_change_tail(skb, ETH_HLEN + p->len, 0))
+	if (unlikely(skb->len - ETH_HLEN != p->len) && bpf_skb_change_tail(skb, ETH_HLEN + p->len, 0))
 		return BT_NEXT;
 	r = count_down(skb, p);
 	if (r == ROUTE_STACK)
@@ -280,12 +289,16 @@ static __noinline int host_route(struct __sk_buff *skb, struct net___k *net, str
 	return bpf_redirect_neigh(ifout, &nh, sizeof(nh), 0);
 }
 
-/* Whether the record is this packet's, as the ingress program left it: no other packet had its turn on this CPU since. Else it waited for its
- * neighbour, and its connection may have ended meanwhile. */
+/* Whether the record is this packet's, as the ingress program left it: no other packet had its turn on this CPU since, and the image is the
+ * same. Else it waited for its neighbour, and its connection may have ended meanwhile. */
 static __always_inline bool still_known(struct __sk_buff *skb, struct bt_pkt *p, __u32 kind)
 {
 	bool known = p->token && p->token == skb->cb[4] && kind >> TOKEN_CPU_SHIFT == (bpf_get_smp_processor_id() & TOKEN_CPU_MASK);
+	struct bt_header *h;
+	void *img;
 
 	p->token = 0;
-	return known;
+	if (!known || !(img = image(p->slot)) || !(h = line(img, 0)))
+		return false;
+	return h->magic == BT_MAGIC && h->generation == p->generation;
 }

@@ -38,7 +38,7 @@ static __always_inline void mark_injected(struct __sk_buff *skb, struct bt_contr
 /* The low byte of what is returned is the kind; the rest as mark_injected's caller put it there. `*ct` is the connection + 1. */
 static __always_inline __u32 take_injected(struct __sk_buff *skb, struct bt_control *ctl, __u32 *ct)
 {
-	if (skb->cb[0] != ctl->magic || skb->cb[3] != ~ctl->magic)
+	if (likely(skb->cb[0] != ctl->magic || skb->cb[3] != ~ctl->magic))
 		return INJ_NONE;
 	__u32 kind = skb->cb[1];
 	*ct = skb->cb[2];

@@ -19,11 +19,11 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 	p->sport = p->dport = 0;
 	p->tcp_flags = p->icmp_type = p->icmp_code = 0;
 	p->flags &= ~(P_PORTS | P_TRUNC);
-	if (p->frag_off)
+	if (unlikely(p->frag_off))
 		return;
 	switch (p->proto) {
 	case IPPROTO_TCP:
-		if (have >= 20 && !peek(skb, off, &h, 5)) {
+		if (likely(have >= 20 && !peek(skb, off, &h, 5))) {
 			p->tcp_flags = h.rest[9];
 			break;
 		}
@@ -33,7 +33,7 @@ static __always_inline void parse_l4(struct __sk_buff *skb, struct bt_pkt *p)
 		break;
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE:
-		if (have >= 8 && !peek(skb, off, &h, 2))
+		if (likely(have >= 8 && !peek(skb, off, &h, 2)))
 			break;
 		p->flags |= P_TRUNC;
 		if (have < 4 || bpf_skb_load_bytes(skb, off, &h, 4))
@@ -93,7 +93,7 @@ static __always_inline bool ip_checksum_ok(struct __sk_buff *skb, struct bt_pkt 
 	/* Word by word: older verifiers don't follow the bounds of a length that is not constant. */
 	for (__u32 at = 20; at < 60; at += 4) {
 		__u32 option;
-		if (at >= p->ihl)
+		if (likely(at >= p->ihl))
 			break;
 		if (bpf_skb_load_bytes(skb, p->l2len + at, &option, sizeof(option)))
 			return false;
@@ -107,20 +107,20 @@ static __always_inline bool parse(struct __sk_buff *skb, struct bt_pkt *p, __u32
 {
 	struct bt_iphdr ip;
 
-	if (peek(skb, l2len, &ip, sizeof(ip) / 4))
+	if (unlikely(peek(skb, l2len, &ip, sizeof(ip) / 4)))
 		return false;
 	p->l2len = l2len;
 	p->ihl = (ip.vihl & 15) * 4;
-	if (ip.vihl >> 4 != 4 || p->ihl < 20)
+	if (unlikely(ip.vihl >> 4 != 4 || p->ihl < 20))
 		return false;
 	__u32 total = bpf_ntohs(ip.tot_len);
 	__u32 carried = skb->len - l2len;
 	/* BIG TCP: the length does not fit its field. */
-	if (total == 0 && ip.protocol == IPPROTO_TCP && skb->gso_size)
+	if (unlikely(total == 0) && ip.protocol == IPPROTO_TCP && skb->gso_size)
 		total = carried;
-	if (total > carried || total < p->ihl)
+	if (unlikely(total > carried || total < p->ihl))
 		return false;
-	if (received && !ip_checksum_ok(skb, p, &ip))
+	if (received && unlikely(!ip_checksum_ok(skb, p, &ip)))
 		return false;
 	p->len = total;
 	p->saddr = ip.saddr;
