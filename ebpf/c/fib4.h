@@ -55,28 +55,38 @@ static __always_inline int route_in(struct __sk_buff *skb, struct net___k *net, 
 {
 	struct bpf_fib_lookup *f = &p->fib;
 	__u32 dst = bpf_ntohl(p->daddr);
+	struct bt_route_memo *target;
 	int route;
 
 	if (dst >> 28 == 0xe || dst == 0xffffffff || p->ifin == p->lo)
 		return ROUTE_LOCAL;
 	if (!memo)
 		return route_of(fib(skb, p, p->ifin));
-	if (memo_holds(net, p, memo)) {
-		f->family = BT_AF;
-		f->ifindex = memo->ifout;
-		f->ipv4_dst = memo->hop;
-		f->mtu_result = memo->mtu;
-		return memo->route;
+	if (!memo_holds(net, p, memo)) {
+		memo_begin(net, p, memo);
+		target = target_memo(p);
+		if (!target || !target_holds(target, memo)) {
+			route = route_of(fib(skb, p, p->ifin));
+			memo->route = route;
+			memo->ifout = f->ifindex;
+			memo->hop = f->ipv4_dst;
+			memo->mtu = f->mtu_result;
+			if (f->family != BT_AF)
+				memo->tick--; /* by an IPv6 router, for which there is no room */
+			else if (target && (route == ROUTE_LOCAL || (route == ROUTE_STRAIGHT && for_every_source(net, memo, f->ifindex))))
+				*target = *memo;
+			return route;
+		}
+		memo->route = target->route;
+		memo->ifout = target->ifout;
+		memo->hop = target->hop;
+		memo->mtu = target->mtu;
 	}
-	memo_begin(net, p, memo);
-	route = route_of(fib(skb, p, p->ifin));
-	memo->route = route;
-	memo->ifout = f->ifindex;
-	memo->hop = f->ipv4_dst;
-	memo->mtu = f->mtu_result;
-	if (f->family != BT_AF)
-		memo->tick--; /* by an IPv6 router, for which there is no room */
-	return route;
+	f->family = BT_AF;
+	f->ifindex = memo->ifout;
+	f->ipv4_dst = memo->hop;
+	f->mtu_result = memo->mtu;
+	return memo->route;
 }
 
 /* Where a packet goes that left OUTPUT changed. */

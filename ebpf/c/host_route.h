@@ -17,7 +17,6 @@
 #define XFRM_OUT 1
 #define XFRM_ACCEPT 2
 #define MAX_EGRESS_PROGRAMS 4
-#define MAX_BUCKET 8 /* devices looked at to find one by its index */
 #define TOKEN_CPU_SHIFT 25 /* above what with_ct needs */
 #define TOKEN_CPU_MASK 0x7f
 

@@ -15,6 +15,20 @@ struct hlist_head {
 	struct hlist_node *first;
 } __attribute__((preserve_access_index));
 struct mini_Qdisc;
+struct rb_node;
+struct rb_root {
+	struct rb_node *rb_node;
+} __attribute__((preserve_access_index));
+struct netns_nexthop {
+	struct rb_root rb_root;
+} __attribute__((preserve_access_index));
+struct fib_info {
+	int fib_nhs;
+} __attribute__((preserve_access_index));
+struct fib_nh {
+	struct hlist_node nh_hash;
+	struct fib_info *nh_parent;
+} __attribute__((preserve_access_index));
 struct bpf_mprog_bundle {
 	struct bpf_mprog_entry a;
 } __attribute__((preserve_access_index));
@@ -71,6 +85,7 @@ struct net___k {
 	struct netns_ipv6 ipv6;
 	struct netns_nf nf;
 	struct netns_xfrm xfrm;
+	struct netns_nexthop nexthop;
 } __attribute__((preserve_access_index));
 typedef struct {
 	struct net___k *net;
@@ -87,6 +102,7 @@ struct net_device___k {
 	struct nf_hook_entries *nf_hooks_ingress;
 	struct in_device___k *ip_ptr;
 	struct inet6_dev___k *ip6_ptr;
+	struct hlist_head fib_nh_head;
 	possible_net_t___k nd_net;
 } __attribute__((preserve_access_index));
 struct sk_buff___k {

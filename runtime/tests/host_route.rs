@@ -265,6 +265,69 @@ fn a_route_that_changes_is_obeyed_from_the_next_packet_on() {
     });
 }
 
+/// Where a route has several next hops, each source has its own: the answer for one is not the answer for all.
+#[test]
+fn sources_keep_their_own_next_hops() {
+    in_namespace(|| {
+        let way = Way::new(Family::V4);
+        let third = Other::new();
+        ip(&format!(
+            "link add out2 type veth peer name eth0 netns {}\nlink set out2 up\naddr add 10.4.0.1/24 dev out2\n",
+            third.path()
+        ));
+        third.run(|| ip("link set eth0 up\naddr add 10.4.0.2/24 dev eth0\nroute add default via 10.4.0.1\n"));
+        commit(Family::V4);
+        let far = [&way.to, &third].map(|host| {
+            let receiver = host.run(|| {
+                ip("addr add 10.9.0.1/32 dev lo\n");
+                UdpSocket::bind(("10.9.0.1", PORT + 1)).unwrap()
+            });
+            receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            receiver
+        });
+        let senders: Vec<UdpSocket> = way.from.run(|| {
+            (1..=32)
+                .map(|n| {
+                    ip(&format!("addr add 10.1.0.{}/32 dev lo\n", 100 + n));
+                    UdpSocket::bind((format!("10.1.0.{}", 100 + n), 0)).unwrap()
+                })
+                .collect()
+        });
+        let arrived = || {
+            let straight = stat(Family::V4, "host_routed");
+            for sender in &senders {
+                sender.send_to(b"x", ("10.9.0.1", PORT + 1)).unwrap();
+            }
+            let counts = [0, 1].map(|n| {
+                let mut count = 0;
+                while count < senders.len() && far[n].recv(&mut [0; 8]).is_ok() {
+                    count += 1;
+                }
+                count
+            });
+            assert_eq!(counts[0] + counts[1], senders.len(), "{counts:?}");
+            assert_eq!(stat(Family::V4, "host_routed") - straight, senders.len() as u64);
+            counts
+        };
+        let several = "10.9.0.0/24 nexthop via 10.2.0.2 dev out nexthop via 10.4.0.2 dev out2";
+        run(&format!("ip route add {several}"));
+        // The neighbour behind the second device is still to be found.
+        third.run(|| run("ping -q -c1 -W5 10.4.0.1"));
+        let [first, second] = arrived();
+        assert!(first > 0 && second > 0, "{first} {second}");
+        for (route, way) in [("via 10.2.0.2 dev out", 0), ("via 10.4.0.2 dev out2", 1)] {
+            run(&format!("ip route replace 10.9.0.0/24 {route}"));
+            assert_eq!(arrived()[way], senders.len(), "{route}");
+        }
+        run("ip route del 10.9.0.0/24");
+        for nexthop in ["id 1 via 10.2.0.2 dev out", "id 2 via 10.4.0.2 dev out2", "id 10 group 1/2"] {
+            run(&format!("ip nexthop add {nexthop}"));
+        }
+        run("ip route add 10.9.0.0/24 nhid 10");
+        assert_eq!(arrived(), [first, second], "as by nexthops of the route's own");
+    });
+}
+
 /// Where no reverse path is checked, a source is remembered as not this host's own.
 #[test]
 fn a_source_that_this_host_takes_is_its_own_from_the_next_packet_on() {
