@@ -151,10 +151,14 @@ impl Report {
         let packets = |size| ("forward", "flow per packet", size);
         let at_least = |text, size: usize, least: f64| {
             let ratio = self.ratio(packets(size));
+            // What this machine forwards without a filter bounds everybody.
+            let bound = self.value(packets(0), Backend::None).zip(self.value(packets(size), Backend::Legacy));
+            let bound = bound.map(|(none, legacy)| none / legacy).filter(|bound| *bound < least);
+            let bound = bound.map_or_else(String::new, |bound| format!("; no filter at all: {bound:.2}"));
             Aim {
                 text,
                 reached: ratio.map(|ratio| ratio >= least),
-                seen: ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.2})")),
+                seen: ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.2}{bound})")),
             }
         };
         let at_most = |text, value: Option<f64>, most: f64| Aim {
@@ -225,5 +229,11 @@ mod tests {
         ]);
         let reached: Vec<Option<bool>> = report.aims().iter().map(|aim| aim.reached).collect();
         assert_eq!(reached[..4], [None, None, Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn an_aim_that_no_filter_could_reach_says_so() {
+        let report = report(&[(0, Backend::None, 20.0), (1000, Backend::Ours, 15.0), (1000, Backend::Legacy, 10.0)]);
+        assert_eq!(report.aims()[2].seen, " (1.50; no filter at all: 2.00)");
     }
 }
