@@ -118,7 +118,8 @@ struct bt_frame {
 	__u32 chain, pos;
 };
 
-/* A sorted list of candidates being walked: `next` is the next rule, BT_NONE at the end. `second` is the list's, when it is walked from its begin. */
+/* A sorted list of candidates being walked: `next` is the next rule, BT_NONE at the end. `second` is the list's second
+ * one, so that most lists are read once. */
 struct bt_stream {
 	__u32 line, count, at, next, second;
 };

@@ -138,13 +138,13 @@ static __always_inline bool stream_open(void *img, struct bt_stream *s, __u32 re
 			return true;
 		s->line = v;
 		s->count = l->w[0];
+		s->second = l->w[2];
 		if (unlikely(pos)) {
 			s->at = bt_list_seek(v, s->count, pos);
 			if (s->at < s->count)
 				s->next = word(img, v, 1 + s->at);
 		} else if (s->count) {
 			s->next = l->w[1];
-			s->second = l->w[2];
 		}
 		return true;
 	}
