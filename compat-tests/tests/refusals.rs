@@ -12,7 +12,8 @@ fn call(place: &Place, line: &str, stdin: &str) -> Answer {
 const REFUSED: &[(&str, &str, &str)] = &[
     ("filter", "NFQUEUE", "-A INPUT -j NFQUEUE --queue-num 1"),
     ("filter", "QUEUE", "-A INPUT -j QUEUE"),
-    ("filter", "policy", "-A INPUT -m policy --dir in --pol ipsec -j ACCEPT"),
+    ("filter", "policy", "-A FORWARD -m policy --dir out --pol ipsec -j ACCEPT"),
+    ("filter", "policy", "-A INPUT -m policy --dir in --pol ipsec --strict --reqid 1 --next --reqid 2"),
     ("filter", "mac", "-A INPUT -m mac --mac-source 01:00:00:00:00:01 -j DROP"),
     ("filter", "string", "-A INPUT -m string --hex-string \"|df|\" --icase --algo bm -j DROP"),
     ("filter", "bpf", "-A INPUT -m bpf --bytecode \"2,32 0 0 4294963200,6 0 0 1\" -j DROP"),

@@ -199,6 +199,11 @@ impl Walk<'_> {
                     line(self.image, o.b)?;
                     ensure(o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
                 }
+                op::POLICY if o.a != 0 => {
+                    line(self.image, o.b)?;
+                    line(self.image, o.c)?;
+                    ensure(o.a == 1 && o.b >= FIRST_FREE_LINE, at, "a check's parameters")?;
+                }
                 op::RECENT => {
                     line(self.image, o.c)?;
                     ensure(self.image.recent.iter().any(|list| list.id == o.b), at, "an unknown recent list")?;

@@ -379,7 +379,7 @@ fn ecn(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
 }
 
 fn policy(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
-    incoming(place).then(|| format!("-m policy --dir in --pol {}", draw.pick(&["none"])))
+    incoming(place).then(|| format!("-m policy --dir in --pol {}", draw.pick(&["none", "ipsec", "ipsec --reqid 1"])))
 }
 
 fn connbytes(draw: &mut Draw, place: &Place<'_>) -> Option<String> {

@@ -367,6 +367,8 @@ fn network(image: &Image, o: &Op, packet: &Packet) -> Result<Answer, Fault> {
             let range = |bit: u16, first| (o.a & bit != 0).then(|| (addr(first), addr(first + 1), o.a & bit << 1 != 0));
             Match::Iprange(Box::new(Iprange { source: range(1, 0), destination: range(4, 2) }))
         }
+        // No packet of the interpreter's came by IPsec.
+        op::POLICY => return Ok((o.a == 0).into()),
         other => return Err(Fault::UnknownCode("op of a link header or socket", other.into())),
     };
     Ok(bpftables_ruleset::eval::header_holds(&m, packet).is_some_and(|holds| holds).into())

@@ -22,7 +22,7 @@ pub(super) fn encode(m: &Match, lines: &mut Lines) -> Result<Option<Op>, &'stati
         Match::Dscp(d) => Op { op: op::TOS, flags: inv(d.invert), b: u32::from(d.dscp) << 2, c: 0xfc, ..ZERO },
         Match::Ecn(e) => ecn(e),
         Match::Iprange(r) => iprange(r, lines),
-        Match::Policy(p) => policy(p)?,
+        Match::Policy(p) => policy(p, lines)?,
         Match::Socket(s) => {
             let a = u16::from(s.transparent) | u16::from(s.no_wildcard) << 1 | u16::from(s.restore_mark) << 2;
             Op { op: op::SOCKET, a, ..ZERO }
@@ -131,10 +131,49 @@ pub(crate) fn physdev(p: &Physdev, classes: impl Fn(&str) -> Option<(u16, u16)>)
     Some(Op { op: op::PHYSDEV, a, b: ranges[0], c: ranges[1], ..ZERO })
 }
 
-fn policy(p: &Policy) -> Result<Op, &'static str> {
-    // What IPsec has unwrapped in transport mode, or will wrap, does not pass a device as the packet that netfilter's hooks see.
-    if !p.none {
-        return Err("-m policy --pol ipsec can't be run, since not all packets of IPsec pass a device unwrapped");
+/// A part of an element that is asked for, and whether it is inverted.
+fn asked(given: bool, invert: bool, bit: u16) -> u16 {
+    if given { bit | if invert { bit << 8 } else { 0 } } else { 0 }
+}
+
+fn policy(p: &Policy, lines: &mut Lines) -> Result<Op, &'static str> {
+    const OUT: &str =
+        "-m policy --dir out --pol ipsec can't be run, since what IPsec will wrap does not leave by a device as it is";
+    const NEXT: &str = "-m policy --next can't be run, since kernels differ in which element they compare with";
+    if p.none {
+        return Ok(Op { op: op::POLICY, b: u32::from(!p.inward), ..ZERO });
     }
-    Ok(Op { op: op::POLICY, b: u32::from(p.outward), ..ZERO })
+    if !p.inward {
+        return Err(OUT);
+    }
+    let [element] = &p.elements[..] else { return Err(NEXT) };
+    let (reqid, spi) = (element.reqid.unwrap_or_default(), element.spi.unwrap_or_default());
+    let protocol = element.protocol.as_ref().map_or((0, false), |(protocol, _, invert)| (*protocol, *invert));
+    let (tunnel, not_mode) = element.tunnel.unwrap_or_default();
+    let parts = asked(element.reqid.is_some(), reqid.1, op::POLICY_REQID)
+        | asked(element.spi.is_some(), spi.1, op::POLICY_SPI)
+        | asked(element.protocol.is_some(), protocol.1, op::POLICY_PROTO)
+        | asked(element.tunnel.is_some(), not_mode, op::POLICY_MODE)
+        | asked(element.source.is_some(), element.source.is_some_and(|(.., invert)| invert), op::POLICY_SOURCE)
+        | asked(
+            element.destination.is_some(),
+            element.destination.is_some_and(|(.., invert)| invert),
+            op::POLICY_DESTINATION,
+        );
+    let words = [reqid.0, spi.0, u32::from(protocol.0) | u32::from(tunnel) << 8, u32::from(parts), p.strict.into()];
+    let mut addrs = Vec::new();
+    for (addr, mask, _) in [element.source, element.destination].into_iter().flatten() {
+        addrs.extend([addr, mask].map(|addr| match addr {
+            IpAddr::V4(addr) => vec![u32::from_ne_bytes(addr.octets())],
+            IpAddr::V6(addr) => {
+                addr.octets().chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect()
+            }
+        }));
+    }
+    // The destination has its place behind a source.
+    if element.source.is_none() {
+        addrs.extend(addrs.clone());
+    }
+    let c = if addrs.is_empty() { 0 } else { lines.intern_words(&addrs.concat()) };
+    Ok(Op { op: op::POLICY, a: 1, b: lines.intern_words(&words), c, ..ZERO })
 }
