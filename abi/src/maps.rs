@@ -318,6 +318,8 @@ pub mod stat {
     pub const HOST_ROUTED: u32 = 16;
     /// Not a drop: a copy of TEE that could not be sent.
     pub const COPY_LOST: u32 = 17;
+    /// Dropped: IPsec unwrapped the packet, or would wrap it, where no program sees it.
+    pub const DROP_IPSEC: u32 = 18;
     /// Number of statistics.
     pub const COUNT: u32 = 32;
 }

@@ -101,8 +101,22 @@ pub mod op {
     pub const ECN: u8 = 38;
     /// `-m iprange`: a = 1 source, 2 not that, 4 destination, 8 not that; b = line of first and last source and destination, network byte order.
     pub const IPRANGE: u8 = 39;
-    /// `-m policy --pol none`: b = 0 `--dir in`, 1 `--dir out`.
+    /// `-m policy`: a = 0 `--pol none`, b = 0 `--dir in`, 1 `--dir out`; a = 1 `--dir in --pol ipsec`, b = line of reqid, SPI (as legacy compares it: the number in this machine's byte order with the packet's in network byte order),
+    /// protocol | 1 << 8 for a tunnel, what is asked (`POLICY_*`) | << 8 what of it is inverted, 1 for `--strict`; c = line of the tunnel's source and
+    /// destination, each with its mask, network byte order (0: neither is asked).
     pub const POLICY: u8 = 40;
+    /// `--reqid`, as the others of [`POLICY`].
+    pub const POLICY_REQID: u16 = 1;
+    /// `--spi`.
+    pub const POLICY_SPI: u16 = 2;
+    /// `--proto`.
+    pub const POLICY_PROTO: u16 = 4;
+    /// `--mode`.
+    pub const POLICY_MODE: u16 = 8;
+    /// `--tunnel-src`.
+    pub const POLICY_SOURCE: u16 = 16;
+    /// `--tunnel-dst`.
+    pub const POLICY_DESTINATION: u16 = 32;
     /// `-m sctp`: a = 0 no chunks are asked, 1 any, 2 all, 3 only; b, c as TCP; d = line of eight words of chunk types, bit by bit, the number
     /// of flags (up to 4), and for each flags type | set << 8 | mask << 16. [`super::INVERT`] is of the chunks.
     pub const SCTP: u8 = 41;

@@ -1,6 +1,9 @@
 //! Stock kernels in a virtual machine: the programs load there, and devices that this machine's kernel may not have are filtered as by
 //! legacy. Needs `vmtest.sh` (BPFTABLES_VMTEST, or beside the corpus) and what it asks for.
 
+#[path = "kernels/ipsec.rs"]
+mod ipsec;
+
 use bpftables_compat_tests::netns::Netns;
 use bpftables_compat_tests::suite;
 use bpftables_compat_tests::world::{Kind, Tools, our_binary};
@@ -10,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Modules that a stock kernel does not load by itself where no udev runs, or not without CAP_SYS_MODULE in the right place.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 28] = [
     "tun",
     "netkit",
     "veth",
@@ -31,6 +34,14 @@ const MODULES: [&str; 20] = [
     "iptable_security",
     "ip6table_filter",
     "xt_set",
+    "ip6table_raw",
+    "xfrm_user",
+    "xfrm_interface",
+    "ip_vti",
+    "ip6_vti",
+    "esp4",
+    "esp6",
+    "xt_policy",
 ];
 /// Emulated, and maybe beside other tests: seconds mean little there.
 const TIMEOUT: &str = "600";
@@ -62,7 +73,7 @@ fn boot(kernel: &str) {
         .expect("vmtest.sh can be run");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "Linux {kernel}: {}\n{out}\n{err}", output.status);
-    assert!(out.contains("5 passed; 0 failed"), "Linux {kernel}: the guest ran other tests\n{out}\n{err}");
+    assert!(out.contains("6 passed; 0 failed"), "Linux {kernel}: the guest ran other tests\n{out}\n{err}");
 }
 
 fn vmtest() -> Option<PathBuf> {

@@ -196,6 +196,8 @@ __noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
 
 	if (!p || !a || !ctl || total < ANSWER_HEADERS || total > ANSWER_ICMP_MAX)
 		return BT_DROP;
+	if (p->l2len && p->l2len != ETH_HLEN)
+		return BT_DROP;
 	if (answer_reshape(skb, p->l2len, total) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
 		return BT_DROP;
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, length(total, ANSWER_MASK), BPF_F_INVALIDATE_HASH))

@@ -18,6 +18,7 @@
 #include "ops.h"
 #include "reject.h"
 #include "mtu.h"
+#include "ipsec.h"
 #include "classify.h"
 #include "set_probe.h"
 #if BT_FAMILY == 6
@@ -124,6 +125,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->present = h->present;
 	if (!parse(skb, p, l2len, received))
 		return false;
+	p->bare = 0;
 	p->cpu_base = bpf_get_smp_processor_id() * BT_COUNTER_CHUNK;
 	p->mark = skb->mark;
 	p->ct = 0;
@@ -159,6 +161,8 @@ static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_c
 {
 	__u8 mac[12] = {};
 
+	if (p->l2len && p->l2len != ETH_HLEN)
+		return drop_for(skb, p, -STAT_DROP_REWRITE);
 	store_mark(skb, p);
 	if (p->l2len == 0) {
 		/* No Ethernet header here, but lo has one. */
@@ -172,6 +176,15 @@ static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_c
 		return drop_for(skb, p, -STAT_DROP_REWRITE);
 	mark_injected(skb, ctl, with_ct(p, kind), p->ct);
 	return bpf_redirect(ctl->lo_ifindex, BPF_F_INGRESS);
+}
+
+/* Whether a packet that has other addresses now than it came in with is one that IPsec might have stopped. What IPsec itself unwrapped, the stack
+ * asks about. */
+static __always_inline bool stopped_in(struct __sk_buff *skb, struct bt_pkt *p, __u32 dir)
+{
+	if ((addr_eq(p->saddr, p->came_from) && addr_eq(p->daddr, p->came_to)) || p->ifin == p->lo || unwrapped(skb))
+		return false;
+	return ipsec_stops(skb, dir, &p->came_from, &p->came_to, p->mark);
 }
 
 /* INPUT, for a packet that the stack will deliver to this host. */
@@ -188,11 +201,14 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 	__u32 sport = p->sport;
 	if ((a = run_nat(skb, p, H_IN, MANIP_SRC)) != BT_NEXT)
 		return a;
+	bool to_be_looped = by_lo(p, !addr_eq(p->saddr, saddr) || p->sport != sport) && p->ifin != ctl->lo_ifindex;
+	if (stopped_in(skb, p, IPSEC_IN) || (to_be_looped && unwrapped(skb)))
+		return drop_for(skb, p, -STAT_DROP_IPSEC);
 	if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED && p->ctdir == DIR_REPLY)
 		bt_ct_abandon(skb);
 	else if ((r = bt_ct_confirm(skb)))
 		return drop_for(skb, p, r);
-	if (by_lo(p, !addr_eq(p->saddr, saddr) || p->sport != sport) && p->ifin != ctl->lo_ifindex)
+	if (to_be_looped)
 		return to_lo(skb, p, ctl, INJ_DONE);
 	store_mark(skb, p);
 	return BT_NEXT;
@@ -223,11 +239,23 @@ static __always_inline int prerouting(struct __sk_buff *skb, struct bt_pkt *p, b
 
 #include "bridge.h"
 
+/* Where a device has no link header, the kernel may still keep one: of the device that IPsec's or a tunnel's packet came by, and shows it to programs. */
+static __always_inline __u32 kept_header(struct __sk_buff *skb)
+{
+	struct sk_buff___k *k = kernel_skb(skb);
+
+	return k->mac_len;
+}
+
 static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 {
+	const bool bare = !l2len;
+
 	/* A copy of an own multicast or broadcast packet, looped back by the stack, has no link header. */
 	if (unlikely(skb->pkt_type == PACKET_LOOPBACK))
 		l2len = 0;
+	else if (bare)
+		l2len = kept_header(skb);
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
 	struct net___k *net = net_of(skb);
@@ -244,6 +272,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		return BT_NEXT;
 	if (unlikely(!begin(skb, p, ctl, l2len, true)))
 		return BT_NEXT;
+	p->bare = bare;
 	p->ifin = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
 		p->class_in = bt_dev_class(skb, p->ifin);
@@ -262,6 +291,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 			p->ctinfo = CI_NONE;
 		}
 	}
+	p->came_from = p->saddr;
+	p->came_to = p->daddr;
 	p->hook = H_PRE;
 	if (p->img_flags & IMG_WHOLE && unlikely((r = bt_frag(skb))))
 		return drop_for(skb, p, r);
@@ -282,6 +313,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 			return a;
 		/* fallthrough */
 	case ROUTE_FORWARD:
+		if (stopped_in(skb, p, IPSEC_FWD))
+			return drop_for(skb, p, -STAT_DROP_IPSEC);
 		if (notes(p))
 			note_carry(skb, p);
 		if (p->img_flags & IMG_MAC)
@@ -393,8 +426,17 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		if (a != BT_NEXT)
 			return a;
 	}
-	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
+	__u32 mark = p->mark;
+	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT)
 		return a;
+	bt_addr saddr = p->saddr;
+	__u32 sport = p->sport;
+	if ((a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
+		return a;
+	/* A copy has met no policy in legacy's way either. */
+	if ((p->answer == ANSWER_REJECT || hop.set || !addr_eq(p->saddr, saddr) || p->sport != sport) && p->ifout != p->lo &&
+	    ipsec_stops(skb, IPSEC_OUT, &p->saddr, &p->daddr, p->answer ? 0 : mark))
+		return drop_for(skb, p, -STAT_DROP_IPSEC);
 	if (p->img_flags & IMG_CONNTRACK) {
 		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made: here, or at INPUT
 		 * when it goes to this host. (What answers such an answer goes the packet's own way, and has netfilter keep the connection.) */

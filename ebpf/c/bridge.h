@@ -180,6 +180,8 @@ static __always_inline int port_ingress(struct __sk_buff *skb)
 	if ((a = prerouting(skb, p, false)) != BT_NEXT)
 		return a;
 	if (!addr_eq(p->daddr, daddr)) {
+		if (!unwrapped(skb) && (ipsec_stops(skb, IPSEC_FWD, &p->saddr, &daddr, p->mark) || ipsec_stops(skb, IPSEC_IN, &p->saddr, &daddr, p->mark)))
+			return drop_for(skb, p, -STAT_DROP_IPSEC);
 		r = port_moved(skb, p, ctl);
 		if (r == BT_REDIRECT)
 			return r;

@@ -128,9 +128,11 @@ struct bt_stream {
 struct bt_pkt {
 	/* The packet as it is now. Addresses in network byte order, ports in host byte order. */
 	bt_addr saddr, daddr;
+	bt_addr came_from, came_to; /* at ingress: as it came in */
 	__u16 sport, dport;
 	__u8 proto, tcp_flags, icmp_type, icmp_code;
 	__u16 l2len;    /* bytes before the IP header in skb->data */
+	__u8 bare;      /* they are no link header of its device's, which has none */
 	__u16 ihl;      /* bytes of IP header */
 	__u16 frag_off; /* in units of 8 bytes; 0: whole or first */
 	bt_frag_id ip_id; /* network byte order */
@@ -289,6 +291,12 @@ static __always_inline void *image(__u32 slot)
 static __always_inline void *line(void *img, __u32 at)
 {
 	return bpf_map_lookup_elem(img, &at);
+}
+
+/* Whether an Ethernet header is before the IP header. */
+static __always_inline bool has_link_header(const struct bt_pkt *p)
+{
+	return p->l2len == ETH_HLEN && !p->bare;
 }
 
 #define PACKET_HOST 0

@@ -9,7 +9,9 @@
  *
  * What a bridge shows to these hooks and hands from port to port has to have met the program of the port that it came by, told that the bridge
  * shows it, and to meet that of the port that it leaves by. What it hands up may have come by a port without programs: the bridge's
- * own asks the rules then. */
+ * own asks the rules then.
+ *
+ * What IPsec unwraps or will wrap may pass no device as it is: it goes no further where rules would have been asked. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -19,7 +21,7 @@
 
 #include "abi.h"
 #include "guard_maps.h"
-#include "kernel_bridge.h"
+#include "kernel_ipsec.h"
 #include "kernel_tcx.h"
 
 #define NF_DROP 0
@@ -66,10 +68,23 @@ struct nf_hook_state {
 	__u8 hook, pf;
 	struct net_device *in, *out;
 } __attribute__((preserve_access_index));
+struct xfrm_state {
+	__u32 if_id;
+} __attribute__((preserve_access_index));
+struct dst_entry {
+	struct net_device *dev;
+	struct xfrm_state *xfrm;
+} __attribute__((preserve_access_index));
+/* Begins with a dst_entry. */
+struct xfrm_dst {
+	struct dst_entry *route;
+} __attribute__((preserve_access_index));
 struct sk_buff {
 	__u32 vlan_all;
+	int skb_iif;
+	unsigned long _skb_refdst;
 	__u8 active_extensions;
-	__u16 network_header;
+	__u16 network_header, mac_header, mac_len;
 	unsigned char *head;
 } __attribute__((preserve_access_index));
 /* The verifier knows the context's members by offset. */
@@ -123,6 +138,70 @@ static __always_inline __u32 armed(struct bt_control *ctl, __u8 pf)
 			return flags & (IMG_GUARD | IMG_GUARD_LOOPBACK);
 	}
 	return IMG_GUARD;
+}
+
+#define BASE(hook, table) (1u << ((hook) * BT_TABLES + (table)))
+#define ALL_OF(hook) (((1u << BT_TABLES) - 1) << (hook) * BT_TABLES)
+
+/* Whether one of these base chains has a rule, or a policy other than ACCEPT. */
+static __always_inline bool chains_ask(void *img, __u32 chains)
+{
+	__u32 at, line;
+
+#pragma nounroll
+	for (at = 0; at < 5 * BT_TABLES; at++) {
+		if (!(chains >> at & 1))
+			continue;
+		line = BT_BASES_LINE + at / 16;
+		struct bt_line *l = bpf_map_lookup_elem(img, &line);
+		if (!l)
+			return true;
+		line = l->w[at & 15];
+		struct bt_chain *c = bpf_map_lookup_elem(img, &line);
+		if (!c || c->nrules || c->next || c->policy == POLICY_DROP)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the live image asks packets anything in these base chains; or, if `tracked`, wants to know their connections. In doubt it does. */
+static __always_inline bool rules_ask(struct bt_control *ctl, __u8 pf, __u32 chains, bool tracked)
+{
+	volatile __u32 *live = pf == NFPROTO_IPV6 ? &ctl->slot6 : &ctl->slot4;
+	__u32 zero = 0, slot = *live;
+	void *img = bpf_map_lookup_elem(&bt_images, &slot);
+	struct bt_header *h = img ? bpf_map_lookup_elem(img, &zero) : NULL;
+
+	if (!h || (tracked && *(volatile __u32 *)&h->flags & IMG_CONNTRACK) || chains_ask(img, chains & *(volatile __u32 *)&h->present))
+		return true;
+	return *live != slot;
+}
+
+/* At PREROUTING: what IPsec unwraps in transport mode is handed to this hook by IPsec itself, behind the ingress programs. It takes the
+ * header off from between the link header and what was inside, so the link header is no longer where the device's ended. (In tunnel mode, and
+ * where GRO unwraps, the packet comes in by its device once more.) */
+static __always_inline bool unwrapped_behind(struct sk_buff *skb)
+{
+	return was_unwrapped(skb->active_extensions) && (__u16)(skb->network_header - skb->mac_header) != skb->mac_len;
+}
+
+/* At POSTROUTING: IPsec will wrap the packet, so the egress programs will see nothing but what is around it. What an xfrm or VTI device
+ * hands to IPsec met the rules at that device; netfilter asks mangle a second time. An xfrm device is told by its number; a VTI, by its taking
+ * the packet for the device of the way out, which its route did not lead to. */
+static __always_inline bool wrapped_before(struct bt_control *ctl, struct nf_hook_state *state, struct sk_buff *skb)
+{
+	struct dst_entry *dst = (void *)(skb->_skb_refdst & ~1ul);
+	struct xfrm_state *x;
+
+	if (!bpf_core_field_exists(struct dst_entry, xfrm) || !dst)
+		return false;
+	x = BPF_CORE_READ(dst, xfrm);
+	if (!x)
+		return false;
+	if (BPF_CORE_READ(x, if_id) ||
+	    (state->in == state->out && !skb->skb_iif && BPF_CORE_READ((struct xfrm_dst *)dst, route, dev) != state->out))
+		return rules_ask(ctl, state->pf, BASE(H_POST, T_MANGLE), false);
+	return rules_ask(ctl, state->pf, ALL_OF(H_FWD) | ALL_OF(H_OUT) | ALL_OF(H_POST), true);
 }
 
 /* Whether an address of the packet is one of loopback's, or may be. */
@@ -267,6 +346,11 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 		return NF_ACCEPT;
 	if (pre && vrf_member(dev))
 		goto drop;
+	if (pre ? unwrapped_behind(skb) && rules_ask(ctl, state->pf, ALL_OF(H_PRE) | ALL_OF(H_IN) | ALL_OF(H_FWD), true) :
+		  wrapped_before(ctl, state, skb)) {
+		stat = STAT_DROP_IPSEC;
+		goto drop;
+	}
 	ifindex = dev->ifindex;
 	if (has_bridge_info(skb->active_extensions)) {
 		if (!bridge_info(skb, &info))

@@ -258,7 +258,7 @@ static __always_inline int host_route(struct __sk_buff *skb, struct net___k *net
 	__u32 ifout = f->ifindex;
 	int r;
 
-	if (!ctl || !ctl->host_routing || p->l2len != ETH_HLEN || skb->pkt_type != PACKET_HOST || skb->vlan_present || p->frag_off ||
+	if (!ctl || !ctl->host_routing || !has_link_header(p) || skb->pkt_type != PACKET_HOST || skb->vlan_present || p->frag_off ||
 	    p->flags & P_MORE || ifout == p->ifin || !plain_header(p))
 		return BT_NEXT;
 	way = memo ? way_memo(memo, ifout) : &fresh;

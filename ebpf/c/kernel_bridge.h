@@ -29,16 +29,23 @@ static __always_inline bool has_bridge_info(__u8 active)
 	       active >> bpf_core_enum_value(enum skb_ext_id, SKB_EXT_BRIDGE_NF) & 1;
 }
 
-/* What the bridge noted; `skb` is a kernel address. To be asked where has_bridge_info() holds. */
-static __always_inline bool bridge_info(void *skb, struct bt_bridge_info *info)
+/* Address of extension number `id` of a packet that has it, 0 if it can't be read; `skb` is a kernel address. */
+static __always_inline unsigned long extension(void *skb, __u32 id)
 {
 	unsigned long ext = 0;
 	__u8 offset = 0;
 
 	if (bpf_probe_read_kernel(&ext, sizeof(ext), skb + bpf_core_field_offset(struct sk_buff___ext, extensions)))
-		return false;
-	unsigned long at = ext + bpf_core_field_offset(struct skb_ext, offset) + bpf_core_enum_value(enum skb_ext_id, SKB_EXT_BRIDGE_NF);
-	if (bpf_probe_read_kernel(&offset, sizeof(offset), (void *)at))
-		return false;
-	return !bpf_probe_read_kernel(info, sizeof(*info), (void *)(ext + ((__u32)offset << 3)));
+		return 0;
+	if (bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(ext + bpf_core_field_offset(struct skb_ext, offset) + id)))
+		return 0;
+	return ext + ((__u32)offset << 3);
+}
+
+/* What the bridge noted. To be asked where has_bridge_info() holds. */
+static __always_inline bool bridge_info(void *skb, struct bt_bridge_info *info)
+{
+	unsigned long at = extension(skb, bpf_core_enum_value(enum skb_ext_id, SKB_EXT_BRIDGE_NF));
+
+	return at && !bpf_probe_read_kernel(info, sizeof(*info), (void *)at);
 }

@@ -48,6 +48,7 @@ struct netns_nf {
 	struct nf_hook_entries *hooks_ipv6[5];
 } __attribute__((preserve_access_index));
 struct netns_xfrm {
+	struct list_head policy_all;
 	unsigned int policy_count[6];
 	__u8 policy_default[3];
 } __attribute__((preserve_access_index));
@@ -109,6 +110,7 @@ struct sk_buff___k {
 	struct net_device___k *dev;
 	unsigned long _skb_refdst;
 	__u8 active_extensions;
+	__u16 mac_len;
 	__u8 ip_summed : 2;
 } __attribute__((preserve_access_index));
 

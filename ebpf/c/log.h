@@ -76,7 +76,7 @@ static __always_inline void event_begin(struct __sk_buff *skb, struct bt_pkt *p,
 	if (owner && p->flags & P_LOCAL && !p->answer && (p->hook == H_OUT || p->hook == H_POST))
 		log_owner(skb, e);
 	/* At egress the link header is the one that the packet leaves with, and was not there when netfilter's hooks look. */
-	if (p->l2len == ETH_HLEN && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
+	if (has_link_header(p) && (p->hook == H_PRE || p->hook == H_IN) && !bpf_skb_load_bytes(skb, 0, e->mac, ETH_HLEN))
 		e->mac_len = ETH_HLEN;
 }
 

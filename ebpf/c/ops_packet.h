@@ -4,7 +4,7 @@
 
 #include "bt.h"
 #include "kernel.h"
-#include "kernel_bridge.h"
+#include "kernel_ipsec.h"
 #include "ops_arg.h"
 #include "ops_l4.h"
 
@@ -107,7 +107,7 @@ static __always_inline int source_mac(struct __sk_buff *skb, struct bt_pkt *p, _
 		*mac = p->mac;
 		return p->mac_known;
 	}
-	if (p->l2len != ETH_HLEN || skb->ifindex == p->lo)
+	if (!has_link_header(p) || skb->ifindex == p->lo)
 		return 0;
 	return bpf_skb_load_bytes(skb, 6, mac, 6) ? 0 : 1;
 }
@@ -201,12 +201,91 @@ static __always_inline bool policy_none(struct __sk_buff *skb, bool out)
 	struct sk_buff___own *k = kernel_skb(skb);
 
 	if (!out)
-		return !bpf_core_enum_value_exists(enum skb_ext_id, SKB_EXT_SEC_PATH) ||
-		       !(k->active_extensions >> bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH) & 1);
+		return !was_unwrapped(k->active_extensions);
 	if (!bpf_core_field_exists(struct dst_entry___own, xfrm))
 		return true;
 	struct dst_entry___own *dst = kernel_object(k->_skb_refdst & SKB_DST_PTRMASK, bpf_core_type_id_kernel(struct dst_entry));
 	return !dst->xfrm;
+}
+
+enum policy_asked { POL_REQID = 1, POL_SPI = 2, POL_PROTO = 4, POL_MODE = 8, POL_SRC = 16, POL_DST = 32 };
+#define MAX_UNWRAPPED 6 /* XFRM_MAX_DEPTH */
+
+union xfrm_address___pol {
+	__u32 a4;
+} __attribute__((preserve_access_index));
+struct xfrm_id___pol {
+	union xfrm_address___pol daddr;
+	__u32 spi;
+	__u8 proto;
+} __attribute__((preserve_access_index));
+struct xfrm_state___pol {
+	struct xfrm_id___pol id;
+	struct {
+		__u32 reqid;
+		__u8 mode;
+		union xfrm_address___pol saddr;
+	} props;
+} __attribute__((preserve_access_index));
+struct sec_path {
+	int len;
+	void *xvec[MAX_UNWRAPPED];
+} __attribute__((preserve_access_index));
+
+/* An address of a tunnel, of which the kernel compares as many bytes as the packet's have. */
+static __always_inline bool tunnel_addr_is(unsigned long at, const bt_addr *want)
+{
+	bt_addr addr;
+
+	return !bpf_probe_read_kernel(&addr, sizeof(addr), (void *)at) && addr_eq(addr_and(addr, want[1]), addr_and(want[0], want[1]));
+}
+
+/* Whether one of the states that unwrapped the packet is as asked, as match_xfrm_state. */
+static __always_inline bool state_is(void *at, const struct bt_line *l, const bt_addr *tunnel)
+{
+	struct xfrm_state___pol *x = at;
+	unsigned long saddr = (unsigned long)at + bpf_core_field_offset(struct xfrm_state___pol, props.saddr.a4);
+	unsigned long daddr = (unsigned long)at + bpf_core_field_offset(struct xfrm_state___pol, id.daddr.a4);
+	__u32 asked = l->w[3], inverted = asked >> 8;
+
+	return !((asked & POL_SRC && tunnel_addr_is(saddr, tunnel) == !!(inverted & POL_SRC)) ||
+		 (asked & POL_DST && tunnel_addr_is(daddr, tunnel + 2) == !!(inverted & POL_DST)) ||
+		 (asked & POL_PROTO && (BPF_CORE_READ(x, id.proto) == (l->w[2] & 0xff)) == !!(inverted & POL_PROTO)) ||
+		 (asked & POL_MODE && (BPF_CORE_READ(x, props.mode) == l->w[2] >> 8) == !!(inverted & POL_MODE)) ||
+		 (asked & POL_SPI && (BPF_CORE_READ(x, id.spi) == l->w[1]) == !!(inverted & POL_SPI)) ||
+		 (asked & POL_REQID && (BPF_CORE_READ(x, props.reqid) == l->w[0]) == !!(inverted & POL_REQID)));
+}
+
+/* `--dir in --pol ipsec`, of one element: some state's, or if `strict` the only one's. */
+__noinline int bt_op_ipsec(struct __sk_buff *skb, __u32 element, __u32 addrs)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	void *img = p ? image(p->slot) : NULL;
+	struct bt_line *l = img ? line(img, element) : NULL, *tunnel = img ? line(img, addrs) : NULL;
+	struct sk_buff___own *k = kernel_skb(skb);
+	struct sec_path *sp;
+	unsigned long at;
+	void *x;
+	int len;
+
+	if (!l || !tunnel)
+		return -1;
+	if (!was_unwrapped(k->active_extensions) || !(at = unwrapped_by(k)))
+		return 0;
+	sp = (void *)at;
+	/* A number of one byte since Linux 7. */
+	len = BPF_CORE_READ_BITFIELD_PROBED(sp, len);
+	if (l->w[4] && len != 1)
+		return 0;
+	for (int i = 0; i < MAX_UNWRAPPED; i++) {
+		if (i >= len)
+			break;
+		x = BPF_CORE_READ(sp, xvec[i]);
+		if (x && state_is(x, l, (const bt_addr *)tunnel))
+			return 1;
+	}
+	return 0;
 }
 
 /* `how` as for all ops: flags | a << 16. */
@@ -238,7 +317,7 @@ __noinline int bt_op_packet(struct __sk_buff *skb, __u32 op, __u32 how, __u32 b,
 	case OP_ECN:
 		return ecn_is(skb, p, b, c);
 	case OP_POLICY:
-		return policy_none(skb, b);
+		return a ? bt_op_ipsec(skb, b, c) : policy_none(skb, b);
 	}
 	img = image(p->slot);
 	l = img ? line(img, b) : NULL;
@@ -257,7 +336,7 @@ static __always_inline void mac_carry(struct __sk_buff *skb, struct bt_pkt *p)
 {
 	__u64 mac = 0;
 
-	if (p->l2len == ETH_HLEN && bpf_skb_load_bytes(skb, 6, &mac, 6))
+	if (has_link_header(p) && bpf_skb_load_bytes(skb, 6, &mac, 6))
 		mac = 0;
 	if (mac & 1)
 		mac = 0;

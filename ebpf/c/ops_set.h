@@ -258,7 +258,7 @@ static __always_inline void set_macs(struct __sk_buff *skb, struct bt_pkt *p, st
 		struct net_device___k *d = kernel_object(dev, bpf_core_type_id_kernel(struct net_device));
 		__u64 at = (__u64)d->dev_addr;
 		w->mac[0] = k32(at) | (__u64)k16(at + 4) << 32;
-	} else if (p->hook != H_OUT && p->l2len == ETH_HLEN) {
+	} else if (p->hook != H_OUT && has_link_header(p)) {
 		if (bpf_skb_load_bytes(skb, 0, &w->mac[0], 6))
 			w->mac[0] = 0;
 		if (bpf_skb_load_bytes(skb, 6, &w->mac[1], 6))

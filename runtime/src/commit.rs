@@ -14,6 +14,7 @@ use crate::guard;
 use crate::image::{self, Live, Prepared};
 use crate::import;
 use crate::install::{self, Installed};
+use crate::ipsec;
 use crate::location::{BUILDING, DirLock, Home, remove_tree};
 use crate::part::{self, Part, Planned};
 use crate::serve;
@@ -241,7 +242,11 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
         warnings.extend(telling.map(|(_, target)| format!("{target} writes nothing until bpftablesd runs")));
     }
     if guarded {
+        let begins = guard::count(&installed.dir) == 0;
         warnings.extend(guard::arm(installed, installed.family)?);
+        if begins {
+            warnings.extend(ipsec::warning(ipsec::policies(installed.family)));
+        }
     }
 
     let slot = image::next_slot(live.slot);

@@ -22,6 +22,7 @@ mod handover;
 mod image;
 mod import;
 mod install;
+mod ipsec;
 pub mod kfuncs;
 mod location;
 mod logline;

@@ -33,6 +33,11 @@ impl Message {
     pub(crate) fn attributes(&self) -> Attributes<'_> {
         Attributes(&self.body)
     }
+
+    /// What is behind its first four bytes.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 /// Attributes one behind the other.
@@ -63,21 +68,29 @@ impl<'a> Iterator for Attributes<'a> {
 /// # Errors
 /// What the kernel says: EINVAL where the subsystem is not there.
 pub(crate) fn dump(subsystem: u8, message: u8, family: u8) -> io::Result<Vec<Message>> {
+    dump_of(NETLINK_NETFILTER, u16::from(subsystem) << 8 | u16::from(message), family)
+}
+
+/// Likewise, of any protocol of netlink whose messages have four bytes or more before their attributes.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn dump_of(protocol: isize, message: u16, family: u8) -> io::Result<Vec<Message>> {
     for _ in 0..TRIES {
-        if let Some(messages) = dump_once(subsystem, message, family)? {
+        if let Some(messages) = dump_once(protocol, message, family)? {
             return Ok(messages);
         }
     }
-    Err(io::Error::other("netfilter's tables change too fast to be read"))
+    Err(io::Error::other("the kernel's tables change too fast to be read"))
 }
 
-fn dump_once(subsystem: u8, message: u8, family: u8) -> io::Result<Option<Vec<Message>>> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+fn dump_once(protocol: isize, message: u16, family: u8) -> io::Result<Option<Vec<Message>>> {
+    let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut request = Vec::with_capacity(HEADERS);
     request.extend((HEADERS as u32).to_ne_bytes());
-    request.extend((u16::from(subsystem) << 8 | u16::from(message)).to_ne_bytes());
+    request.extend(message.to_ne_bytes());
     request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     request.extend([1_u32.to_ne_bytes(), [0; 4], [family, 0, 0, 0]].concat());
     socket.send(&request, 0)?;

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
 use crate::install::{self, Installed};
+use crate::ipsec;
 use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
 use bpftables_abi::maps;
@@ -39,6 +40,8 @@ pub struct Status {
     pub host_routing: bool,
     /// Hooks of netfilter at which the guard is, of two.
     pub guards: usize,
+    /// Policies of IPsec whose packets the guard drops, but for those of VTI devices.
+    pub ipsec: usize,
     /// Devices by number.
     pub devices: Vec<DeviceStatus>,
     /// Settings of `lo` that were changed: name, old value, ours.
@@ -83,7 +86,7 @@ pub struct Stat {
 }
 
 /// Names and meanings by index of `bt_stats`.
-const STATS: [(&str, &str); 18] = [
+const STATS: [(&str, &str); 19] = [
     ("drop_rule", "dropped by a rule or policy"),
     ("drop_table_full", "dropped: connection table full"),
     ("drop_nat_exhausted", "dropped: no port left for NAT"),
@@ -102,6 +105,7 @@ const STATS: [(&str, &str); 18] = [
     ("event_lost", "not a drop: an event of LOG, NFLOG or TRACE found the ring full, or no agent took any"),
     ("host_routed", "not a drop: forwarded from device to device, past the stack"),
     ("copy_lost", "not a drop: a copy of TEE that could not be sent (no route, larger than the MTU, queue full)"),
+    ("drop_ipsec", "dropped: IPsec unwrapped it, or would wrap it, where no rule sees it"),
 ];
 
 impl Engine {
@@ -148,6 +152,7 @@ impl Engine {
             max_connections: control.max_conns,
             host_routing: control.host_routing != 0,
             guards: guard::count(&installed.dir),
+            ipsec: ipsec::policies(family),
             devices: devices.collect::<Result<_>>()?,
             settings: sysctl::changed(installed.family, &installed.dir),
         }))

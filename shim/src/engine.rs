@@ -47,8 +47,8 @@ impl From<EngineError> for BackendError {
 fn tell(committed: &Committed) {
     for warning in &committed.warnings {
         tracing::warn!("{warning}");
-        // Nobody but their maker knows of a log that stays empty, and of packets that are not asked.
-        if warning.ends_with(" until bpftablesd runs") {
+        // Nobody but their maker knows of a log that stays empty, and of packets that are not asked, or dropped for that.
+        if warning.ends_with(" until bpftablesd runs") || warning.contains(" of IPsec ") {
             let _ = writeln!(std::io::stderr(), "bpftables: {warning}");
         }
     }

@@ -46,6 +46,10 @@ fn of_family(out: &mut impl Write, engine: &mut Engine, status: &Status) -> Resu
         _ => "on: what uses a device without our programs is dropped",
     };
     writeln!(out, "guard        {guard}")?;
+    if status.ipsec > 0 {
+        let what = "what IPsec wraps, or unwraps in transport mode, goes no further where rules would be asked";
+        writeln!(out, "IPsec        {} policies: {what} (but by xfrm and VTI devices)", status.ipsec)?;
+    }
     let routing = match status.host_routing {
         true => "on: forwarded packets go from device to device, where the stack would only forward them",
         false => "off: all forwarded packets go up the stack",
