@@ -1,7 +1,7 @@
 //! What a command line asks for.
 
 use crate::error::{ExtensionKind, ParseError};
-use bpftables_ruleset::{AddrMatch, Counters, IpMatch, Match, Rule, Target};
+use bpftables_ruleset::{AddrMatch, Counters, IpMatch, LineId, Match, Rule, Target};
 
 /// One command line, or one rule line of a restore file.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,6 +192,8 @@ pub struct RuleSpec {
     pub target: TargetSpec,
     /// `-c`.
     pub counters: Counters,
+    /// The line of a restore file that says this and nothing else, wherever it is read.
+    pub line: LineId,
 }
 
 /// Rules ready for an edit, in legacy's order: sources outside, destinations inside. An insertion inserts them one after the other at
@@ -225,8 +227,9 @@ impl RuleSpec {
         };
         let count = self.sources.len() * self.destinations.len();
         let mut rules = Vec::with_capacity(count);
+        let line = if count == 1 && notice.is_none() { self.line } else { LineId::NONE };
         // Most lines are one rule, which needs no copy.
-        let mut pattern = Some(Rule { offset: self.counters, ..Rule::new(self.ip, self.matches, target) });
+        let mut pattern = Some(Rule { offset: self.counters, line, ..Rule::new(self.ip, self.matches, target) });
         for source in &self.sources {
             for destination in &self.destinations {
                 let rule = if rules.len() + 1 == count { pattern.take() } else { pattern.clone() };

@@ -12,6 +12,7 @@
 //! Also: `-j standard` is a missing target here (legacy leaves the refusal to the kernel), and hexadecimal fractions are no
 //! probabilities.
 
+mod again;
 mod command;
 mod error;
 mod ext;

@@ -1,12 +1,13 @@
 //! Input of `iptables-restore`.
 
-use crate::command::Command;
+use crate::again::{Asking, line_id};
+use crate::command::{Command, Verb};
 use crate::error::ParseError;
 use crate::parse::{Invocation, parse_words};
 use crate::registry::MAX_NAME;
 use crate::value::{self, Read};
 use bpftables_ruleset::names::Names;
-use bpftables_ruleset::{Counters, Family};
+use bpftables_ruleset::{Counters, Family, LineId};
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, take, take_till, take_while};
@@ -156,8 +157,11 @@ impl<'a, L: Lines> Reader<'a, L> {
     }
 }
 
+/// Whether a line, which appends a rule to a chain, is done with already.
+pub type Known<'k> = dyn FnMut(&str, LineId) -> bool + 'k;
+
 impl State<'_> {
-    fn item(&mut self, line: &[u8]) -> Result<Option<Kind>, Error> {
+    fn item(&mut self, line: &[u8], known: &mut Known<'_>) -> Result<Option<Kind>, Error> {
         let number = self.line;
         let parse = |error| Error::Parse { line: number, error, notices: Vec::new() };
         match line {
@@ -171,8 +175,24 @@ impl State<'_> {
             [b':', rest @ ..] if self.table.is_some() => self.chain_line(rest).map(Some).map_err(parse),
             _ => match &self.table {
                 Some(table) => {
-                    let (notices, command) = self.rule_line(table, line).map_err(parse)?;
-                    let command = command.map_err(|error| Error::Parse { line: number, error, notices })?;
+                    let mut id = LineId::NONE;
+                    if let Some(chain) = appends_to(line) {
+                        id = line_id(self.options.family, line);
+                        if known(chain, id) {
+                            return Ok(None);
+                        }
+                    }
+                    let names = Asking::new(self.names);
+                    let (notices, command) = self.rule_line(table, line, &names).map_err(parse)?;
+                    let mut command = command.map_err(|error| Error::Parse { line: number, error, notices })?;
+                    if let Verb::Append { rule, .. } = &mut command.verb
+                        && !names.was_asked()
+                        && command.notices.is_empty()
+                        && command.verbose == 0
+                        && rule.counters == Counters::default()
+                    {
+                        rule.line = id;
+                    }
                     Ok(Some(Kind::Command(Box::new(command))))
                 }
                 None if self.skipping => Ok(None),
@@ -224,7 +244,7 @@ impl State<'_> {
     }
 
     /// The command of a line, or the notices before its error and the error.
-    fn rule_line(&self, table: &str, line: &[u8]) -> Result<Noticed, ParseError> {
+    fn rule_line(&self, table: &str, line: &[u8], names: &dyn Names) -> Result<Noticed, ParseError> {
         let mut args = Vec::with_capacity(24);
         args.push(Cow::Borrowed("-t"));
         args.push(Cow::Borrowed(table));
@@ -234,7 +254,7 @@ impl State<'_> {
         let rest = self.rule_counters(line, &mut args)?;
         split(rest, &mut args)?;
         let invocation = Invocation { family: self.options.family, restore: true, program: self.options.program };
-        Ok(parse_words(&args, invocation, self.names))
+        Ok(parse_words(&args, invocation, names))
     }
 
     /// `[packets:bytes]` before a rule.
@@ -247,6 +267,13 @@ impl State<'_> {
         }
         Ok(rest)
     }
+}
+
+/// The chain that a line appends to, if it says so in the plainest way.
+fn appends_to(line: &[u8]) -> Option<&str> {
+    let rest = line.strip_prefix(b"-A ")?;
+    let end = memchr::memchr(b' ', rest)?;
+    std::str::from_utf8(&rest[..end]).ok()
 }
 
 /// The next line with its line end, or the piece of it that fits.
@@ -310,12 +337,19 @@ impl<L: Lines> Iterator for Reader<'_, L> {
     type Item = Result<Item, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.next_unknown(&mut |_, _| false)
+    }
+}
+
+impl<L: Lines> Reader<'_, L> {
+    /// The next item but for lines that are `known`.
+    pub fn next_unknown(&mut self, known: &mut Known<'_>) -> Option<Result<Item, Error>> {
         if self.done {
             return None;
         }
         while let Some(line) = self.lines.next_line() {
             self.state.line += 1;
-            match self.state.item(line) {
+            match self.state.item(line, known) {
                 Ok(None) => {}
                 Ok(Some(kind)) => return Some(Ok(Item { line: self.state.line, kind })),
                 Err(error) => {

@@ -6,16 +6,21 @@ mod chains;
 mod error;
 mod fresh;
 mod references;
+mod refill;
 mod rules;
 mod zero;
 
 pub use error::EditError;
 pub use references::reference_counts;
+pub use refill::zero_rules;
 
 use crate::addr::Family;
 use crate::chain::{Chain, ChainName};
+use crate::counters::{Counters, Slot};
+use crate::rule::LineId;
 use crate::table::{Table, TableKind};
 use fresh::Fresh;
+use refill::Refills;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A table of which only those chains are in memory that are edited.
@@ -26,6 +31,14 @@ pub trait Source {
     fn take(&self, chain: &str) -> Option<Chain>;
     /// How many rules jump or go to a chain.
     fn references(&self, chain: &str) -> u32;
+    /// By which lines a chain's rules were made, in order; none if that is not known.
+    fn lines(&self, _chain: &str) -> Option<Vec<LineId>> {
+        None
+    }
+    /// What the kernel has counted in a slot.
+    fn counted(&self, _slot: Slot) -> Counters {
+        Counters::default()
+    }
     /// Whether all that was asked for could be read, and nobody changed it since. If not, no edit's answer counts.
     fn is_sound(&self) -> bool;
 }
@@ -34,6 +47,16 @@ pub trait Source {
 struct Missing<'a> {
     source: &'a dyn Source,
     taken: FxHashSet<ChainName>,
+    refills: Refills,
+}
+
+/// What an editor of parts leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edited {
+    /// Chains that were taken from the source.
+    pub taken: FxHashSet<ChainName>,
+    /// Chains that were not, since they have the rules that they had; but these have counted nothing now.
+    pub refilled: Vec<ChainName>,
 }
 
 impl std::fmt::Debug for Missing<'_> {
@@ -66,7 +89,7 @@ impl<'a> Editor<'a> {
     /// Begins to edit a table whose chains are read one by one, when an edit needs them. `table` has none but empty built-in ones; what it
     /// has at the end, and was not taken from `source`, is new.
     pub fn of_parts(table: &'a mut Table, source: &'a dyn Source) -> Self {
-        let missing = Missing { source, taken: FxHashSet::default() };
+        let missing = Missing { source, taken: FxHashSet::default(), refills: Refills::default() };
         let (references, fresh) = (Some(FxHashMap::default()), Some(Fresh::default()));
         Self { table, references, missing: Some(missing), fresh, curtailed: false }
     }
@@ -91,6 +114,10 @@ impl<'a> Editor<'a> {
 
     /// Has a chain in memory that an edit, or a look at it, is about.
     pub fn load(&mut self, name: &str) {
+        if self.missing.as_ref().is_some_and(|missing| missing.refills.waits(name)) {
+            self.unfold(name);
+            return;
+        }
         let Some(missing) = &mut self.missing else { return };
         if missing.taken.contains(name) || !missing.source.has(name) {
             return;
@@ -98,6 +125,11 @@ impl<'a> Editor<'a> {
         // One that was made since stands for itself, under a name that was free.
         let Some(chain) = missing.source.take(name) else { return };
         missing.taken.insert(chain.name.clone());
+        self.put(chain);
+    }
+
+    /// Puts a chain that was read where it belongs.
+    fn put(&mut self, chain: Chain) {
         match self.table.builtin.iter_mut().find(|builtin| builtin.name == chain.name) {
             Some(builtin) => *builtin = chain,
             None => self.insert_chain(chain),
@@ -160,16 +192,19 @@ impl<'a> Editor<'a> {
 
     /// Goes on with the whole table, as it was before these edits.
     pub fn widen(&mut self, whole: Table) {
+        self.unfold_all(false);
         let Some(missing) = self.missing.take() else { return };
         let part = std::mem::replace(self.settle(), whole);
         merge(self.table, part, &missing.taken);
         self.references = None;
     }
 
-    /// Ends. Which chains were taken from the source.
+    /// Ends.
     #[must_use]
-    pub fn finish(mut self) -> FxHashSet<ChainName> {
-        self.missing.take().map(|missing| missing.taken).unwrap_or_default()
+    pub fn finish(mut self) -> Edited {
+        self.unfold_all(true);
+        let edited = |missing: Missing<'_>| Edited { taken: missing.taken, refilled: missing.refills.into_names() };
+        self.missing.take().map(edited).unwrap_or_default()
     }
 }
 

@@ -24,6 +24,6 @@ pub use counters::{CounterView, Counters, NoCounters, Slot};
 pub use edit::{EditError, Editor};
 pub use matches::Match;
 pub use names::{Names, NoNames};
-pub use rule::{IpMatch, Rule};
+pub use rule::{IpMatch, LineId, Rule};
 pub use table::{Hook, Ruleset, Table, TableKind};
 pub use targets::Target;

@@ -25,6 +25,16 @@ pub struct IpMatch {
     pub fragment: Option<bool>,
 }
 
+/// By which a restore knows the line again that made a rule: a digest of the line and of all else that says what it means. Equal ones are
+/// of equal lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LineId(pub [u8; 16]);
+
+impl LineId {
+    /// Of a rule that no such line made, or not that line alone.
+    pub const NONE: Self = Self([0; 16]);
+}
+
 /// A rule: what must hold, in order, and what then happens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rule {
@@ -38,13 +48,16 @@ pub struct Rule {
     pub slot: Slot,
     /// To be added (wrapping) to what the kernel counted in `slot`.
     pub offset: Counters,
+    /// The line that made it.
+    #[serde(skip)]
+    pub line: LineId,
 }
 
 impl Rule {
     /// A rule that counted nothing yet.
     #[must_use]
     pub fn new(ip: IpMatch, matches: Vec<Match>, target: Target) -> Self {
-        Self { ip, matches, target, slot: Slot::UNASSIGNED, offset: Counters::default() }
+        Self { ip, matches, target, slot: Slot::UNASSIGNED, offset: Counters::default(), line: LineId::NONE }
     }
 
     /// The counters as a person sees them.
@@ -53,7 +66,7 @@ impl Rule {
     }
 }
 
-/// Two rules are the same (for -C and -D) when they say the same; counters do not count.
+/// Two rules are the same (for -C and -D) when they say the same; counters do not count, nor who made them.
 impl PartialEq for Rule {
     fn eq(&self, other: &Self) -> bool {
         self.ip == other.ip && self.matches == other.matches && self.target == other.target

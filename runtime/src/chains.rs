@@ -1,21 +1,21 @@
-//! A table's chains in the state: an index with a line for each, the built-in ones first, the others by name; and of each chain a segment,
-//! its rules by postcard. What a command does not touch is not read.
+//! A table's chains in the state: an index with a line for each, the built-in ones first, the others by name, and then newer ones by name; and
+//! of each chain a [`segment`]. What a command does not touch is not read.
 
 use crate::error::{EngineError, Result};
+use crate::index;
+use crate::segment::{self, Head, Zeroed};
 use crate::slots::SlotSet;
-use crate::state::{StateAt, TableAt, lines};
+use crate::state::{StateAt, TableAt};
 use crate::sys::mmap::Mapping;
 use bpftables_abi::image::LINE;
 use bpftables_compiler::{ChainPlace, Region, StateLine};
-use bpftables_ruleset::{Chain, Family, Rule, Table, TableKind, Target};
+use bpftables_ruleset::{Chain, Counters, Family, LineId, Rule, Slot, Table, TableKind, Target};
 use std::cmp::Ordering;
 use std::ops::Range;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Longest name.
 const NAME: usize = 32;
-/// A segment has room to grow by this part.
-const SLACK: usize = 8;
 
 /// Bytes of an image.
 pub(crate) trait Bytes {
@@ -56,26 +56,17 @@ pub(crate) struct Entry {
     refs: u32,
     segment: u32,
     segment_len: u32,
+    /// CRC-32 of the name and the segment's head.
     segment_crc: u32,
     hooks: u8,
     level: u8,
-    pad: u16,
+    /// The chain is no more.
+    gone: u16,
     /// CRC-32 of all before it.
     check: u32,
 }
 
 const _: () = assert!(size_of::<Entry>() == LINE);
-
-/// What stands before a chain's rules in its segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Head {
-    /// Lines of the segment.
-    room: u32,
-    own: [u32; 2],
-    ends: [u32; 2],
-    pad: u32,
-}
 
 fn corrupt(what: impl Into<String>) -> EngineError {
     EngineError::Corrupt { what: what.into() }
@@ -103,10 +94,44 @@ impl Entry {
         self.seal();
     }
 
+    /// The line of a chain that is no more.
+    pub(crate) fn gone(&self) -> Self {
+        let mut entry = Self { name: self.name, gone: 1, ..Self::new_zeroed() };
+        entry.seal();
+        entry
+    }
+
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.gone != 0
+    }
+
     pub(crate) fn set_segment(&mut self, line: u32, bytes: &[u8]) {
         (self.segment, self.segment_len) = (line, bytes.len() as u32);
-        self.segment_crc = crc32fast::hash(bytes);
+        self.segment_crc = self.sum_head(&bytes[..Head::SIZE]);
         self.seal();
+    }
+
+    /// The segment has another head now.
+    pub(crate) fn set_head(&mut self, head: &Head) {
+        self.segment_len = head.len() as u32;
+        self.segment_crc = self.sum_head(head.as_bytes());
+        self.seal();
+    }
+
+    pub(crate) const fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    fn sum_head(&self, head: &[u8]) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&self.name);
+        sum.update(head);
+        sum.finalize()
+    }
+
+    fn chain(&self) -> Result<&str> {
+        let name = std::str::from_utf8(&self.name).map_err(|_| corrupt("the name of a chain"))?;
+        Ok(name.trim_end_matches('\0'))
     }
 
     fn seal(&mut self) {
@@ -143,35 +168,20 @@ impl Entry {
     }
 }
 
-/// A chain's segment, of which the first [`Head`] is to be filled in by [`seal_segment`].
-pub(crate) fn encode(chain: &Chain) -> Result<Vec<u8>> {
-    encode_onto(chain, Vec::new())
-}
-
-fn encode_onto(chain: &Chain, mut onto: Vec<u8>) -> Result<Vec<u8>> {
-    onto.resize(onto.len() + size_of::<Head>(), 0);
-    postcard::to_extend(chain, onto)
-        .map_err(|e| EngineError::Internal(format!("serializing chain {}: {e}", chain.name)))
-}
-
-/// Says in a segment how many lines it may take and what is the chain's own.
-pub(crate) fn seal_segment(segment: &mut [u8], room: u32, place: ChainPlace) {
-    let (own, ends) = (place.own, place.ends);
-    let head = Head { room, own: [own.line, own.room], ends: [ends.line, ends.room], pad: 0 };
-    segment[..size_of::<Head>()].copy_from_slice(head.as_bytes());
-}
-
-/// Lines for a segment of `rules` rules.
-pub(crate) fn room(segment: &[u8], rules: usize) -> u32 {
-    // Most chains are short, never change, and are many.
-    lines(segment.len() + if rules < 32 { 0 } else { segment.len() / SLACK })
-}
-
 /// A chain out of its segment: where it stands, the lines of the segment, and the chain.
 pub(crate) struct Stored {
     pub(crate) place: ChainPlace,
     pub(crate) segment: Region,
     pub(crate) chain: Chain,
+}
+
+/// What an index has of a name.
+pub(crate) enum Found {
+    /// A chain's line, and its number.
+    There(u32, Entry),
+    /// The line of one that was there.
+    Gone(u32, Entry),
+    Nowhere,
 }
 
 /// A table in an image.
@@ -185,68 +195,100 @@ impl<'a, B: Bytes + ?Sized> View<'a, B> {
         Self { bytes, at }
     }
 
-    /// Lines of the index, in order.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
-        let start = self.at.index.0 as usize * LINE;
-        let bytes = self.bytes.bytes(start..start + self.at.chains as usize * LINE);
+    /// Some lines of the index.
+    pub(crate) fn lines(&self, first: u32, count: u32) -> Result<Vec<Entry>> {
+        let start = first as usize * LINE;
+        let bytes = self.bytes.bytes(start..start + count as usize * LINE);
         let bytes = bytes.ok_or_else(|| corrupt("an index beyond the end of the image"))?;
         bytes.chunks_exact(LINE).map(Entry::read).collect()
     }
 
-    fn entry(&self, at: u32) -> Result<Entry> {
-        let start = (self.at.index.0 + at) as usize * LINE;
-        let mut bytes = [0; LINE];
-        self.bytes.copy_to(start, &mut bytes).ok_or_else(|| corrupt("an index beyond the end of the image"))?;
-        Entry::read(&bytes)
+    /// The lines of all chains in order, and the sum of all lines of the index.
+    fn all(&self) -> Result<(Vec<Entry>, u64)> {
+        let mut entries = self.lines(self.at.index.0, self.at.chains + self.at.more)?;
+        let sum = entries.iter().fold(0_u64, |sum, entry| sum.wrapping_add(entry.check()));
+        entries.retain(|entry| !entry.is_gone());
+        let user = entries.get_mut(self.at.kind.hooks().len()..);
+        user.ok_or_else(|| corrupt("an index without the built-in chains"))?.sort_by_key(Entry::name);
+        Ok((entries, sum))
     }
 
-    /// A chain's line of the index, and its number; or the number that it would have.
-    pub(crate) fn find(&self, name: &str) -> Result<std::result::Result<(u32, Entry), u32>> {
-        let hooks = self.at.kind.hooks();
-        if let Some(at) = hooks.iter().position(|hook| hook.chain_name() == name) {
-            return Ok(Ok((at as u32, self.entry(at as u32)?)));
+    /// The lines of all chains, in order.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        Ok(self.all()?.0)
+    }
+
+    fn line<const N: usize>(&self, line: u32) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        let read = self.bytes.copy_to(line as usize * LINE, &mut bytes);
+        read.map(|()| bytes).ok_or_else(|| corrupt("an index beyond the end of the image"))
+    }
+
+    /// A chain's line of the index.
+    pub(crate) fn find(&self, name: &str) -> Result<Found> {
+        let (hooks, first) = (self.at.kind.hooks(), self.at.index.0);
+        if let Some(at) = (first..).zip(hooks).find(|(_, hook)| hook.chain_name() == name).map(|(line, _)| line) {
+            return Ok(Found::There(at, Entry::read(&self.line::<LINE>(at)?)?));
         }
-        let Some(wanted) = padded(name) else { return Ok(Err(self.at.chains)) };
-        let (mut low, mut high) = (hooks.len() as u32, self.at.chains);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let start = (self.at.index.0 + middle) as usize * LINE;
-            let mut name = [0; NAME];
-            self.bytes.copy_to(start, &mut name).ok_or_else(|| corrupt("an index beyond the end of the image"))?;
-            match name.cmp(&wanted) {
-                Ordering::Equal => return Ok(Ok((middle, self.entry(middle)?))),
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
+        let Some(wanted) = padded(name) else { return Ok(Found::Nowhere) };
+        let more = first + self.at.chains;
+        for (mut low, mut high) in [(first + hooks.len() as u32, more), (more, more + self.at.more)] {
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match self.line::<NAME>(middle)?.cmp(&wanted) {
+                    Ordering::Equal => {
+                        let entry = Entry::read(&self.line::<LINE>(middle)?)?;
+                        let found = if entry.is_gone() { Found::Gone } else { Found::There };
+                        return Ok(found(middle, entry));
+                    }
+                    Ordering::Less => low = middle + 1,
+                    Ordering::Greater => high = middle,
+                }
             }
         }
-        Ok(Err(low))
+        Ok(Found::Nowhere)
     }
 
-    /// A chain's segment as it is stored.
-    pub(crate) fn segment(&self, entry: &Entry) -> Result<Vec<u8>> {
+    /// Bytes of a chain's segment, from an offset of whole words.
+    fn part(&self, entry: &Entry, range: Range<usize>) -> Result<Vec<u8>> {
         let start = entry.segment as usize * LINE;
-        let bytes = self.bytes.bytes(start..start + entry.segment_len as usize);
-        let bytes = bytes.filter(|bytes| bytes.len() > size_of::<Head>());
-        let bytes = bytes.ok_or_else(|| corrupt("a chain beyond the end of the image"))?;
-        let crc = crc32fast::hash(&bytes);
-        if crc == entry.segment_crc {
-            return Ok(bytes);
+        let bytes = self.bytes.bytes(start + range.start..start + range.end);
+        let bytes = bytes.filter(|_| range.end <= entry.segment_len as usize);
+        bytes.ok_or_else(|| corrupt("a chain beyond the end of the image"))
+    }
+
+    fn head(&self, entry: &Entry) -> Result<Head> {
+        let bytes = self.part(entry, 0..Head::SIZE)?;
+        let (crc, head) = (entry.sum_head(&bytes), Head::read(&bytes)?);
+        if crc == entry.segment_crc && head.len() == entry.segment_len as usize {
+            return Ok(head);
         }
-        let (name, expected) = (String::from_utf8_lossy(&entry.name), entry.segment_crc);
-        let name = name.trim_end_matches('\0');
-        Err(corrupt(format!("chain {name}: expected checksum {expected:#010x}, got {crc:#010x}")))
+        let expected = entry.segment_crc;
+        Err(corrupt(format!("chain {}: expected checksum {expected:#010x}, got {crc:#010x}", entry.chain()?)))
+    }
+
+    /// A chain's segment as it is stored, of which the head alone is looked at.
+    fn segment(&self, entry: &Entry) -> Result<Vec<u8>> {
+        self.part(entry, 0..self.head(entry)?.len())
+    }
+
+    /// By which lines a chain's rules were made.
+    pub(crate) fn made_by(&self, entry: &Entry) -> Result<Vec<LineId>> {
+        let front = self.part(entry, 0..self.head(entry)?.front())?;
+        Ok(segment::rows(&front)?.into_iter().map(|(line, _)| line).collect())
+    }
+
+    /// What a chain's segment becomes when its rules count from nothing again; none if it is that already.
+    pub(crate) fn zero(&self, entry: &Entry, kernel: &dyn Fn(Slot) -> Counters) -> Result<Option<Zeroed>> {
+        self.head(entry)?;
+        segment::zero(|range| self.part(entry, range), kernel)
     }
 
     pub(crate) fn stored(&self, entry: &Entry) -> Result<Stored> {
         let bytes = self.segment(entry)?;
-        let (head, rules) = Head::read_from_prefix(&bytes).map_err(|_| corrupt("a chain without its head"))?;
-        let chain: Chain = postcard::from_bytes(rules).map_err(|e| corrupt(format!("a chain: {e}")))?;
-        if padded(&chain.name.0) != Some(entry.name) {
-            return Err(corrupt(format!("chain {} under another name", chain.name)));
-        }
-        let region = |[line, room]: [u32; 2]| Region { line, room };
-        let place = ChainPlace { own: region(head.own), ends: region(head.ends), ..entry.place() };
-        Ok(Stored { place, segment: Region { line: entry.segment, room: head.room }, chain })
+        let head = Head::read(&bytes)?;
+        let chain = segment::decode(entry.chain()?.into(), &bytes)?;
+        Ok(Stored { place: head.place(entry.place()), segment: head.region(entry.segment), chain })
     }
 
     /// Whether it is exactly this table: the same rules in the same slots, with the same counters.
@@ -256,7 +298,8 @@ impl<'a, B: Bytes + ?Sized> View<'a, B> {
             return Ok(false);
         }
         for (entry, chain) in entries.iter().zip(table.chains()) {
-            if !same(&self.segment(entry)?, &encode(chain)?) {
+            let named = padded(&chain.name.0) == Some(entry.name);
+            if !named || !segment::same(&self.segment(entry)?, &segment::encode_onto(chain, Vec::new())?)? {
                 return Ok(false);
             }
         }
@@ -266,12 +309,10 @@ impl<'a, B: Bytes + ?Sized> View<'a, B> {
     /// The whole table, and the sum of its index.
     pub(crate) fn table(&self, family: Family) -> Result<(Table, u64)> {
         let mut table = Table { family, kind: self.at.kind, builtin: Vec::new(), user: Default::default() };
-        let entries = self.entries()?;
+        let (entries, sum) = self.all()?;
         let builtin = self.at.kind.hooks().len();
         let mut user = Vec::with_capacity(entries.len());
-        let mut sum = 0_u64;
         for (at, entry) in entries.iter().enumerate() {
-            sum = sum.wrapping_add(entry.check());
             let chain = self.stored(entry)?.chain;
             if at < builtin { table.builtin.push(chain) } else { user.push((chain.name.clone(), chain)) }
         }
@@ -323,39 +364,33 @@ impl Layout {
                     let stored = known.get(at).filter(|stored| stored.name == entry.name);
                     let stored = stored.ok_or_else(|| EngineError::Internal(format!("chain {} is new", chain.name)))?;
                     let segment = view.segment(stored)?;
-                    debug_assert!(same(&segment, &encode(chain)?), "chain {} was changed", chain.name);
+                    #[cfg(debug_assertions)]
+                    {
+                        let encoded = segment::encode_onto(chain, Vec::new())?;
+                        debug_assert!(segment::same(&segment, &encoded)?, "chain {} was changed", chain.name);
+                    }
                     self.bytes.extend_from_slice(&segment);
                 }
-                None => self.bytes = encode_onto(chain, std::mem::take(&mut self.bytes))?,
+                None => self.bytes = segment::encode_onto(chain, std::mem::take(&mut self.bytes))?,
             }
-            let room = room(&self.bytes[start..], chain.rules.len());
-            seal_segment(&mut self.bytes[start..], room, *place);
+            let room = segment::room(&self.bytes[start..], chain.rules.len());
+            segment::seal(&mut self.bytes[start..], room, *place)?;
             entry.set_segment(line, &self.bytes[start..]);
             self.bytes.resize(start + room as usize * LINE, 0);
             self.sum = self.sum.wrapping_add(entry.check());
             entries.extend_from_slice(entry.as_bytes());
         }
         let chains = places.len() as u32;
-        let (line, start, room) = (self.end(), self.bytes.len(), index_room(chains));
+        let (line, start, room) = (self.end(), self.bytes.len(), index::room(chains));
         self.bytes.extend_from_slice(&entries);
         self.bytes.resize(start + room as usize * LINE, 0);
-        self.tables.push(TableAt { kind: table.kind, chains, index: (line, room) });
+        self.tables.push(TableAt { kind: table.kind, chains, more: 0, index: (line, room) });
         Ok(())
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
-}
-
-/// Lines for an index.
-pub(crate) const fn index_room(chains: u32) -> u32 {
-    chains + chains / 16 + 4
-}
-
-/// Whether two segments are of the same chain, rules and counters.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.get(size_of::<Head>()..) == b.get(size_of::<Head>()..)
 }
 
 /// Lines that programs write, with their tables.

@@ -30,7 +30,7 @@ use bpftables_abi::image::{
 };
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_compiler::{Estimator, HashlimitTable, Options, StateKind, StateLine, chain_flag, compile};
-use bpftables_ruleset::{CounterView, Counters, Ruleset, Slot, Table, TableKind, named};
+use bpftables_ruleset::{ChainName, CounterView, Counters, Ruleset, Slot, Table, TableKind, named};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -42,6 +42,9 @@ use std::time::Duration;
 pub(crate) const READ_TRIES: usize = 1000;
 /// How long a commit waits for a visit of all CPUs before it asks the kernel for a grace period.
 const PASS_AT_MOST: Duration = Duration::from_millis(10);
+
+/// Lines of an image that is large.
+const SPREAD_FROM: u32 = 1 << 15;
 
 /// Targets whose events the agent takes, and the flags of images with them.
 const TELLING: [(u32, &str); 3] = [(FLAG_EVENTS, "LOG"), (FLAG_NFLOG, "NFLOG"), (FLAG_TRACE, "TRACE")];
@@ -139,7 +142,12 @@ pub(crate) enum What<'a> {
         only: Option<TableKind>,
     },
     /// Chains of one table.
-    Part { part: &'a Part, table: &'a mut Table },
+    Part {
+        part: &'a Part,
+        table: &'a mut Table,
+        /// Chains that stay as they are, but count from nothing again.
+        refilled: &'a [ChainName],
+    },
 }
 
 /// What a commit does, once it is known that it can be done.
@@ -186,7 +194,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     // Whatever cannot be run is refused here, before anything is made.
     let mut plan = match &mut what {
         What::Whole { ruleset, only } => plan_whole(live.as_deref(), ruleset, *only, &kernel)?,
-        What::Part { part, table } => match plan_part(live.as_deref(), part, table, &kernel)? {
+        What::Part { part, table, refilled } => match plan_part(live.as_deref(), part, table, refilled, &kernel)? {
             Some(plan) => plan,
             None => return Ok(None),
         },
@@ -297,6 +305,27 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     Ok(Some((committed, placed.into_live(prepared, slot))))
 }
 
+/// Puts the live image into the other slots too, if it is large and was made as a whole, for then the next commits would have to. Where it
+/// cannot be done, they do.
+pub(crate) fn spread(locked: &Locked<'_>, live: &Live) -> Result<()> {
+    let Some(installed) = &locked.installed else { return Ok(()) };
+    if live.meta.end < SPREAD_FROM || !live.meta.steps.is_empty() {
+        return Ok(());
+    }
+    let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+    if !live.is_live(&installed.images, || installed.slot()) {
+        return Ok(());
+    }
+    let copy = Prepared::copy_of(live);
+    let next = image::next_slot(live.slot);
+    copy.put(&installed.images, next, live)?;
+    // What was live before the last commit may be under the eyes of packets until here.
+    if passing.passed(PASS_AT_MOST) {
+        copy.put(&installed.images, image::next_slot(next), live)?;
+    }
+    Ok(())
+}
+
 fn plan_whole(
     live: Option<&Live>,
     ruleset: &mut Ruleset,
@@ -355,15 +384,16 @@ fn plan_whole(
     let states = carried(live, ruleset, only, &meta)?;
     let generation = live.map_or(0, |live| live.header.generation).wrapping_add(1).max(1);
     let warnings = compiled.warnings.iter().map(ToString::to_string).collect();
-    let prepared = Prepared::whole(&compiled, generation, layout, meta)?;
+    let (hashlimits, estimators) = (std::mem::take(&mut compiled.hashlimits), std::mem::take(&mut compiled.estimators));
+    let prepared = Prepared::whole(compiled, generation, layout, meta)?;
     Ok(Plan {
         used,
         retired,
         sends_by_lo: sends_by_lo(&prepared.meta),
         states,
         connlimit: connlimit(&prepared.meta),
-        hashlimits: compiled.hashlimits,
-        estimators: compiled.estimators,
+        hashlimits,
+        estimators,
         warnings,
         prepared,
     })
@@ -373,13 +403,14 @@ fn plan_part(
     live: Option<&Live>,
     part: &Part,
     table: &mut Table,
+    refilled: &[ChainName],
     kernel: &dyn Fn(Slot) -> Counters,
 ) -> Result<Option<Plan>> {
     // Read of the image that is live: whoever committed since is noticed, but not who removed everything and made it anew.
     if live.is_none_or(|live| live.header != part.live.header) {
         return Ok(None);
     }
-    let Some(Planned { prepared, used, retired }) = part::plan(part, table, kernel)? else { return Ok(None) };
+    let Some(Planned { prepared, used, retired }) = part::plan(part, table, refilled, kernel)? else { return Ok(None) };
     let states = prepared.meta.states.iter();
     let states = states.filter_map(|state| {
         let line = state.get()?.line;

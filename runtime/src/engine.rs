@@ -13,7 +13,7 @@ use crate::record;
 use crate::sys::bpf;
 use crate::sysctl;
 use bpftables_abi::maps;
-use bpftables_ruleset::{Family, Ruleset, Table, TableKind};
+use bpftables_ruleset::{ChainName, Family, Ruleset, Table, TableKind};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -237,13 +237,25 @@ impl Engine {
         Ok(part)
     }
 
-    /// Makes the live ruleset what it is with the chains of `table`, which were taken from `part` or are new. What that costs depends on the
-    /// chains that changed. None: it takes the whole ruleset to say whether it can be done, and nothing was done.
+    /// Makes the live ruleset what it is with the chains of `table`, which were taken from `part` or are new, and with nothing counted by the
+    /// rules of the chains `refilled`. What that costs depends on the chains that changed. None: it takes the whole ruleset to say whether it can be done, and nothing was done.
     ///
     /// # Errors
     /// As [`Self::commit`].
-    pub fn commit_part(&mut self, part: &Part, table: &mut Table) -> Result<Option<Committed>> {
-        self.commit_what(table.family, What::Part { part, table }, false)
+    pub fn commit_part(&mut self, part: &Part, table: &mut Table, refilled: &[ChainName]) -> Result<Option<Committed>> {
+        self.commit_what(table.family, What::Part { part, table, refilled }, false)
+    }
+
+    /// Makes the next changes quick after some that were of whole tables, for whom it is better to wait now than then. Whether it can does
+    /// not matter.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn settle(&mut self, family: Family) -> Result<()> {
+        self.refresh()?;
+        let Some(home) = self.home.as_ref().map(|home| home.of(family)) else { return Ok(()) };
+        let Some(live) = self.live[family as usize].clone() else { return Ok(()) };
+        commit::spread(&Locked::take(&home)?, &live)
     }
 
     /// Remembers that a table was listed, as legacy initialises a table then: it stands in `iptables-save` from now on. Does

@@ -20,8 +20,10 @@ use bpftables_abi::maps::IMAGE_SLOTS;
 use bpftables_compiler::{Estimator, RecentList};
 use bpftables_compiler::{Image, Line, Options, Region, compile};
 use bpftables_ruleset::{Family, Ruleset, TableKind};
+use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -38,6 +40,11 @@ const MIN_LINES: usize = 64;
 /// A map more than so many times as large as its image is given up for a smaller one.
 const WASTE: usize = 4;
 
+/// Bytes of an image that are copied at once.
+const PIECE: usize = 1 << 17;
+/// Bytes of an image that are mapped at once while it is written.
+const PART: usize = 1 << 22;
+
 /// The slot after `slot` in its family's ring.
 pub(crate) fn next_slot(slot: u32) -> u32 {
     let first = if slot >= V6_FIRST_SLOT { V6_FIRST_SLOT } else { 0 };
@@ -46,7 +53,9 @@ pub(crate) fn next_slot(slot: u32) -> u32 {
 
 /// An image to be put into its slot, complete but for the state lines.
 pub(crate) struct Prepared {
-    /// What is written: the first line, and bytes. All of the image, or what differs from the one that is live.
+    /// All lines that programs read; none of a step.
+    lines: Vec<Line>,
+    /// What else is written: the first line, and bytes. All of the state, or what differs from the image that is live.
     blocks: Vec<(u32, Vec<u8>)>,
     /// It is made of the live one.
     step: bool,
@@ -56,21 +65,21 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Puts an image and its state together.
-    pub(crate) fn whole(image: &Image, generation: u32, layout: Layout, mut meta: Meta) -> Result<Self> {
+    pub(crate) fn whole(image: Image, generation: u32, layout: Layout, mut meta: Meta) -> Result<Self> {
         meta.tables.clone_from(&layout.tables);
         (meta.sum, meta.steps) = (layout.sum, Vec::new());
         (meta.end, meta.whole) = (layout.end(), layout.end());
         let (root, root_bytes, blob_crc) = meta.place(Region::default())?;
         let header =
             Header { generation, blob_line: root.line, blob_len: root_bytes.len() as u32, blob_crc, ..image.header() };
-        let first = image.lines.len() as u32;
-        let blocks = vec![(0, image.bytes().to_vec()), (first, layout.into_bytes()), (root.line, root_bytes)];
-        Ok(Self { blocks, step: false, header, meta })
+        let lines = image.lines;
+        let blocks = vec![(lines.len() as u32, layout.into_bytes()), (root.line, root_bytes)];
+        Ok(Self { lines, blocks, step: false, header, meta })
     }
 
     /// What changes the live image, which is `header`'s then.
     pub(crate) const fn step(blocks: Vec<(u32, Vec<u8>)>, header: Header, meta: Meta) -> Self {
-        Self { blocks, step: true, header, meta }
+        Self { lines: Vec::new(), blocks, step: true, header, meta }
     }
 
     /// Lines of the whole.
@@ -83,32 +92,70 @@ impl Prepared {
         (self.total() * LINE) as u64
     }
 
-    /// Writes everything, the magic number last. `live` is the image that a step begins from; of that, only the lines of `differing` are
-    /// others in `mapping` now, if that is known.
-    fn write_to(&self, mapping: &Mapping, live: Option<&Live>, differing: Option<&[(u32, u32)]>) -> Result<()> {
+    /// Writes everything, the magic number last, and gives the image as it is then. `live` is the image that a step begins from; of that, only
+    /// the lines of `differing` are others in `map` now, if that is known.
+    fn write_to(
+        &self,
+        map: BorrowedFd<'_>,
+        live: Option<&Live>,
+        differing: Option<&[(u32, u32)]>,
+    ) -> io::Result<Mapping> {
+        let mapping = self.mapped(map)?;
         let magic = offset_of!(Header, magic);
         mapping.store_u32(magic, 0);
         // Nothing of what follows is seen before that.
         fence(Ordering::SeqCst);
         if self.step {
-            let live = live.ok_or_else(|| EngineError::Internal("a step from no image".to_owned()))?;
+            let live = live.ok_or_else(|| io::Error::other("a step from no image"))?;
             let all = [(1, live.meta.end.saturating_sub(1))];
             for (first, count) in differing.unwrap_or(&all) {
-                let start = *first as usize * LINE;
-                mapping.write(start, &live.mapping.copy(start..start + *count as usize * LINE));
+                let (start, end) = (*first as usize * LINE, (*first + *count) as usize * LINE);
+                self.by_parts(map, &mapping, start..end, |into, range| {
+                    for piece in range.clone().step_by(PIECE) {
+                        into.write(piece, &live.mapping.copy(piece..range.end.min(piece + PIECE)));
+                    }
+                })?;
             }
         }
-        for (first, bytes) in &self.blocks {
-            match first {
-                0 => mapping.write(LINE, &bytes[LINE..]),
-                _ => mapping.write(*first as usize * LINE, bytes),
-            }
+        let lines = self.lines.get(1..).unwrap_or_default().as_bytes();
+        let blocks = self.blocks.iter().map(|(first, bytes)| (*first as usize * LINE, &bytes[..]));
+        for (start, bytes) in std::iter::once((LINE, lines)).chain(blocks) {
+            self.by_parts(map, &mapping, start..start + bytes.len(), |into, range| {
+                into.write(range.start, &bytes[range.start - start..range.end - start]);
+            })?;
         }
         mapping.write(8, &self.header.as_bytes()[8..LINE]);
         mapping.store_u32(offset_of!(Header, abi), self.header.abi);
         // Release: after all of the above.
         mapping.store_u32(magic, self.header.magic);
+        Ok(mapping)
+    }
+
+    fn mapped(&self, map: BorrowedFd<'_>) -> io::Result<Mapping> {
+        Mapping::new(map, self.total() * LINE, true)
+    }
+
+    /// Has a range of bytes written; a large one part by part, for what is mapped is memory of the process.
+    fn by_parts(
+        &self,
+        map: BorrowedFd<'_>,
+        mapping: &Mapping,
+        range: Range<usize>,
+        write: impl Fn(&Mapping, Range<usize>),
+    ) -> io::Result<()> {
+        if range.len() <= PART {
+            write(mapping, range);
+            return Ok(());
+        }
+        for start in range.clone().step_by(PART) {
+            write(&self.mapped(map)?, start..range.end.min(start + PART));
+        }
         Ok(())
+    }
+
+    /// What is live already, to be put into other slots.
+    pub(crate) fn copy_of(live: &Live) -> Self {
+        Self::step(Vec::new(), live.header, live.meta.clone())
     }
 
     /// A new map with this image, with room to grow.
@@ -118,8 +165,7 @@ impl Prepared {
         let limit = |_| EngineError::Limit { what: "lines in the image", got: total as u64, max: u64::from(u32::MAX) };
         let room = u32::try_from((total + total / SLACK).max(MIN_LINES)).map_err(limit)?;
         let map = bpf::create_array(RING_MAP, LINE as u32, room, bpf::F_MMAPABLE | bpf::F_INNER_MAP).doing(doing)?;
-        let mapping = Mapping::new(map.as_fd(), total * LINE, true).doing(doing)?;
-        self.write_to(&mapping, live, None)?;
+        let mapping = self.write_to(map.as_fd(), live, None).doing(doing)?;
         let id = bpf::map_info(map.as_fd()).doing(doing)?.id;
         Ok(Placed { map, id, mapping, waited: false })
     }
@@ -132,9 +178,9 @@ impl Prepared {
             let (room, total) = (info.max_entries as usize, self.total());
             let ours = info.name.starts_with(RING_MAP.as_bytes());
             if ours && total <= room && room <= (total * WASTE).max(MIN_LINES) {
-                let mapping = Mapping::new(map.as_fd(), total * LINE, true).doing(doing)?;
-                let differing = differing(&read_header(&mapping), &live.meta);
-                self.write_to(&mapping, Some(live), differing.as_deref())?;
+                let there = Mapping::new(map.as_fd(), LINE, false).map(|there| read_header(&there)).doing(doing)?;
+                let differing = differing(&there, live);
+                let mapping = self.write_to(map.as_fd(), Some(live), differing.as_deref()).doing(doing)?;
                 return Ok(Placed { map, id: info.id, mapping, waited: false });
             }
         }
@@ -145,7 +191,12 @@ impl Prepared {
 }
 
 /// The lines in which an image that is still in its slot differs from the live one, if the live one's steps lead to it.
-fn differing(there: &Header, live: &Meta) -> Option<Vec<(u32, u32)>> {
+fn differing(there: &Header, live: &Live) -> Option<Vec<(u32, u32)>> {
+    if *there == live.header { Some(Vec::new()) } else { since(there, &live.meta) }
+}
+
+/// The lines that were written by the steps from an image to the one of `live`.
+fn since(there: &Header, live: &Meta) -> Option<Vec<(u32, u32)>> {
     if there.magic != MAGIC {
         return None;
     }
@@ -254,7 +305,8 @@ impl Placed {
 pub(crate) fn install_empty(images: &Map<u32, u32>, family: Family, slots: &[u32]) -> Result<()> {
     let ruleset = Ruleset::new(family);
     let image = compile(&ruleset, &Options::default())?;
-    let empty = Prepared::whole(&image, 0, Layout::behind(image.lines.len() as u32), Meta::new(family))?;
+    let layout = Layout::behind(image.lines.len() as u32);
+    let empty = Prepared::whole(image, 0, layout, Meta::new(family))?;
     let made = slots.iter().map(|_| empty.make(None)).collect::<Result<Vec<Placed>>>()?;
     let fds: Vec<u32> = made.iter().map(|placed| placed.map.as_raw_fd().cast_unsigned()).collect();
     images.set_many(slots, &fds).doing(|| "put the empty image into its slots".to_owned())
@@ -431,11 +483,11 @@ mod tests {
         let step = |generation, first| Step { from: (generation, generation * 10), written: vec![(first, 2)] };
         live.steps = vec![step(8, 100), step(7, 50)];
         let there = |generation, crc| Header { magic: MAGIC, generation, blob_crc: crc, ..Header::new_zeroed() };
-        assert_eq!(differing(&there(8, 80), &live), Some(vec![(100, 2)]));
-        assert_eq!(differing(&there(7, 70), &live), Some(vec![(50, 2), (100, 2)]));
-        assert_eq!(differing(&there(7, 71), &live), None, "another image of that generation");
-        assert_eq!(differing(&there(6, 60), &live), None);
-        assert_eq!(differing(&Header { magic: 0, ..there(7, 70) }, &live), None, "half of one");
+        assert_eq!(since(&there(8, 80), &live), Some(vec![(100, 2)]));
+        assert_eq!(since(&there(7, 70), &live), Some(vec![(50, 2), (100, 2)]));
+        assert_eq!(since(&there(7, 71), &live), None, "another image of that generation");
+        assert_eq!(since(&there(6, 60), &live), None);
+        assert_eq!(since(&Header { magic: 0, ..there(7, 70) }, &live), None, "half of one");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! A table of the live ruleset of which only what an edit asks for is read, and how it is committed: what changes is compiled and
 //! serialized, all else stays in the image as it is.
 
-use crate::chains::{self, Entry, Stored, View};
+use crate::chains::{self, Entry, Found, Stored, View};
 use crate::counters::FewCounters;
 use crate::error::{EngineError, Result};
 use crate::image::{Live, Prepared, merged};
+use crate::index::{self, Changed, Row};
+use crate::segment::{self, Zeroed};
 use crate::slots::{self, SlotSet};
 use crate::state::{Meta, StateAt, Step, lines};
 use crate::sys::bpf::Map;
@@ -13,7 +15,7 @@ use bpftables_abi::image::{FLAG_ACCT, FLAG_IFACE, FLAG_NAT, Header, LINE};
 use bpftables_compiler::patch::{Base, Before, Directory, Patch, patch};
 use bpftables_compiler::{ChainPlace, Options, Region, chain_flag};
 use bpftables_ruleset::edit::Source;
-use bpftables_ruleset::{Chain, ChainName, CounterView, Counters, Slot, Table, TableKind};
+use bpftables_ruleset::{Chain, ChainName, CounterView, Counters, LineId, Slot, Table, TableKind};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,7 @@ const GROWTH: (u32, u32) = (4, 8192);
 const STEPS: usize = 2;
 
 /// A line of the index, and its number.
-type Found = (u32, Entry);
+type Place = (u32, Entry);
 
 /// What was there of a chain that was read.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ struct Taken {
 pub struct Part {
     pub(crate) live: Arc<Live>,
     pub(crate) kind: TableKind,
-    found: RefCell<FxHashMap<Box<str>, Option<Found>>>,
+    found: RefCell<FxHashMap<Box<str>, Option<Place>>>,
     taken: RefCell<BTreeMap<ChainName, Taken>>,
     /// Something could not be read.
     failed: Cell<bool>,
@@ -78,11 +80,14 @@ impl Part {
         })
     }
 
-    fn find(&self, chain: &str) -> Option<Found> {
+    fn find(&self, chain: &str) -> Option<Place> {
         if let Some(found) = self.found.borrow().get(chain) {
             return *found;
         }
-        let found = self.or_failed(self.view().and_then(|view| Ok(view.find(chain)?.ok())));
+        let found = match self.view().and_then(|view| view.find(chain)) {
+            Ok(Found::There(line, entry)) => Some((line, entry)),
+            found => self.or_failed(found.map(|_| None)),
+        };
         self.found.borrow_mut().insert(chain.into(), found);
         found
     }
@@ -107,6 +112,15 @@ impl Source for Part {
 
     fn references(&self, chain: &str) -> u32 {
         self.find(chain).map_or(0, |(_, entry)| entry.place().refs)
+    }
+
+    fn lines(&self, chain: &str) -> Option<Vec<LineId>> {
+        let (_, entry) = self.find(chain)?;
+        self.or_failed(self.view().and_then(|view| view.made_by(&entry)).map(Some))
+    }
+
+    fn counted(&self, slot: Slot) -> Counters {
+        self.counters.get(slot)
     }
 
     fn is_sound(&self) -> bool {
@@ -151,9 +165,14 @@ pub(crate) struct Planned {
     pub(crate) retired: SlotSet,
 }
 
-/// Makes the step that `table` is, edited chain by chain, with the chains taken from `part`; none if the ruleset has to be looked at as a
-/// whole. Rules get slots.
-pub(crate) fn plan(part: &Part, table: &mut Table, kernel: &dyn Fn(Slot) -> Counters) -> Result<Option<Planned>> {
+/// Makes the step that `table` is, edited chain by chain, with the chains taken from `part`, and those of `refilled`, which count from
+/// nothing again; none if the ruleset has to be looked at as a whole. Rules get slots.
+pub(crate) fn plan(
+    part: &Part,
+    table: &mut Table,
+    refilled: &[ChainName],
+    kernel: &dyn Fn(Slot) -> Counters,
+) -> Result<Option<Planned>> {
     let taken = part.taken.borrow();
     let live = &part.live;
     if part.failed.get() {
@@ -204,7 +223,8 @@ pub(crate) fn plan(part: &Part, table: &mut Table, kernel: &dyn Fn(Slot) -> Coun
         return Ok(None);
     }
     let mut step = Growing::new(live, &patch);
-    step.chains(part, &taken, &touched, &patch)?;
+    let zeroed = Zeroing { chains: zeroed(part, refilled, kernel)?, kernel };
+    step.chains(part, &taken, &touched, &patch, zeroed)?;
     step.meta
         .states
         .retain(|state| state.table != part.kind || state.get().is_some_and(|state| !patch.gone.contains(&state.slot)));
@@ -215,6 +235,29 @@ pub(crate) fn plan(part: &Part, table: &mut Table, kernel: &dyn Fn(Slot) -> Coun
         return Ok(None);
     }
     Ok(Some(Planned { prepared: step.finish(live)?, used, retired }))
+}
+
+/// What becomes of the segments of chains that count from nothing again, where that is not what they are.
+fn zeroed<'a>(
+    part: &Part,
+    refilled: &'a [ChainName],
+    kernel: &dyn Fn(Slot) -> Counters,
+) -> Result<FxHashMap<&'a str, Zeroed>> {
+    let view = part.view()?;
+    let mut zeroed = FxHashMap::default();
+    for name in refilled {
+        let (_, entry) = part.find(&name.0).ok_or_else(|| EngineError::Internal(format!("chain {name} vanished")))?;
+        if let Some(segment) = view.zero(&entry, kernel)? {
+            zeroed.insert(&*name.0, segment);
+        }
+    }
+    Ok(zeroed)
+}
+
+/// Chains that count from nothing again.
+struct Zeroing<'a> {
+    chains: FxHashMap<&'a str, Zeroed>,
+    kernel: &'a dyn Fn(Slot) -> Counters,
 }
 
 /// How the references to chains change: by name.
@@ -252,12 +295,6 @@ struct Growing {
     meta: Meta,
 }
 
-/// What becomes of a line of the index.
-enum Row {
-    Put(Entry),
-    Remove,
-}
-
 impl Growing {
     fn new(live: &Live, patch: &Patch) -> Self {
         let mut meta = live.meta.clone();
@@ -275,18 +312,36 @@ impl Growing {
 
     /// Puts a chain's segment where the old one is, or behind the end if it is too long for that.
     fn segment(&mut self, chain: &Chain, known: Region, place: ChainPlace, entry: &mut Entry) -> Result<()> {
-        let mut bytes = chains::encode(chain)?;
+        let mut bytes = segment::encode_onto(chain, Vec::new())?;
         let mut region = known;
         let new = lines(bytes.len()) > known.room;
         if new {
-            region = self.reserve(chains::room(&bytes, chain.rules.len()));
+            region = self.reserve(segment::room(&bytes, chain.rules.len()));
         }
-        chains::seal_segment(&mut bytes, region.room, place);
+        segment::seal(&mut bytes, region.room, place)?;
         entry.set_segment(region.line, &bytes);
         if new {
             bytes.resize(region.room as usize * LINE, 0);
         }
         self.blocks.push((region.line, bytes));
+        Ok(())
+    }
+
+    /// Writes what a segment becomes of which only the counters change.
+    fn zeroed(&mut self, zeroed: Zeroed, entry: &mut Entry) -> Result<()> {
+        match zeroed {
+            Zeroed::InPlace { head, blocks } => {
+                entry.set_head(&head);
+                self.blocks.extend(blocks.into_iter().map(|(line, bytes)| (entry.segment() + line, bytes)));
+            }
+            Zeroed::Moved { mut segment, room } => {
+                let region = self.reserve(room);
+                segment::set_room(&mut segment, room)?;
+                entry.set_segment(region.line, &segment);
+                segment.resize(room as usize * LINE, 0);
+                self.blocks.push((region.line, segment));
+            }
+        }
         Ok(())
     }
 
@@ -296,11 +351,13 @@ impl Growing {
         taken: &BTreeMap<ChainName, Taken>,
         touched: &[&Chain],
         patch: &Patch,
+        mut zeroing: Zeroing<'_>,
     ) -> Result<()> {
         let by = references(taken, touched);
         let chains: FxHashMap<&str, &Chain> = touched.iter().map(|chain| (&*chain.name.0, *chain)).collect();
         let mut names: BTreeSet<&str> = by.keys().copied().collect();
         names.extend(taken.keys().chain(patch.places.keys()).map(|name| &*name.0));
+        names.extend(zeroing.chains.keys().copied());
         let mut rows: BTreeMap<&str, (Option<u32>, Row)> = BTreeMap::new();
         for name in names {
             let old = match taken.get(name) {
@@ -313,7 +370,7 @@ impl Growing {
             }
             let at = old.map(|(at, _)| at);
             if taken.contains_key(name) && !chains.contains_key(name) {
-                rows.insert(name, (at, Row::Remove));
+                rows.extend(old.map(|(at, entry)| (name, (Some(at), Row::Remove(entry)))));
                 continue;
             }
             let known = old.map(|(_, entry)| entry.place());
@@ -333,8 +390,14 @@ impl Growing {
             } else if place.own != Region::default() {
                 // It was not in the image, and is now.
                 let stored = part.stored(&entry);
-                let stored = stored.ok_or_else(|| EngineError::Corrupt { what: format!("chain {name}") })?;
+                let mut stored = stored.ok_or_else(|| EngineError::Corrupt { what: format!("chain {name}") })?;
+                if zeroing.chains.contains_key(name) {
+                    let rules = stored.chain.rules.iter_mut();
+                    rules.for_each(|rule| rule.offset = Counters::default().minus((zeroing.kernel)(rule.slot)));
+                }
                 self.segment(&stored.chain, stored.segment, place, &mut entry)?;
+            } else if let Some(zeroed) = zeroing.chains.remove(name) {
+                self.zeroed(zeroed, &mut entry)?;
             }
             self.meta.sum = self.meta.sum.wrapping_add(entry.check());
             self.meta.count_flags(place.flags, 1);
@@ -344,65 +407,15 @@ impl Growing {
     }
 
     fn index(&mut self, part: &Part, rows: BTreeMap<&str, (Option<u32>, Row)>) -> Result<()> {
-        let view = part.view()?;
         let table = self.meta.tables.iter_mut().find(|table| table.kind == part.kind);
         let table = table.ok_or_else(|| EngineError::Internal("a table vanished".to_owned()))?;
-        let line = table.index.0;
-        let stays = |row: &(Option<u32>, Row)| matches!(row, (Some(_), Row::Put(_)));
-        if rows.values().all(stays) {
-            let put = rows.into_values().filter_map(|(at, row)| match row {
-                Row::Put(entry) => Some((line + at?, entry.as_bytes().to_vec())),
-                Row::Remove => None,
-            });
-            self.blocks.extend(put);
-            return Ok(());
+        let Changed { at, sum, blocks } = index::change(&part.view()?, *table, self.meta.end, rows)?;
+        if at.index != table.index {
+            self.meta.end += at.index.1;
         }
-        // From the first chain that comes or goes on, all lines move.
-        let mut entries = view.entries()?;
-        let builtin = part.kind.hooks().len();
-        let mut from = entries.len();
-        let mut gone: BTreeSet<usize> = BTreeSet::new();
-        let mut new: Vec<Entry> = Vec::new();
-        for (name, (at, row)) in rows {
-            match (at, row) {
-                (Some(at), Row::Put(entry)) => {
-                    entries[at as usize] = entry;
-                    // It may stand before those that move.
-                    self.blocks.push((line + at, entry.as_bytes().to_vec()));
-                }
-                (Some(at), Row::Remove) => {
-                    from = from.min(at as usize);
-                    gone.insert(at as usize);
-                }
-                (None, Row::Put(entry)) => {
-                    let at = view.find(name)?.err();
-                    let at = at.ok_or_else(|| EngineError::Internal(format!("chain {name} is there")))?;
-                    from = from.min(at as usize);
-                    new.push(entry);
-                }
-                (None, Row::Remove) => return Err(EngineError::Internal(format!("chain {name} was not there"))),
-            }
-        }
-        let kept = entries.iter().enumerate().skip(from).filter(|(at, _)| !gone.contains(at)).map(|(_, entry)| *entry);
-        let mut moved: Vec<Entry> = kept.chain(new).collect();
-        moved.sort_by_key(Entry::name);
-        debug_assert!(from >= builtin);
-        let chains = (from + moved.len()) as u32;
-        let bytes = |entries: &[Entry]| entries.iter().flat_map(|entry| entry.as_bytes().to_vec()).collect::<Vec<u8>>();
-        table.chains = chains;
-        if chains <= table.index.1 {
-            // Blocks are written in order: those above lie before, or are in this one too.
-            self.blocks.push((line + from as u32, bytes(&moved)));
-            return Ok(());
-        }
-        entries.truncate(from);
-        entries.extend(moved);
-        let room = chains::index_room(chains);
-        table.index = (self.meta.end, room);
-        self.meta.end += room;
-        let mut bytes = bytes(&entries);
-        bytes.resize(room as usize * LINE, 0);
-        self.blocks.push((table.index.0, bytes));
+        *table = at;
+        self.meta.sum = self.meta.sum.wrapping_add(sum);
+        self.blocks.extend(blocks);
         Ok(())
     }
 

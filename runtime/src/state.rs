@@ -16,8 +16,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// "BTST".
 const MAGIC: u32 = 0x5453_5442;
-/// Grows when what is serialized changes its shape: the model of `ruleset`, or what stands here and in [`crate::chains`].
-pub(crate) const FORMAT: u32 = 8;
+/// Grows when what is serialized changes its shape: the model of `ruleset`, or what stands here, in [`crate::chains`] and in [`crate::segment`].
+pub(crate) const FORMAT: u32 = 9;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -54,8 +54,10 @@ impl StateAt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TableAt {
     pub(crate) kind: TableKind,
-    /// Its chains: a line for each.
+    /// Lines of its chains in order.
     pub(crate) chains: u32,
+    /// Lines behind these, of chains that are newer.
+    pub(crate) more: u32,
     /// The first line, and lines in all.
     pub(crate) index: (u32, u32),
 }
@@ -251,7 +253,7 @@ mod tests {
     fn what_goes_in_comes_out_and_every_flipped_byte_is_noticed() {
         let mut meta = Meta::new(Family::V6);
         meta.set_slots(&SlotSet::from_ranges(&[(3, 4)]), &SlotSet::from_ranges(&[(9, 1)]));
-        meta.tables.push(TableAt { kind: TableKind::Nat, chains: 4, index: (7, 8) });
+        meta.tables.push(TableAt { kind: TableKind::Nat, chains: 4, more: 1, index: (7, 8) });
         let kinds = [StateKind::Limit, StateKind::Nth, StateKind::Quota, StateKind::Connlimit, StateKind::Set];
         let states = kinds.map(|kind| StateLine { slot: Slot(1), ordinal: 2, kind, line: 3 });
         meta.states = states.iter().map(|state| StateAt::new(state, TableKind::Nat)).collect();

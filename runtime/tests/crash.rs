@@ -101,7 +101,7 @@ fn steps_until_killed() {
             editor.append("INPUT", more()).unwrap();
         }
         drop(editor);
-        engine.commit_part(&part, &mut table).unwrap().expect("a step");
+        engine.commit_part(&part, &mut table, &[]).unwrap().expect("a step");
     }
 }
 

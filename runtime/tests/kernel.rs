@@ -7,10 +7,11 @@ mod common;
 
 use bpftables_abi::maps::{PROGRAMS, PROGRAMS6};
 use bpftables_compiler::testgen::{self, DEVICES, Profile};
-use bpftables_ruleset::edit::{Source, merge};
+use bpftables_ruleset::edit::{Edited, Source, merge, zero_rules};
 use bpftables_ruleset::eval::{self, Packet, Simulated, Verdict};
 use bpftables_ruleset::{
-    ChainName, CounterView, Counters, Editor, Family, Hook, Rule, Ruleset, Slot, Table, TableKind, Target,
+    Chain, ChainName, CounterView, Counters, EditError, Editor, Family, Hook, LineId, Rule, Ruleset, Slot, Table,
+    TableKind, Target,
 };
 use bpftables_runtime::sys::bpf;
 use bpftables_runtime::{Engine, EngineError};
@@ -227,26 +228,59 @@ impl Way {
     }
 }
 
+/// Says by which lines rules were made, each by one of its own.
+fn give_lines(ruleset: &mut Ruleset) {
+    let chains = ruleset.tables.iter_mut().flat_map(|table| table.builtin.iter_mut().chain(table.user.values_mut()));
+    for (number, rule) in (1_u64..).zip(chains.flat_map(|chain| &mut chain.rules)) {
+        rule.line.0[..8].copy_from_slice(&number.to_ne_bytes());
+    }
+}
+
+/// Flushes a chain and fills it again with its rules, without one of them, or with another one.
+fn refill(editor: &mut Editor<'_>, chain: &Chain, place: u16, other: Option<Rule>) -> Result<(), EditError> {
+    let name = &*chain.name.0;
+    editor.refill(name)?;
+    let at = usize::from(place) % (chain.rules.len() * 2 + 1);
+    for (index, rule) in chain.rules.iter().enumerate() {
+        if index == at && other.is_none() {
+            continue;
+        }
+        if index == at
+            && let Some(other) = &other
+        {
+            editor.append(name, other.clone())?;
+        }
+        if !editor.again(name, rule.line) {
+            let rule = Rule { slot: Slot::UNASSIGNED, offset: Counters::default(), ..rule.clone() };
+            editor.append(name, rule)?;
+        }
+    }
+    Ok(())
+}
+
 /// An edit, to be fitted to the chains that there are: what, which chain, where, which rule.
 type Draft = (u8, u16, u16, u16);
 
 /// Does an edit; one that cannot be done is none.
-fn edit(editor: &mut Editor<'_>, names: &[ChainName], (what, chain, place, rule): Draft, pool: &[Rule]) {
+fn edit(editor: &mut Editor<'_>, table: &Table, (what, chain, place, rule): Draft, pool: &[Rule]) {
+    let names: Vec<&ChainName> = table.chains().map(|chain| &chain.name).collect();
     let name = &*names[usize::from(chain) % names.len()].0;
     let mut rule = pool[usize::from(rule) % pool.len()].clone();
     if let Target::Jump(to) | Target::Goto(to) = &mut rule.target {
         *to = names[usize::from(place) % names.len()].clone();
     }
-    rule.slot = Slot::UNASSIGNED;
+    (rule.slot, rule.line) = (Slot::UNASSIGNED, LineId::NONE);
     let at = u32::from(place) % 6 + 1;
-    let _ = match what % 8 {
+    let _ = match what % 12 {
         0 | 1 => editor.append(name, rule),
         2 => editor.insert(name, at, rule),
         3 => editor.delete_number(name, at),
         4 => editor.replace(name, at, rule),
         5 => editor.flush(name).and_then(|()| editor.append(name, rule)),
         6 => editor.new_chain("NEW").and_then(|()| editor.append("NEW", rule)),
-        _ => editor.flush(name).and_then(|()| editor.delete_chain(name)),
+        7 => editor.flush(name).and_then(|()| editor.delete_chain(name)),
+        8 => refill(editor, table.chain(name).unwrap(), place, Some(rule)),
+        _ => refill(editor, table.chain(name).unwrap(), place, None),
     };
 }
 
@@ -259,35 +293,39 @@ impl Way {
         drafts: &[Draft],
         packets: &[Packet],
         devices: &BTreeMap<&'static str, u32>,
-    ) -> Result<usize, TestCaseError> {
+    ) -> Result<[usize; 2], TestCaseError> {
         let fail = |error: EngineError| TestCaseError::fail(error.to_string());
         let (mut ruleset, kind) = (ruleset.clone(), self.profile.table);
         forget_slots(&mut ruleset);
+        give_lines(&mut ruleset);
         let mut engine = Engine::open().unwrap();
         engine.commit(&mut ruleset).map_err(fail)?;
-        let mut steps = 0;
+        let (mut steps, mut unread) = (0, 0);
         for draft in drafts {
-            let names: Vec<ChainName> = ruleset.table(kind).unwrap().chains().map(|chain| chain.name.clone()).collect();
             let part = engine.part(self.family, kind).unwrap().unwrap();
             let mut table = Table::new(self.family, kind);
             let mut editor = Editor::of_parts(&mut table, &part);
-            edit(&mut editor, &names, *draft, pool);
-            let taken = editor.finish();
+            editor.expect_lines([]);
+            edit(&mut editor, ruleset.table(kind).unwrap(), *draft, pool);
+            let Edited { taken, refilled } = editor.finish();
             prop_assert!(part.is_sound());
-            let step = engine.commit_part(&part, &mut table).map_err(fail)?.is_some();
+            let step = engine.commit_part(&part, &mut table, &refilled).map_err(fail)?.is_some();
             let mut edited = ruleset.clone();
             merge(edited.table_mut(kind), table, &taken);
+            let counted = engine.counters(self.family).map_err(fail)?;
+            zero_rules(edited.table_mut(kind), &refilled, &counted);
             // Generated rules may stand where the kernel would not have them; loops are the compiler's to find.
             if !step && engine.commit_table(&mut edited, kind).is_err() {
                 continue;
             }
             steps += usize::from(step);
+            unread += if step { refilled.len() } else { 0 };
             ruleset = edited;
             let read = Engine::open().unwrap().read(self.family).unwrap().ruleset;
             prop_assert_eq!(format!("{:?}", read), format!("{:?}", ruleset));
             self.agree(&mut engine, &ruleset, packets, devices)?;
         }
-        Ok(steps)
+        Ok([steps, unread])
     }
 
     fn run_edited(&self) {
@@ -297,7 +335,7 @@ impl Way {
             let devices = world();
             let rulesets = (testgen::ruleset(self.profile), testgen::ruleset(self.profile));
             let input = (rulesets, vec(any::<Draft>(), 6), vec(testgen::packet(), 8));
-            let steps = Cell::new(0);
+            let steps = Cell::new([0; 2]);
             let result = TestRunner::new(config).run(&input, |((mut ruleset, mut other), drafts, mut packets)| {
                 if self.family == Family::V6 {
                     (ruleset, other) = (testgen::ipv6::ruleset(&ruleset), testgen::ipv6::ruleset(&other));
@@ -306,14 +344,17 @@ impl Way {
                 let pool: Vec<Rule> =
                     other.tables.iter().flat_map(Table::chains).flat_map(|chain| chain.rules.clone()).collect();
                 if !pool.is_empty() {
-                    steps.set(steps.get() + self.edited(&ruleset, &pool, &drafts, &packets, &devices)?);
+                    let [some, unread] = self.edited(&ruleset, &pool, &drafts, &packets, &devices)?;
+                    steps.set([steps.get()[0] + some, steps.get()[1] + unread]);
                 }
                 Ok(())
             });
             if let Err(error) = result {
                 panic!("{}: {error}", self.program);
             }
-            assert!(steps.get() > 50, "{} edits were committed chain by chain", steps.get());
+            let [steps, unread] = steps.get();
+            assert!(steps > 50, "{steps} edits were committed chain by chain");
+            assert!(unread > 10, "{unread} chains were filled again");
         });
     }
 }

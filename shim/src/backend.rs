@@ -1,7 +1,7 @@
 //! What the commands need of the datapath, so that they can be tried without a kernel.
 
 use bpftables_ruleset::edit::Source;
-use bpftables_ruleset::{CheckError, CounterView, Family, Ruleset, Table, TableKind};
+use bpftables_ruleset::{ChainName, CheckError, CounterView, Family, Ruleset, Table, TableKind};
 use std::io;
 use std::rc::Rc;
 
@@ -35,11 +35,14 @@ pub trait Backend {
         Ok(None)
     }
 
-    /// Puts in force what was edited of the last [`Self::part`]: the chains of `table`, which were taken from it or are new. False: it
-    /// takes the whole ruleset to say whether that can be done, and nothing was done.
-    fn commit_part(&mut self, _table: &mut Table) -> Result<bool, BackendError> {
+    /// Puts in force what was edited of the last [`Self::part`]: the chains of `table`, which were taken from it or are new; the rules
+    /// of the chains `refilled` have counted nothing. False: it takes the whole ruleset to say whether that can be done, and nothing was done.
+    fn commit_part(&mut self, _table: &mut Table, _refilled: &[ChainName]) -> Result<bool, BackendError> {
         Ok(false)
     }
+
+    /// Tables were put in force, and no more of them follow: what makes later changes quick can be done now.
+    fn settle(&mut self, _family: Family) {}
 
     /// Takes back what it gave, unchanged, or what was committed last, so that a process that stays need not read it again.
     fn keep(&mut self, _ruleset: Ruleset) {}

@@ -1,7 +1,7 @@
 //! The kernel as a [`Backend`]: the runtime's engine, opened when it is first needed.
 
 use crate::backend::{self, Backend, BackendError, Snapshot};
-use bpftables_ruleset::{CounterView, Family, Ruleset, Table, TableKind};
+use bpftables_ruleset::{ChainName, CounterView, Family, Ruleset, Table, TableKind};
 use bpftables_runtime::sys::ns::may_administer_the_network;
 use bpftables_runtime::{Committed, Engine, EngineError, Part};
 use std::io::Write as _;
@@ -83,11 +83,18 @@ impl Backend for Kernel {
         Ok(Some(backend::Part { source: part, counters }))
     }
 
-    fn commit_part(&mut self, table: &mut Table) -> Result<bool, BackendError> {
+    fn commit_part(&mut self, table: &mut Table, refilled: &[ChainName]) -> Result<bool, BackendError> {
         let Some(part) = self.part.take() else { return Ok(false) };
-        let committed = self.engine()?.commit_part(&part, table)?;
+        let committed = self.engine()?.commit_part(&part, table, refilled)?;
         committed.iter().for_each(tell);
         Ok(committed.is_some())
+    }
+
+    fn settle(&mut self, family: Family) {
+        let done = self.engine.as_mut().map_or(Ok(()), |engine| engine.settle(family));
+        if let Err(error) = done {
+            tracing::debug!(%error, "the next changes take longer");
+        }
     }
 
     fn keep(&mut self, ruleset: Ruleset) {

@@ -105,19 +105,19 @@ fn change_part(
     let mut editor = Editor::of_parts(&mut table, &*part.source);
     let mut voice = Voice { stdout: context.stdout, stderr: context.stderr, names: context.names };
     let effect = execute(&mut editor, command, &*part.counters, &mut voice);
-    let taken = editor.finish();
+    let edited = editor.finish();
     if !part.source.is_sound() {
         return Err(unsound(family, kind, context));
     }
     let effect = effect?;
-    if effect == Effect::Unchanged || context.backend.commit_part(&mut table)? {
+    if effect == Effect::Unchanged || context.backend.commit_part(&mut table, &edited.refilled)? {
         return Ok(());
     }
     // Whether it can be done, and what is to be said if not, only the whole tells.
     let program = Program::Tables(family).name();
     let whole = context.backend.read(family).map_err(|error| cannot_initialize(program, kind.name(), &error))?;
     let mut ruleset = whole.ruleset;
-    merge(ruleset.table_mut(kind), table, &taken);
+    merge(ruleset.table_mut(kind), table, &edited.taken);
     put(&mut ruleset, kind, context)?;
     context.backend.keep(ruleset);
     Ok(())

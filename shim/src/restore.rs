@@ -9,9 +9,9 @@ use crate::iptables::{answered, unsound};
 use crate::lines::Input;
 use crate::lock::{Wait, XtablesLock, strerror};
 use crate::multicall::Program;
-use bpftables_parser::Command;
 use bpftables_parser::restore::{self, Kind, Lines, Reader};
-use bpftables_ruleset::edit::merge;
+use bpftables_parser::{Command, ExtensionKind, extensions};
+use bpftables_ruleset::edit::{Edited, merge, zero_rules};
 use bpftables_ruleset::{CheckError, CounterView, Counters, EditError, Editor, Family, Table, TableKind, check};
 use std::fs::File;
 use std::io::Read;
@@ -221,6 +221,7 @@ impl Restore<'_, '_> {
             }
         }
         if let Some(snapshot) = self.loaded {
+            self.context.backend.settle(self.family);
             self.context.backend.keep(snapshot.ruleset);
         }
         Ok(())
@@ -267,8 +268,10 @@ impl Restore<'_, '_> {
         reader: &mut Reader<'_, impl Lines>,
     ) -> Result<(), Located> {
         let mut edited = Table::new(self.family, kind);
-        let (result, whole, taken) = {
-            let editor = Editor::of_parts(&mut edited, &*part.source);
+        let (result, whole, Edited { taken, refilled }) = {
+            let mut editor = Editor::of_parts(&mut edited, &*part.source);
+            let targets = extensions(self.family).filter(|(kind, _)| *kind == ExtensionKind::Target);
+            editor.expect_lines(targets.map(|(_, name)| name));
             let mut table = OpenTable { editor, view: &*part.counters };
             let result = self.lines(&mut table, line, reader);
             (result, table.editor.is_whole(), table.editor.finish())
@@ -282,7 +285,7 @@ impl Restore<'_, '_> {
         }
         let failed = |reason| Located::from(Failure::Line { line, reason });
         if !whole {
-            let done = self.context.backend.commit_part(&mut edited);
+            let done = self.context.backend.commit_part(&mut edited, &refilled);
             if done.map_err(|error| failed(Some(error.to_string())))? {
                 return Ok(());
             }
@@ -294,6 +297,7 @@ impl Restore<'_, '_> {
             *table = edited;
         } else {
             merge(table, edited, &taken);
+            zero_rules(table, &refilled, &*snapshot.counters);
         }
         self.commit(snapshot, kind, false, line)
     }
@@ -306,7 +310,7 @@ impl Restore<'_, '_> {
         reader: &mut Reader<'_, impl Lines>,
     ) -> Result<u32, Located> {
         loop {
-            let item = match reader.next() {
+            let item = match reader.next_unknown(&mut |chain, line| table.editor.again(chain, line)) {
                 Some(Ok(item)) => item,
                 Some(Err(error)) => return Err(self.refused(error)),
                 // The reader reports a missing COMMIT itself.
@@ -412,7 +416,7 @@ impl Restore<'_, '_> {
         let name = line.name;
         if !table.editor.is_builtin(name) {
             if self.options.noflush && table.editor.is_chain(name) {
-                table.editor.flush(name)?;
+                table.editor.refill(name)?;
             } else {
                 table.editor.new_chain(name).map_err(|error| {
                     let why = match error {

@@ -6,6 +6,7 @@ use crate::command::{AlsoZero, RuleSpec, TargetSpec, Verb};
 use crate::error::ParseError;
 use crate::registry::MAX_NAME;
 use crate::{help, value};
+use bpftables_ruleset::LineId;
 
 impl Parser<'_> {
     pub(super) fn finish(&mut self) -> Result<Verb, ParseError> {
@@ -104,6 +105,7 @@ impl Parser<'_> {
             matches,
             target,
             counters: self.counters,
+            line: LineId::NONE,
         }))
     }
 

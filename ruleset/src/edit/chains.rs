@@ -4,6 +4,7 @@ use super::fresh::Fresh;
 use super::{EditError, Editor};
 use crate::chain::{Chain, ChainName, Policy};
 use crate::counters::{CounterView, Counters};
+use crate::rule::LineId;
 use crate::targets::Target;
 
 impl Editor<'_> {
@@ -14,6 +15,9 @@ impl Editor<'_> {
     pub fn new_chain(&mut self, chain: &str) -> Result<(), EditError> {
         if self.is_chain(chain) || is_verdict(chain) {
             return Err(EditError::ChainExists);
+        }
+        if let Some(missing) = &mut self.missing {
+            missing.refills.made(chain);
         }
         self.insert_chain(Chain::new(chain.into(), None));
         Ok(())
@@ -50,6 +54,9 @@ impl Editor<'_> {
             return Err(EditError::ChainNotEmpty);
         }
         self.remove_chain(chain);
+        if let Some(missing) = &mut self.missing {
+            missing.refills.end();
+        }
         Ok(())
     }
 
@@ -92,6 +99,7 @@ impl Editor<'_> {
                 && &*name.0 == from
             {
                 *name = to.into();
+                rule.line = LineId::NONE;
             }
         }
         if let Some(references) = &mut self.references

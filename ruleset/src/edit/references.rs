@@ -43,6 +43,7 @@ impl Editor<'_> {
 
     /// How many rules jump or go to `chain`.
     pub fn references(&mut self, chain: &str) -> u32 {
+        self.unfold_all(true);
         self.settle();
         let table = &*self.table;
         let all = || reference_counts(table).into_iter().map(|(name, count)| (name, count.into())).collect();

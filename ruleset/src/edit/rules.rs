@@ -1,7 +1,7 @@
 //! Edits of a chain's rules.
 
 use super::{EditError, Editor};
-use crate::rule::Rule;
+use crate::rule::{LineId, Rule};
 use crate::targets::Target;
 
 impl Editor<'_> {
@@ -122,6 +122,9 @@ impl Editor<'_> {
     /// [`EditError::NoSuchChain`].
     pub fn flush(&mut self, chain: &str) -> Result<(), EditError> {
         self.load(chain);
+        if let Some(missing) = &mut self.missing {
+            missing.refills.forget(chain);
+        }
         let chain = self.chain_mut(chain).ok_or(EditError::NoSuchChain)?;
         for rule in std::mem::take(&mut chain.rules) {
             self.refer(&rule, -1);
@@ -149,5 +152,6 @@ fn is_curtailed(rule: &Rule) -> bool {
 pub(super) fn curtail(rule: &mut Rule) {
     if let Target::Ct(ct) = &mut rule.target {
         ct.curtail();
+        rule.line = LineId::NONE;
     }
 }

@@ -191,7 +191,7 @@ fn a_table_read_chain_by_chain_is_edited_as_a_whole_one_is() {
         let names = ["INPUT", "A", "B", "C"];
         names.iter().for_each(|name| assert_eq!(editor.is_chain(name), whole.chain(name).is_some(), "{edits:?}"));
         let done_as_whole = editor.is_whole();
-        let taken = editor.finish();
+        let Edited { taken, .. } = editor.finish();
         let result = if done_as_whole {
             part
         } else {
