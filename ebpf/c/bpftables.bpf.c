@@ -426,16 +426,16 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		if (a != BT_NEXT)
 			return a;
 	}
-	__u32 mark = p->mark;
+	p->came_mark = p->answer ? 0 : p->mark;
 	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT)
 		return a;
-	bt_addr saddr = p->saddr;
-	__u32 sport = p->sport;
+	p->came_from = p->saddr;
+	p->came_port = p->sport;
 	if ((a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;
 	/* A copy has met no policy in legacy's way either. */
-	if ((p->answer == ANSWER_REJECT || hop.set || !addr_eq(p->saddr, saddr) || p->sport != sport) && p->ifout != p->lo &&
-	    ipsec_stops(skb, IPSEC_OUT, &p->saddr, &p->daddr, p->answer ? 0 : mark))
+	if ((p->answer == ANSWER_REJECT || hop.set || !addr_eq(p->saddr, p->came_from) || p->sport != p->came_port) && p->ifout != p->lo &&
+	    ipsec_stops(skb, IPSEC_OUT, &p->saddr, &p->daddr, p->came_mark))
 		return drop_for(skb, p, -STAT_DROP_IPSEC);
 	if (p->img_flags & IMG_CONNTRACK) {
 		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made: here, or at INPUT

@@ -128,7 +128,10 @@ struct bt_stream {
 struct bt_pkt {
 	/* The packet as it is now. Addresses in network byte order, ports in host byte order. */
 	bt_addr saddr, daddr;
-	bt_addr came_from, came_to; /* at ingress: as it came in */
+	/* At ingress as it came in, at egress (without the destination) as it came to nat's POSTROUTING; not on the stack, which is full. */
+	bt_addr came_from, came_to;
+	__u32 came_mark;
+	__u16 came_port;
 	__u16 sport, dport;
 	__u8 proto, tcp_flags, icmp_type, icmp_code;
 	__u16 l2len;    /* bytes before the IP header in skb->data */
