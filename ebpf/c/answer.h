@@ -210,7 +210,8 @@ __noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
 			return bpf_redirect_neigh(a->ifindex, NULL, 0, 0);
 		return bpf_skb_store_bytes(skb, 0, a->eth, 12, 0) ? BT_DROP : bpf_redirect(a->port, 0);
 	}
-	mark_injected(skb, ctl, INJ_LOCAL_OUT | (__u32)CI_RELATED << 8 | (__u32)!p->ctdir << 16, p->ct);
+	__u32 info = p->ctinfo == CI_UNTRACKED ? CI_UNTRACKED : CI_RELATED;
+	mark_injected(skb, ctl, INJ_LOCAL_OUT | info << 8 | (__u32)!p->ctdir << 16, p->ct);
 	if (!a->local || (BT_FAMILY == 4 && addr_first(a->from_saddr) == 127))
 		return bpf_redirect_neigh(a->ifindex, NULL, 0, 0);
 	/* To an address of this host, over lo. A packet that was on its way out still has that way's route, which lo's ingress would

@@ -156,6 +156,16 @@ static __always_inline void store_mark(struct __sk_buff *skb, struct bt_pkt *p)
 
 #include "host_route.h"
 
+/* Gives a packet of a device without link headers an empty one, as what is redirected to another device must have. */
+static __always_inline int framed(struct __sk_buff *skb, const struct bt_pkt *p)
+{
+	__u16 proto = bpf_htons(BT_ETH_P);
+
+	if (p->l2len)
+		return 0;
+	return bpf_skb_change_head(skb, ETH_HLEN, 0) ?: bpf_skb_store_bytes(skb, 12, &proto, 2, 0);
+}
+
 /* Sends a packet to the ingress of lo, as one from this host to this host. */
 static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, __u32 kind)
 {
@@ -164,15 +174,7 @@ static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_c
 	if (p->l2len && p->l2len != ETH_HLEN)
 		return drop_for(skb, p, -STAT_DROP_REWRITE);
 	store_mark(skb, p);
-	if (p->l2len == 0) {
-		/* No Ethernet header here, but lo has one. */
-		if (bpf_skb_change_head(skb, ETH_HLEN, 0))
-			return drop_for(skb, p, -STAT_DROP_REWRITE);
-		__u16 proto = bpf_htons(BT_ETH_P);
-		if (bpf_skb_store_bytes(skb, 12, &proto, 2, 0))
-			return drop_for(skb, p, -STAT_DROP_REWRITE);
-	}
-	if (bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
+	if (framed(skb, p) || bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0))
 		return drop_for(skb, p, -STAT_DROP_REWRITE);
 	mark_injected(skb, ctl, with_ct(p, kind), p->ct);
 	return bpf_redirect(ctl->lo_ifindex, BPF_F_INGRESS);
@@ -313,6 +315,9 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 			return a;
 		/* fallthrough */
 	case ROUTE_FORWARD:
+		/* The stack drops what has a socket and is not for this host, and with it a connection that is new. */
+		if (p->assigned)
+			return bt_refuse(skb, V_DROP);
 		if (stopped_in(skb, p, IPSEC_FWD))
 			return drop_for(skb, p, -STAT_DROP_IPSEC);
 		if (notes(p))
@@ -346,6 +351,9 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 	if ((a = run_table(skb, p, H_OUT, T_RAW)) != BT_NEXT)
 		return a;
 	p->hook = H_OUT;
+	/* An answer to what had no connection may be of one. */
+	if (p->answer == ANSWER_REJECT && !p->ct)
+		handed = false;
 	if (!handed && p->img_flags & IMG_CONNTRACK && (r = bt_ct_in(skb)))
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_OUT, T_MANGLE)) != BT_NEXT)
@@ -397,7 +405,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		p->class_out = bt_dev_class(skb, p->ifout);
 	if (unlikely(answer)) {
 		p->ct = ct;
-		p->ctinfo = copy ? CI_UNTRACKED : ct ? kind >> 8 : CI_INVALID;
+		/* (About what is untracked: netfilter lets neither NOTRACK nor CT take it.) */
+		p->ctinfo = copy ? CI_UNTRACKED : ct ? kind >> 8 : (kind >> 8 & 0xff) == CI_UNTRACKED ? CI_INVALID : CI_NONE;
 		p->ctdir = kind >> 16;
 		p->traced = was_traced(kind);
 	}
@@ -453,6 +462,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		a = bt_mtu(skb, p->ifout);
 		if (a != BT_NEXT)
 			return a;
+		if (framed(skb, p))
+			return drop_for(skb, p, -STAT_DROP_REWRITE);
 		mark_injected(skb, ctl, INJ_DONE, 0);
 		return redirect_to(p->ifout, &hop);
 	}

@@ -148,6 +148,9 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 		if (inner > 18 || !(ICMP_QUERIES >> inner & 1))
 			return BT_DROP;
 	}
+	/* What TPROXY took for another host: an error would have that one's address as its source, which no route is given for. */
+	if (p->assigned && addr_type(a->from_daddr, 0) != 2)
+		return BT_DROP;
 	bool limited = (conf ? conf->ratemask : 6168) >> type & 1 && !(type == 3 && code == 4);
 	bool global = limited && !(p->hook == H_IN && p->ifin == p->lo);
 	if (global && !icmp_global())

@@ -34,7 +34,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	bool global = limited && !(p->hook == H_IN && p->ifin == p->lo);
 	if (global && !icmp_global())
 		return BT_DROP;
-	a->saddr = p->hook == H_IN || addr_local(a->from_daddr, 0) ? a->from_daddr : ADDR_NONE;
+	a->saddr = (p->hook == H_IN && !p->assigned) || addr_local(a->from_daddr, 0) ? a->from_daddr : ADDR_NONE;
 	a->proto = BT_ICMP;
 	a->tos = 0;
 	if (answer_route(skb, p, a) < 0)

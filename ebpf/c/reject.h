@@ -3,7 +3,7 @@
  *
  * - The answer is rebuilt from nothing but the bytes that it quotes, so no offload state of the packet stays (answer.h).
  * - To a sender elsewhere it goes by bpf_redirect_neigh to the egress of the device that the FIB gives, to a local sender to lo's.
- *   It carries INJ_LOCAL_OUT | RELATED << 8 | direction << 16 and its connection: OUTPUT and POSTROUTING are run there.
+ *   It carries INJ_LOCAL_OUT | RELATED (or UNTRACKED) << 8 | direction << 16 and its connection: OUTPUT and POSTROUTING are run there.
  * - Legacy's rate limits of ICMP errors hold here too (icmp.h).
  *
  * Deviations:

@@ -290,7 +290,7 @@ static __always_inline void sctp_begin(struct bt_conn *c, const struct bt_ctx *x
 	/* INIT's own tag is told by the chunk. */
 	if (x->ack & HAS(CHUNK_HEARTBEAT))
 		c->side[0].end = x->seq;
-	if (x->ack & ~(HAS(CHUNK_INIT) | HAS(CHUNK_HEARTBEAT)))
+	if (x->ack & ~(HAS(CHUNK_INIT) | HAS(CHUNK_HEARTBEAT) | HAS(CHUNK_HEARTBEAT_ACK)))
 		c->side[1].end = x->seq;
 }
 
