@@ -56,6 +56,8 @@ pub struct Masks {
     pub known_ports: Vec<u16>,
     /// Unknown ports in this range are shown as the range.
     pub random_ports: (u16, u16),
+    /// A quoted packet's sum may be its pseudo header's, as that of one whose device was to do it.
+    pub partial_quotes: bool,
     /// Show sequence numbers and windows (packets that we made), or not (those of a TCP stack).
     pub hide_tcp_numbers: bool,
 }
@@ -142,7 +144,8 @@ fn one(p: &[u8], partial: Checksum, masks: &Masks, inner: bool) -> String {
                 if rest != [0, 0, 0, 0] {
                     let _ = write!(out, " rest={}", hex(rest));
                 }
-                let _ = write!(out, " [{}]", one(&l4[8..], Checksum::Full, masks, true));
+                let expected = if masks.partial_quotes { Checksum::Either } else { Checksum::Full };
+                let _ = write!(out, " [{}]", one(&l4[8..], expected, masks, true));
             } else {
                 let _ = write!(
                     out,

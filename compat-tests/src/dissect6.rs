@@ -2,14 +2,14 @@
 //!
 //! Addresses, the header's fields, then every byte behind it, with `....` where a verified checksum stands.
 
-use crate::dissect::Checksum;
+use crate::dissect::{Checksum, Masks};
 use crate::packet::sum16;
 use crate::packet6::upper;
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 /// Describes a packet that starts with its IPv6 header.
-pub fn describe6(p: &[u8], expected: Checksum) -> String {
+pub fn describe6(p: &[u8], expected: Checksum, masks: &Masks) -> String {
     if p.len() < 40 || p[0] >> 4 != 6 {
         return format!("not IPv6: {}", hex(p));
     }
@@ -56,7 +56,15 @@ pub fn describe6(p: &[u8], expected: Checksum) -> String {
     };
     let shown = if right { "....".to_owned() } else { format!("{field:04x}(bad)") };
     let cut = at + sum_at;
-    format!("{out} proto {proto} {}{shown}{}", hex(&p[40..cut]), hex(&p[cut + 2..]))
+    let before = match proto {
+        6 if masks.hide_tcp_numbers => format!("{}****{}", hex(&p[40..at + 4]), hex(&p[at + 12..cut])),
+        _ => hex(&p[40..cut]),
+    };
+    let mut after = p[cut + 2..].to_vec();
+    if masks.partial_quotes && proto == 58 && l4[0] < 128 && after.len() > 4 {
+        without_sum(&mut after[4..]);
+    }
+    format!("{out} proto {proto} {before}{shown}{}", hex(&after))
 }
 
 /// Whether there is a fragment header.
@@ -69,6 +77,22 @@ fn fragmented(p: &[u8]) -> bool {
         at += usize::from(*length) * unit + 8;
     }
     next == 44
+}
+
+/// Clears the sum of a quoted segment of TCP where it is right, or the pseudo header's.
+fn without_sum(p: &mut [u8]) {
+    let Some((6, at, false)) = upper_of(p) else { return };
+    let length = (p.len() - at) as u32;
+    let pseudo = sum16(&p[8..40], sum16(&[&length.to_be_bytes()[..], &[0, 0, 0, 6]].concat(), 0).into());
+    let field = u16::from_be_bytes([p[at + 16], p[at + 17]]);
+    if field == pseudo || sum16(&p[at..], pseudo.into()) == 0xffff {
+        p[at + 16..at + 18].copy_from_slice(&[0, 0]);
+    }
+}
+
+/// As [`upper`], of a packet that has a segment's header whole.
+fn upper_of(p: &[u8]) -> Option<(u8, usize, bool)> {
+    upper(p).filter(|(_, at, _)| p.len() >= at + 20 && !fragmented(p))
 }
 
 /// Bytes as hexadecimal digits.
@@ -86,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_checksum_is_told_as_right_or_shown() {
-        let show = |l: &str| describe6(&build(l).unwrap(), Checksum::Full);
+        let show = |l: &str| describe6(&build(l).unwrap(), Checksum::Full, &Masks::default());
         assert_eq!(
             show("udp fd00:1::10,5 fd00:2::10,10 len=1"),
             "fd00:1::10 > fd00:2::10 next=17 hl=64 5 > 10 proto 17 0005000a0009....00"

@@ -83,10 +83,12 @@ impl Netns {
         self.run(move || cmd.spawn()).map_err(|e| format!("cannot run {what}: {e}").into())
     }
 
-    /// Runs `ip -batch` with the given lines; any failing line is an error.
+    /// Runs `ip -batch` with the given lines, of IPv6 where they begin with `-6`; any failing line is an error.
     pub fn ip_batch(&self, lines: &str) -> Result<()> {
         let mut cmd = Command::new("ip");
-        cmd.args(["-batch", "-"]);
+        let ipv6 = lines.strip_prefix("-6 ");
+        cmd.args(ipv6.map(|_| "-6")).args(["-batch", "-"]);
+        let lines = ipv6.unwrap_or(lines);
         let out = self.command(cmd, lines.as_bytes())?;
         if out.status.success() {
             return Ok(());

@@ -11,25 +11,27 @@
 //! ```
 //! Before the rules: `@fresh` (own namespaces), `@ipv6` (rules of ip6tables, addresses `fd00:1::10,1000`; no `serve`, `tcp-get`, `udp-ask`),
 //! `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
-//! `@counters nat|none` (compare only those), `@needs TYPE` (a device type of ip(8); not run, and said so, without it),
+//! `@counters nat|none` (compare only those), `@partial-quotes` (a segment in an ICMP error may have a sum that a device was to complete),
+//! `@needs TYPE` (a device type of ip(8); not run, and said so, without it),
 //! `@differs REASON` (a deliberate difference: bpftables must not be equal here), `@ours LINE` (with it: a line that its report must have),
 //! `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`, `@ipset LINE;LINE...`.
 //!
 //! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
-//! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M` and `dev=D` may follow `r>`; `vlan=ID` tags a frame,
+//! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M`, `dev=D` and `as=UID:GID[,GROUP...]` may follow `r>`; `vlan=ID` tags a frame,
 //!   `to=N` gives it the link address of an end point, or with `to=r` that of the router's bridge ([`crate::world::BRIDGE_MAC`])
 //! - `r> link=DEV PACKET` sends through a packet socket, to the end point behind DEV: below netfilter
 //! - `N reply [to=N] WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
 //! - `N serve tcp|udp A:P [proxy=MARK]` (a transparent socket with this mark), `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
+//! - `N listen tcp|udp A:P [proxy=MARK]` has a socket, of either family, that takes what comes and never says anything by itself
 //! - `ipset LINE;LINE...`: commands of ipset(8) on the router; what fails is told
-//! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
+//! - `run COMMAND`, `restore RULES;RULES...`, `ip NODE [-6] LINE`, `sysctl NODE PATH=VALUE`, `sleep MS`
 //!
 //! In an `ip` line, `{N}` is the path of a node's namespace.
 
 use crate::Result;
 use crate::packet::endpoint;
 use crate::world::{Family, Node};
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 /// Which counters of `iptables-save -c` are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,21 +45,87 @@ pub enum Counters {
     None,
 }
 
+/// Whose a socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Who {
+    /// Reads `UID:GID[,GROUP...]`.
+    fn parse(text: &str) -> Result<Self> {
+        let (uid, groups) = text.split_once(':').ok_or("as=UID:GID[,GROUP...]")?;
+        let mut groups = groups.split(',').map(number).collect::<Result<Vec<_>>>()?;
+        let gid = groups.remove(0);
+        Ok(Self { uid: number(uid)?, gid, groups })
+    }
+}
+
 /// One thing that happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the module's text describes each step and its words")]
 pub enum Step {
-    Send { node: Node, packet: String, mark: u32, dev: Option<String>, vlan: Option<u16>, to: Option<Node> },
-    Frame { dev: String, packet: String },
-    Reply { node: Node, words: String, to: Option<Node> },
-    Error { node: Node, kind: String, from: Option<IpAddr>, mtu: u16 },
-    Serve { node: Node, tcp: bool, at: SocketAddrV4, proxy: Option<u32> },
-    Ask { node: Node, tcp: bool, from: SocketAddrV4, to: SocketAddrV4, request: u32, response: u32, mark: u32 },
+    Send {
+        node: Node,
+        packet: String,
+        mark: u32,
+        dev: Option<String>,
+        who: Option<Who>,
+        vlan: Option<u16>,
+        to: Option<Node>,
+    },
+    Frame {
+        dev: String,
+        packet: String,
+    },
+    Reply {
+        node: Node,
+        words: String,
+        to: Option<Node>,
+    },
+    Error {
+        node: Node,
+        kind: String,
+        from: Option<IpAddr>,
+        mtu: u16,
+    },
+    Serve {
+        node: Node,
+        tcp: bool,
+        at: SocketAddrV4,
+        proxy: Option<u32>,
+    },
+    Listen {
+        node: Node,
+        tcp: bool,
+        at: SocketAddr,
+        proxy: Option<u32>,
+    },
+    Ask {
+        node: Node,
+        tcp: bool,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        request: u32,
+        response: u32,
+        mark: u32,
+    },
     Run(String),
     Restore(String),
     Ipset(Vec<String>),
-    Ip { node: Node, line: String },
-    Sysctl { node: Node, setting: String },
+    Ip {
+        node: Node,
+        line: String,
+    },
+    Sysctl {
+        node: Node,
+        setting: String,
+    },
     Sleep(u64),
 }
 
@@ -80,6 +148,8 @@ pub struct Scenario {
     pub ours: Vec<String>,
     /// A device type (of ip(8)) that a kernel may not have.
     pub needs: Option<String>,
+    /// What ICMP errors quote may have a sum that a device was to complete.
+    pub partial_quotes: bool,
     /// Ports are random: those that no step names are shown as `*`, or as the range here when they lie in it.
     pub mask_ports: Option<(u16, u16)>,
     /// Which counters are compared.
@@ -155,6 +225,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
                 "fresh" => s.fresh = true,
                 "ipv6" => s.family = Family::V6,
                 "mask-ports" => s.mask_ports = Some((0, 0)),
+                "partial-quotes" => s.partial_quotes = true,
                 "counters nat" => s.counters = Counters::Nat,
                 "counters none" => s.counters = Counters::None,
                 other if other.starts_with("differs ") => s.differs = Some(other[8..].to_owned()),
@@ -202,12 +273,14 @@ fn step_of(line: &str) -> Result<Step> {
     if let Some(node) = first.strip_suffix('>') {
         let node = Node::of(node)?;
         let (mut packet, mut mark, mut dev, mut vlan) = (rest, 0, None, None);
-        let mut to = None;
+        let (mut to, mut who) = (None, None);
         while let Some((w, more)) = packet.split_once(' ') {
             if let Some(m) = w.strip_prefix("mark=") {
                 mark = number(m)?;
             } else if let Some(d) = w.strip_prefix("dev=") {
                 dev = Some(d.to_owned());
+            } else if let Some(w) = w.strip_prefix("as=") {
+                who = Some(Who::parse(w)?);
             } else if let Some(v) = w.strip_prefix("vlan=") {
                 vlan = Some(v.parse()?);
             } else if let Some(n) = w.strip_prefix("to=") {
@@ -217,14 +290,14 @@ fn step_of(line: &str) -> Result<Step> {
             }
             packet = more;
         }
-        if node != Node::R && (mark != 0 || dev.is_some()) {
-            return Err("mark= and dev= are for the router's own packets".into());
+        if node != Node::R && (mark != 0 || dev.is_some() || who.is_some()) {
+            return Err("mark=, dev= and as= are for the router's own packets".into());
         }
         if node == Node::R && (vlan.is_some() || to.is_some()) {
             return Err("vlan= and to= are for frames of the end points".into());
         }
         crate::packet::build(packet)?;
-        return Ok(Step::Send { node, packet: packet.to_owned(), mark, dev, vlan, to });
+        return Ok(Step::Send { node, packet: packet.to_owned(), mark, dev, who, vlan, to });
     }
     match first {
         "run" => return Ok(Step::Run(rest.to_owned())),
@@ -277,6 +350,16 @@ fn step_of(line: &str) -> Result<Step> {
             let proxy = words.next().map(|w| number(w.strip_prefix("proxy=").ok_or("proxy=MARK expected")?));
             Step::Serve { node, tcp, at, proxy: proxy.transpose()? }
         }
+        "listen" => {
+            let tcp = words.next().ok_or("tcp or udp expected")? == "tcp";
+            let at = words.next().ok_or("ADDRESS:PORT expected")?;
+            let at = match at.split_once(',') {
+                Some((addr, port)) => SocketAddr::new(addr.parse()?, port.parse()?),
+                None => SocketAddr::V4(socket_address(at)?),
+            };
+            let proxy = words.next().map(|w| number(w.strip_prefix("proxy=").ok_or("proxy=MARK expected")?));
+            Step::Listen { node, tcp, at, proxy: proxy.transpose()? }
+        }
         "tcp-get" | "udp-ask" => {
             let from = socket_address(words.next().ok_or("FROM expected")?)?;
             let to = socket_address(words.next().ok_or("TO expected")?)?;
@@ -307,6 +390,22 @@ mod tests {
         assert_eq!(all[0].steps.len(), 3);
         assert_eq!(all[0].steps[1].0, "c> udp 1.1.1.1:1 2.2.2.2:5");
         assert!(matches!(&all[0].steps[2].1, Step::Send { mark: 16, dev: Some(d), .. } if d == "lo"));
+    }
+
+    #[test]
+    fn a_packet_is_sent_by_whom_it_says_and_a_socket_is_of_its_addresses_family() {
+        let step = |text| step_of(text).unwrap();
+        let who = Who { uid: 7, gid: 1, groups: vec![5, 6] };
+        assert!(
+            matches!(step("r> as=7:1,5,6 udp 10.1.0.1:1 10.2.0.10:2"), Step::Send { who: Some(w), .. } if w == who)
+        );
+        assert!(step_of("c> as=7:1 udp 10.1.0.1:1 10.2.0.10:2").is_err());
+        let at = |text| match step(text) {
+            Step::Listen { at, .. } => at.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at("r listen udp fd00:1::1,53 proxy=0"), "[fd00:1::1]:53");
+        assert_eq!(at("r listen tcp 10.1.0.1:80"), "10.1.0.1:80");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::{Result, sys};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +57,16 @@ impl Server {
         ready_rx.recv()?.map_err(|e| format!("cannot serve on {at}: {e}"))?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+/// A socket that takes what comes for `at`; with `proxy` also what is for other hosts and comes there.
+pub fn listen(tcp: bool, at: SocketAddr, proxy: Option<u32>) -> std::io::Result<OwnedFd> {
+    let socket: OwnedFd = if tcp { TcpListener::bind(at)?.into() } else { UdpSocket::bind(at)?.into() };
+    if let Some(mark) = proxy {
+        sys::set_mark(&socket, mark)?;
+        sys::set_transparent(&socket, at.is_ipv6())?;
+    }
+    Ok(socket)
 }
 
 fn transparent(socket: &impl std::os::fd::AsRawFd, proxy: Option<u32>) -> std::io::Result<()> {

@@ -3,6 +3,7 @@
 //! Every function is a thin wrapper that turns a C return value into an [`io::Result`].
 #![expect(unsafe_code, reason = "setns, packet sockets and raw sockets have no safe wrapper in std")]
 
+use crate::scenario::Who;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -340,6 +341,23 @@ pub fn tcp_connect(from: SocketAddrV4, to: SocketAddrV4, mark: u32, timeout: Dur
     }
     stream.set_nonblocking(false)?;
     Ok(stream)
+}
+
+/// Does something as a user and groups, of which the sockets that it makes are. The calling thread is root, and is so again afterwards.
+pub fn sent_by<T>(who: Option<&Who>, f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(Who { uid, gid, groups }) = who else { return f() };
+    let become_one = |uid: u32, gid: u32, groups: &[u32]| {
+        // SAFETY: plain system calls for this thread alone (the library's setgroups would be for all); `groups` is valid for reads of its length.
+        unsafe {
+            libc::setfsuid(uid);
+            libc::setfsgid(gid);
+            libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr())
+        }
+    };
+    check(become_one(*uid, *gid, groups) as libc::c_int)?;
+    let done = f();
+    check(become_one(0, 0, &[]) as libc::c_int)?;
+    done
 }
 
 /// Sets the packet mark of a socket.

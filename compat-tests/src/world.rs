@@ -14,6 +14,7 @@ use crate::cli::protocol_numbers;
 use crate::netns::Netns;
 use crate::sys::{PacketSocket, RawSocket, Tun};
 use crate::{Result, sockets, sys};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -215,6 +216,8 @@ impl Drop for Tools {
 pub struct World {
     /// Servers that scenarios started; first, so that they end before the namespaces do.
     pub servers: Vec<sockets::Server>,
+    /// Sockets that scenarios have, likewise.
+    pub sockets: Vec<OwnedFd>,
     /// The tools of the implementation under test.
     pub tools: Tools,
     /// What the end points c, s, t receive.
@@ -233,7 +236,7 @@ pub struct World {
 }
 
 /// IP protocols whose local delivery on the router is observed.
-const DELIVERED: [u8; 7] = [1, 6, 17, 47, 132, 253, 50];
+pub const DELIVERED: [u8; 7] = [1, 6, 17, 47, 132, 253, 50];
 
 /// IPv6 that says nothing by itself: no detection of duplicates, no solicitations, no reports of groups.
 const SILENT: [&str; 9] = [
@@ -338,7 +341,18 @@ impl World {
             all.map(|n| RawSocket::receiver(v6, n)).collect::<std::io::Result<Vec<_>>>()
         })?;
         let herald = r.run(|| PacketSocket::open("eth0"))?;
-        Ok(Self { servers: Vec::new(), sets: false, tools, taps, tun, delivered, family, herald, nets })
+        Ok(Self {
+            servers: Vec::new(),
+            sockets: Vec::new(),
+            sets: false,
+            tools,
+            taps,
+            tun,
+            delivered,
+            family,
+            herald,
+            nets,
+        })
     }
 
     /// The namespace of a node that has one ([`Node::has_stack`]).
@@ -383,6 +397,7 @@ impl World {
     /// Empties all tables in use, sets their policies to ACCEPT and forgets all connections.
     pub fn reset(&mut self) -> Result<()> {
         self.servers.clear();
+        self.sockets.clear();
         let mut rules = String::new();
         for line in self.save()?.lines() {
             if line.starts_with('*') || line == "COMMIT" {
@@ -464,6 +479,7 @@ fn addresses6() -> String {
 impl Drop for World {
     fn drop(&mut self) {
         self.servers.clear();
+        self.sockets.clear();
         if self.tools.kind == Kind::Ours {
             // The namespace's hooks and pins go before the namespace does.
             let _ = self.tool("bpftables", &["uninstall-hooks"], "");
