@@ -2,14 +2,15 @@
 
 use super::draw::Draw;
 use super::pools::{self, DEVICES, any_host, mark, network, ports};
-use super::{Place, matches6};
+use super::router::Router;
+use super::{Place, matches_local, matches_way, matches6, sets};
 use crate::world::Family;
 
 /// Makes a match's words, or none where it may not stand.
 type Maker = fn(&mut Draw, &Place<'_>) -> Option<String>;
 
 /// Whether the packet comes by a device at all hooks of this place.
-fn incoming(place: &Place<'_>) -> bool {
+pub(super) fn incoming(place: &Place<'_>) -> bool {
     place.only(&["PREROUTING", "INPUT", "FORWARD"])
 }
 
@@ -54,7 +55,10 @@ pub(super) fn some(draw: &mut Draw, place: &Place<'_>) -> String {
         for _ in 0..5 {
             let maker = draw.weighted(TABLE);
             if let Some(text) = maker(draw, place) {
-                out += &format!("{text} ");
+                // Legacy mistakes the option of the third for the second one's.
+                if !text.contains("--mark ") || out.matches("--mark ").count() < 2 {
+                    out += &format!("{text} ");
+                }
                 break;
             }
         }
@@ -76,6 +80,7 @@ pub(super) fn transport(draw: &mut Draw, place: &Place<'_>) -> String {
         (1, "esp"),
         (if icmp > 0 { 1 } else { 0 }, "ah"),
         (1, "ipcomp"),
+        (if icmp > 0 { 0 } else { 1 }, "mh"),
         (2, "tcpmss"),
     ]);
     let side = |draw: &mut Draw, out: &mut String| {
@@ -137,6 +142,13 @@ pub(super) fn transport(draw: &mut Draw, place: &Place<'_>) -> String {
         }
         "esp" => out += &format!("{}--espspi {} ", draw.not(), draw.pick(&["256", "0:300", "1"])),
         "ah" => out += &format!("{}--ahspi {} ", draw.not(), draw.pick(&["256", "0:300", "1"])),
+        "mh" => {
+            // `! --mh-type 0:255` is printed since 1.8.10.
+            let of = ["binding-refresh-request", "1:3", "5", "! 5", "! 0:3", "0:255"];
+            let kind = draw.pick(&of);
+            let (not, kind) = kind.strip_prefix("! ").map_or(("", kind), |kind| ("! ", kind));
+            out = format!("-p ipv6-mh -m mh {not}--mh-type {kind} ");
+        }
         "ipcomp" => out += &format!("{}--ipcompspi {} ", draw.not(), draw.pick(&["256", "2:300", "1"])),
         _ => {
             let range = draw.pick(&["536", "1:1000", "1460", "500:1460"]);
@@ -154,7 +166,12 @@ const TABLE: &[(usize, Maker)] = &[
     (6, recent),
     (7, |d, _| Some(format!("-m mark {}--mark {}", d.not(), mark(d)))),
     (5, |d, _| Some(format!("-m comment --comment {}", d.pick(&["x", "\"two words\"", "\"it's\""])))),
-    (4, owner),
+    (5, matches_local::owner),
+    (5, matches_local::socket),
+    (10, sets::any),
+    (3, matches_way::physdev),
+    (3, |d, p| if p.want.router == Router::Bridged { matches_way::physdev(d, p) } else { None }),
+    (6, rateest),
     (4, |d, p| p.connections().then(|| format!("-m connmark {}--mark {}", d.not(), mark(d)))),
     (3, mac),
     (3, hashlimit),
@@ -165,16 +182,19 @@ const TABLE: &[(usize, Maker)] = &[
         Some(format!("-m length {}--length {}", d.not(), d.pick(&["0:40", "41:100", "28:", "60", "0:1500", "36"])))
     }),
     (3, iprange),
-    (4, |d, _| {
+    (4, |d, p| {
         let every = d.from_to(1, 4);
-        Some(format!("-m statistic --mode nth {}--every {every} --packet {}", d.not(), d.below(every)))
+        p.in_order().then(|| format!("-m statistic --mode nth {}--every {every} --packet {}", d.not(), d.below(every)))
     }),
     (2, |d, _| Some(format!("-m tos {}--tos {}", d.not(), d.pick(&["0x10", "0x08/0x1c", "0x00", "0xb8/0xff"])))),
     (2, |d, _| Some(format!("-m dscp {}--dscp {}", d.not(), d.pick(&["0", "0x04", "0x2e", "0x08"])))),
     (1, ecn),
     (2, |d, _| Some(format!("-m pkttype {}--pkt-type {}", d.not(), d.pick(&["unicast", "broadcast", "multicast"])))),
     (1, policy),
-    (2, |d, _| Some(format!("-m quota {}--quota {}", d.not(), d.pick(&["60", "100", "500", "0", "4000000000"])))),
+    (2, |d, p| {
+        let bytes = d.pick(&["60", "100", "500", "0", "4000000000"]);
+        p.in_order().then(|| format!("-m quota {}--quota {bytes}", d.not()))
+    }),
     (2, connbytes),
     (2, |d, p| {
         let set = if d.percent(40) { " --set" } else { "" };
@@ -195,10 +215,10 @@ const TABLE: &[(usize, Maker)] = &[
     }),
     (3, u32_test),
     (2, bpf),
-    (3, rpfilter),
-    (2, devgroup),
-    (1, realm),
-    (1, cgroup),
+    (3, matches_way::rpfilter),
+    (2, matches_way::devgroup),
+    (1, matches_way::realm),
+    (3, matches_local::cgroup),
     (7, matches6::any),
 ];
 
@@ -261,8 +281,8 @@ fn state(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
 }
 
 /// A rate so low that nothing comes back while a round lasts.
-fn limit(draw: &mut Draw, _: &Place<'_>) -> Option<String> {
-    Some(format!("-m limit --limit 1/hour --limit-burst {}", draw.from_to(1, 6)))
+fn limit(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
+    place.in_order().then(|| format!("-m limit --limit 1/hour --limit-burst {}", draw.from_to(1, 6)))
 }
 
 fn addrtype(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
@@ -302,12 +322,7 @@ fn recent(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
         };
     }
     out += draw.pick(&["", "", " --rsource", " --rdest"]);
-    Some(out)
-}
-
-fn owner(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
-    let of = ["--uid-owner 0", "--uid-owner 1000", "--gid-owner 0", "--socket-exists", "--uid-owner 0-1000"];
-    place.only(&["OUTPUT", "POSTROUTING"]).then(|| format!("-m owner {}{}", draw.not(), draw.pick(&of)))
+    place.in_order().then_some(out)
 }
 
 fn mac(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
@@ -316,7 +331,7 @@ fn mac(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
 }
 
 /// A table of buckets is what its name says: rules of one name agree.
-fn hashlimit(draw: &mut Draw, _: &Place<'_>) -> Option<String> {
+fn hashlimit(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
     let (name, how) = draw.weighted(&[
         (1, ("ha{n}", "--hashlimit-burst 2 --hashlimit-mode srcip")),
         (1, ("hb{n}", "--hashlimit-burst 3 --hashlimit-mode srcip,dstport")),
@@ -324,7 +339,7 @@ fn hashlimit(draw: &mut Draw, _: &Place<'_>) -> Option<String> {
         (1, ("hd{n}", "--hashlimit-burst 4")),
     ]);
     let direction = draw.pick(&["--hashlimit-upto", "--hashlimit-above"]);
-    Some(format!("-m hashlimit {direction} 1/hour {how} --hashlimit-name {name}"))
+    place.in_order().then(|| format!("-m hashlimit {direction} 1/hour {how} --hashlimit-name {name}"))
 }
 
 fn string(draw: &mut Draw, _: &Place<'_>) -> Option<String> {
@@ -431,38 +446,19 @@ fn bpf(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
     Some(format!("-m bpf --bytecode \"{}\"", of[at]))
 }
 
-fn rpfilter(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
-    let mut out = "-m rpfilter".to_owned();
-    for word in [" --loose", " --validmark", " --accept-local", " --invert"] {
-        if draw.percent(30) {
-            out += word;
-        }
-    }
-    (place.only(&["PREROUTING"]) && place.table != "nat").then_some(out)
-}
-
-fn devgroup(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
-    let group = draw.pick(&["0", "5", "0x105", "0x5/0xff"]);
-    let side = match (incoming(place), place.only(&["FORWARD", "OUTPUT", "POSTROUTING"])) {
-        (true, true) => draw.pick(&["--src-group", "--dst-group"]),
-        (true, false) => "--src-group",
-        (false, true) => "--dst-group",
-        _ => return None,
-    };
-    Some(format!("-m devgroup {}{side} {group}", draw.not()))
-}
-
-fn realm(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
-    let place_ok = place.only(&["FORWARD", "OUTPUT", "POSTROUTING"]);
-    (place.family == Family::V4 && place_ok)
-        .then(|| format!("-m realm {}--realm {}", draw.not(), draw.pick(&["5", "0", "0x5/0xf"])))
-}
-
-fn cgroup(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
-    // Refused at INPUT.
-    place
-        .only(&["OUTPUT", "POSTROUTING"])
-        .then(|| format!("-m cgroup {}--cgroup {}", draw.not(), draw.pick(&["0", "5"])))
+/// A rate is 0 until its first interval ends, which no round lives to see: what it is afterwards depends on when that was.
+fn rateest(draw: &mut Draw, place: &Place<'_>) -> Option<String> {
+    // Estimators are raw's rules (legacy wants them to be there first).
+    let asked = place.want.rates && place.table != "raw";
+    let of = [
+        "--rateest E{n} --rateest-gt --rateest-pps 0",
+        "--rateest E{n} --rateest-eq --rateest-bps 0",
+        "--rateest E{n} --rateest-lt --rateest-pps 10",
+        "--rateest-delta --rateest E{n} --rateest-gt --rateest-pps1 10 --rateest-pps2 9",
+        "--rateest1 E{n} --rateest-eq --rateest-pps --rateest2 F{n}",
+        "--rateest1 E{n} --rateest-lt --rateest-bps --rateest2 F{n}",
+    ];
+    asked.then(|| format!("-m rateest {}", draw.pick(&of)))
 }
 
 /// The names of devices, for targets that name one.

@@ -14,14 +14,20 @@
 pub mod draw;
 mod matches;
 mod matches6;
+mod matches_local;
+mod matches_way;
 mod pools;
+pub mod router;
 mod rules;
 pub mod run;
+mod sctp;
+mod sets;
 mod targets;
 mod traffic;
 
 use crate::world::Family;
 use draw::Draw;
+use router::Router;
 use std::fmt::Write as _;
 
 /// What a round is about, which its rules and its traffic both heed.
@@ -35,6 +41,47 @@ pub struct Want {
     pub reject: bool,
     /// Rules may put connections into zones.
     pub zones: bool,
+    /// Where the round is run.
+    pub router: Router,
+    /// Rules may send copies to this network, and nothing else does.
+    pub tee: Option<usize>,
+    /// Rules may ask for a rate.
+    pub rates: bool,
+    /// Rules ask for sets that change meanwhile.
+    pub sets: bool,
+    /// The router has sockets.
+    pub sockets: bool,
+    /// Rules may give packets to sockets.
+    pub proxy: bool,
+}
+
+impl Want {
+    fn new(draw: &mut Draw, family: Family) -> Self {
+        let stateful = draw.percent(75);
+        let zones = stateful && draw.percent(12);
+        let router = Router::any(draw);
+        let bridged = router == Router::Bridged;
+        let tee = (!bridged && draw.percent(6)).then(|| draw.from_to(3, 4));
+        let sockets = !bridged && tee.is_none() && draw.percent(15);
+        Self {
+            family,
+            stateful,
+            // docs/deviations.md, "TEE": an answer to a copy comes behind the answer to the packet, and whoever got both replies to the last.
+            reject: tee.is_none() && draw.percent(60),
+            zones,
+            router,
+            tee,
+            rates: draw.percent(5),
+            sets: draw.percent(5),
+            sockets,
+            proxy: sockets && router == Router::Climbing && draw.percent(60),
+        }
+    }
+
+    /// How many networks, from the first on, rules and packets name.
+    fn nets(&self) -> usize {
+        self.tee.unwrap_or(4) - 1
+    }
 }
 
 /// Where a rule stands.
@@ -60,6 +107,12 @@ impl Place<'_> {
         self.hooks.iter().all(|hook| hooks.contains(hook))
     }
 
+    /// Whether a rule sees packets in legacy's order.
+    fn in_order(&self) -> bool {
+        // docs/deviations.md: a copy passes OUTPUT and POSTROUTING behind its packet, not amid its rules.
+        self.want.tee.is_none() || self.only(&["PREROUTING", "INPUT", "FORWARD"])
+    }
+
     /// Whether rules may look at what a connection is beyond its state.
     fn connections(&self) -> bool {
         // docs/deviations.md: between a CT rule and the end of raw, legacy asks the rule's template.
@@ -83,6 +136,12 @@ pub struct Table {
 pub struct Round {
     /// Whose.
     pub family: Family,
+    /// Where.
+    pub router: Router,
+    /// Several packets of one step may arrive in any order.
+    pub unordered: bool,
+    /// What the router has besides, as steps.
+    pub setup: Vec<String>,
     /// All five tables.
     pub tables: Vec<Table>,
     /// What happens.
@@ -90,12 +149,15 @@ pub struct Round {
 }
 
 impl Round {
+    /// Draws round `n` of a seed.
+    pub fn of(family: Family, seed: u64, n: u64) -> Self {
+        Self::new(family, Draw::new(seed ^ n << 32).bits())
+    }
+
     /// Draws a round.
     pub fn new(family: Family, seed: u64) -> Self {
         let mut draw = Draw::new(seed);
-        let stateful = draw.percent(75);
-        let zones = stateful && draw.percent(12);
-        let want = Want { family, stateful, reject: draw.percent(60), zones };
+        let want = Want::new(&mut draw, family);
         let tables = rules::tables(&mut draw, want);
         let mut steps = traffic::steps(&mut draw, want);
         if steps.iter().any(|step| step.contains("proto=47")) {
@@ -105,7 +167,14 @@ impl Round {
                 *step = step.replace(" hl=1", " hl=64").replace(" ttl=1", " ttl=64");
             }
         }
-        Self { family, tables, steps }
+        let mut setup = Vec::new();
+        if want.sockets {
+            setup.extend(router::sockets(&mut draw, family, want.proxy));
+        }
+        if want.sets {
+            setup.push(sets::fill(&mut draw, family));
+        }
+        Self { family, router: want.router, unordered: want.tee.is_some(), setup, tables, steps }
     }
 
     /// Input of `iptables-restore`. Names of lists and tables of buckets end in `n`, so that no round finds what another left.
@@ -128,8 +197,15 @@ impl Round {
     pub fn scenario(&self, name: &str) -> String {
         let family = if self.family == Family::V6 { "@ipv6\n" } else { "" };
         let rules = self.rules(0);
-        let asked = if rules.contains("devgroup") { &run::SETUP[..] } else { &[] };
-        let setup: String = asked.iter().map(|line| format!("@ip r {line}\n")).collect();
-        format!("### {name}\n{family}{setup}{rules}---\n{}\n", self.steps.join("\n"))
+        let asked = |line: &String| match line {
+            line if line.contains(" group ") => rules.contains("devgroup"),
+            line if line.starts_with("ipset") => rules.contains("-m set"),
+            line if line.contains("syncookies") => self.setup.iter().any(|line| line.contains("listen tcp")),
+            line if line.contains("lookup 100") || line.contains("table 100") => rules.contains("TPROXY"),
+            _ => true,
+        };
+        let setup = self.router.setup(self.family).into_iter().filter(asked).chain(self.setup.iter().cloned());
+        let setup: String = setup.map(|line| format!("@{line}\n")).collect();
+        format!("### {name}\n{family}@partial-quotes\n{setup}{rules}---\n{}\n", self.steps.join("\n"))
     }
 }

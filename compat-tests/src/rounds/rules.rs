@@ -1,6 +1,7 @@
 //! Tables of chains that jump to each other.
 
 use super::draw::Draw;
+use super::router::Router;
 use super::{Place, Table, Want, targets};
 
 /// The tables in the order in which they are loaded, with their chains.
@@ -21,6 +22,10 @@ struct Chain {
 /// All five tables, of which some have rules.
 pub(super) fn tables(draw: &mut Draw, want: Want) -> Vec<Table> {
     TABLES.iter().map(|(name, hooks)| table(draw, want, name, hooks)).collect()
+}
+
+fn place<'a>(want: Want, table: &'static str, hooks: &'a [&'static str], user: bool) -> Place<'a> {
+    Place { family: want.family, table, hooks, user, stateful: want.stateful, want, tcp: false, syn: false }
 }
 
 fn table(draw: &mut Draw, want: Want, name: &'static str, hooks: &'static [&'static str]) -> Table {
@@ -64,6 +69,22 @@ fn table(draw: &mut Draw, want: Want, name: &'static str, hooks: &'static [&'sta
             out.rules.push(format!("-A {} -j {}", chain.name, next.name));
         }
     }
+    if deep && let Some(first) = user.first() {
+        out.rules.push(format!("-A {} -j {}", draw.pick(hooks), first.name));
+    }
+    if name == "raw" && want.rates {
+        // Before whatever asks for them.
+        for name in ["E{n}", "F{n}"] {
+            let rule = "RATEEST --rateest-interval 8s --rateest-ewmalog 16s --rateest-name";
+            out.rules.push(format!("-A PREROUTING -j {rule} {name}"));
+        }
+    }
+    if name == "mangle" && want.proxy {
+        let place = place(want, name, &hooks[..1], false);
+        for _ in 0..draw.from_to(1, 2) {
+            out.rules.push(format!("-A PREROUTING {}", targets::proxy(draw, &place)));
+        }
+    }
     for _ in 0..count {
         // Chains of one's own have half of the rules.
         let at = draw.below(hooks.len() + user.len().min(hooks.len()));
@@ -74,16 +95,7 @@ fn table(draw: &mut Draw, want: Want, name: &'static str, hooks: &'static [&'sta
                 (&user[n].name, n + 1, user[n].hooks.clone())
             }
         };
-        let place = Place {
-            family: want.family,
-            table: name,
-            hooks: &of,
-            user: from > 0,
-            stateful: want.stateful,
-            want,
-            tcp: false,
-            syn: false,
-        };
+        let place = place(want, name, &of, from > 0);
         let below: Vec<&Chain> =
             user[from.min(user.len())..].iter().filter(|c| of.iter().all(|h| c.hooks.contains(h))).collect();
         let rule = if !below.is_empty() && draw.percent(35) {
@@ -93,7 +105,13 @@ fn table(draw: &mut Draw, want: Want, name: &'static str, hooks: &'static [&'sta
         } else {
             targets::rule(draw, &place)
         };
-        out.rules.push(format!("-A {chain} {rule}").trim_end().to_owned());
+        let mut rule = format!("-A {chain} {rule}").trim_end().to_owned();
+        for port in ["-i eth0 ", "-i eth1 ", "-o eth0 ", "-o eth1 "] {
+            if want.router == Router::Bridged && rule.contains(port) && draw.percent(70) {
+                rule = rule.replace(port, &format!("{} br0 ", &port[..2]));
+            }
+        }
+        out.rules.push(rule);
     }
     out
 }

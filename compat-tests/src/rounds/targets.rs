@@ -4,6 +4,7 @@ use super::Place;
 use super::draw::Draw;
 use super::matches;
 use super::pools::{MARKS, host};
+use super::router::{PROXY_MARK, Router};
 use crate::world::Family;
 
 /// A rule's matches and target (but for jumps to chains).
@@ -18,6 +19,10 @@ pub(super) fn rule(draw: &mut Draw, place: &Place<'_>) -> String {
         (7, "MARK"),
         (if place.connections() && place.table != "raw" { 6 } else { 0 }, "CONNMARK"),
         (if place.only(&["FORWARD", "OUTPUT", "POSTROUTING"]) { 1 } else { 0 }, "CLASSIFY"),
+        (2, "HMARK"),
+        (if place.want.tee.is_some() { 10 } else { 0 }, "TEE"),
+        (if place.want.rates { 6 } else { 0 }, "RATEEST"),
+        (if place.want.proxy && place.table == "mangle" && place.only(&["PREROUTING"]) { 60 } else { 0 }, "TPROXY"),
         (
             match place.table {
                 // A translation has connections tracked.
@@ -30,6 +35,11 @@ pub(super) fn rule(draw: &mut Draw, place: &Place<'_>) -> String {
             "own",
         ),
     ]);
+    // A copy that mangle marks at OUTPUT goes its packet's way, and is no longer told from it.
+    let general = match general {
+        "MARK" | "CONNMARK" | "HMARK" | "own" if place.table == "mangle" && !place.in_order() => "",
+        other => other,
+    };
     let matches = |draw: &mut Draw| matches::some(draw, place);
     match general {
         "" => matches(draw),
@@ -57,6 +67,16 @@ pub(super) fn rule(draw: &mut Draw, place: &Place<'_>) -> String {
             format!("{}-j CONNMARK {}", matches(draw), draw.pick(&of))
         }
         "CLASSIFY" => format!("{}-j CLASSIFY --set-class 1:{}", matches(draw), draw.below(20)),
+        "HMARK" => hmark(draw, place),
+        "TEE" => {
+            let to = host(place.family, place.want.tee.unwrap_or(3), draw.from_to(10, 11));
+            format!("{}-j TEE --gateway {to}", matches(draw))
+        }
+        "RATEEST" => {
+            let name = draw.pick(&["E{n}", "F{n}", "G{n}"]);
+            format!("{}-j RATEEST --rateest-name {name} --rateest-interval 8s --rateest-ewmalog 16s", matches(draw))
+        }
+        "TPROXY" => proxy(draw, place),
         "own" => match place.table {
             "nat" => nat(draw, place),
             "mangle" => mangle(draw, place),
@@ -65,6 +85,32 @@ pub(super) fn rule(draw: &mut Draw, place: &Place<'_>) -> String {
         },
         verdict => format!("{}-j {verdict}", matches(draw)),
     }
+}
+
+/// What a socket of the router takes, though it is for others.
+pub(super) fn proxy(draw: &mut Draw, place: &Place<'_>) -> String {
+    let (proto, port) = draw.weighted(&[(1, ("udp", 5353)), (1, ("tcp", 8080)), (1, ("tcp", 80))]);
+    let to = if draw.percent(50) { draw.pick(&["53", "80", "443"]) } else { "" };
+    let of = if to.is_empty() { String::new() } else { format!("-m {proto} --dport {to} ") };
+    let at = if draw.percent(20) { format!(" --on-ip {}", host(place.family, 1, 1)) } else { String::new() };
+    let how = format!("--on-port {port}{at} --tproxy-mark {PROXY_MARK}");
+    format!("{}-p {proto} {of}-j TPROXY {how}", matches::base(draw, place))
+}
+
+/// Marks that others ask for.
+fn hmark(draw: &mut Draw, place: &Place<'_>) -> String {
+    let of = [
+        "--hmark-tuple src,dst,sport,dport,proto --hmark-mod 3 --hmark-rnd 0xcafe",
+        "--hmark-tuple src --hmark-mod 2 --hmark-offset 16 --hmark-rnd 0x1",
+        "--hmark-tuple dst,sport --hmark-mod 2 --hmark-offset 1 --hmark-rnd 0xdeadbeef",
+        "--hmark-src-prefix 24 --hmark-dst-prefix 31 --hmark-dport-mask 0xff --hmark-proto-mask 0xff --hmark-mod 4 --hmark-rnd 0x7",
+        "--hmark-spi-mask 0xffffffff --hmark-mod 2 --hmark-rnd 0x9",
+        "--hmark-tuple ct,src,dst,sport,dport,proto --hmark-mod 3 --hmark-rnd 0xcafe",
+        "--hmark-tuple ct,dst,dport --hmark-mod 2 --hmark-offset 16 --hmark-rnd 0x5",
+    ];
+    // The last ones ask for the connection.
+    let how = draw.pick(if place.connections() { &of } else { &of[..5] });
+    format!("{}-j HMARK {how}", matches::some(draw, place))
 }
 
 fn reject(draw: &mut Draw, place: &Place<'_>) -> String {
@@ -136,7 +182,8 @@ fn mangle(draw: &mut Draw, place: &Place<'_>) -> String {
             draw.pick(&["2,3", "timestamp", "4,5,8"])
         ),
         // docs/deviations.md: an error about what NPT changed has no connection.
-        6 if !v4 && !place.stateful && draw.percent(60) => prefix(draw, place),
+        // (And its way leads to where copies go.)
+        6 if !v4 && !place.stateful && place.want.tee.is_none() && draw.percent(60) => prefix(draw, place),
         7 => format!("{}-p udp -j CHECKSUM --checksum-fill", matches::base(draw, place)),
         _ => format!("{}-j MARK --set-mark {}", matches::some(draw, place), draw.pick(&MARKS)),
     }
@@ -144,7 +191,7 @@ fn mangle(draw: &mut Draw, place: &Place<'_>) -> String {
 
 /// SNPT and DNPT, between prefixes that take up the difference.
 fn prefix(draw: &mut Draw, place: &Place<'_>) -> String {
-    let net = draw.from_to(1, 3);
+    let net = draw.from_to(1, place.want.nets());
     if place.only(&["PREROUTING", "OUTPUT"]) {
         return format!("-d fd00:7::/48 -j DNPT --src-pfx fd00:7::/48 --dst-pfx fd00:{net}::/48");
     }
@@ -154,9 +201,19 @@ fn prefix(draw: &mut Draw, place: &Place<'_>) -> String {
     matches::some(draw, place)
 }
 
+/// docs/deviations.md, "Bridged packets": what a bridge would hand back by the port it came by goes nowhere, and its connection stays.
+fn unless_back(place: &Place<'_>, to: usize) -> String {
+    let len = if place.family == Family::V4 { 24 } else { 64 };
+    match place.want.router {
+        Router::Bridged if to < 3 => format!("-s {}/{len} ", host(place.family, 3 - to, 0)),
+        _ => String::new(),
+    }
+}
+
 /// A translation. Ports are kept or given, so that none is drawn at random.
 fn nat(draw: &mut Draw, place: &Place<'_>) -> String {
-    let proto = draw.weighted(&[(4, "tcp"), (4, "udp"), (2, "")]);
+    let nets = place.want.nets();
+    let proto = draw.weighted(&[(4, "tcp"), (4, "udp"), (1, "sctp"), (2, "")]);
     let port = if draw.percent(60) { draw.pick(&["53", "80", "443", "5353"]) } else { "" };
     let what = match (proto, port) {
         ("", _) => String::new(),
@@ -171,7 +228,7 @@ fn nat(draw: &mut Draw, place: &Place<'_>) -> String {
     };
     let to_port = if !proto.is_empty() && draw.percent(40) { draw.pick(&["5353", "8080", "9999"]) } else { "" };
     if place.only(&["PREROUTING", "OUTPUT"]) {
-        let service = host(place.family, draw.from_to(1, 3), draw.weighted(&[(5, 100), (2, 10), (1, 1)]));
+        let service = host(place.family, draw.from_to(1, nets), draw.weighted(&[(5, 100), (2, 10), (1, 1)]));
         let d = if draw.percent(75) {
             format!("-d {service} ")
         } else {
@@ -183,15 +240,17 @@ fn nat(draw: &mut Draw, place: &Place<'_>) -> String {
                 format!("{d}{what}{extra}-j REDIRECT{ports}")
             }
             1 => {
-                let (from, to) = (draw.from_to(1, 3), draw.from_to(1, 3));
-                format!("-d {}/32 -j NETMAP --to {}/24", host(place.family, from, 100), host(place.family, to, 0))
+                let (from, to) = (draw.from_to(1, nets), draw.from_to(1, nets));
+                let by = unless_back(place, to);
+                format!("{by}-d {}/32 -j NETMAP --to {}/24", host(place.family, from, 100), host(place.family, to, 0))
                     .replace("::100/32", "::100/128")
                     .replace("::0/24", "::/64")
             }
             _ => {
-                let net = draw.from_to(1, 3);
+                let net = draw.from_to(1, nets);
                 let backend = host(place.family, net, draw.weighted(&[(5, 10), (4, 11), (1, 1)]));
-                format!("{d}{what}{extra}-j DNAT --to-destination {}", with_port(&backend, to_port))
+                let by = unless_back(place, net);
+                format!("{by}{d}{what}{extra}-j DNAT --to-destination {}", with_port(&backend, to_port))
             }
         };
     }
@@ -202,7 +261,7 @@ fn nat(draw: &mut Draw, place: &Place<'_>) -> String {
     if !place.only(&["INPUT", "POSTROUTING"]) {
         return format!("{}-j ACCEPT", matches::some(draw, place));
     }
-    let net = draw.from_to(1, 3);
+    let net = draw.from_to(1, nets);
     let source = host(place.family, net, draw.weighted(&[(5, 100), (3, 13), (2, 1)]));
     let out =
         if place.only(&["POSTROUTING"]) && draw.percent(60) { format!("-o eth{} ", net - 1) } else { String::new() };

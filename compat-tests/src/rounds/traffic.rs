@@ -3,15 +3,16 @@
 use super::Want;
 use super::draw::Draw;
 use super::pools::{end, host};
-use crate::packet::unhex;
+use super::router::{self, Router};
+use super::{sctp, sets};
 use crate::world::Family;
 
 /// Where a conversation goes from and to.
-struct Path {
-    from: char,
-    to: char,
-    src: String,
-    dst: String,
+pub(super) struct Path {
+    pub from: char,
+    pub to: char,
+    pub src: String,
+    pub dst: String,
 }
 
 /// Steps of a scenario.
@@ -26,6 +27,9 @@ pub(super) fn steps(draw: &mut Draw, want: Want) -> Vec<String> {
             out.push(step.clone());
         }
         out.push(step);
+        if want.sets && draw.percent(12) {
+            out.push(sets::change(draw, want.family));
+        }
         if flows[at].is_empty() {
             flows.remove(at);
         }
@@ -33,25 +37,34 @@ pub(super) fn steps(draw: &mut Draw, want: Want) -> Vec<String> {
     out
 }
 
+/// From where to where, router, c, s, t, p, and how often.
+const ENDS: [(usize, (usize, usize)); 14] = [
+    (14, (1, 2)),
+    (4, (2, 1)),
+    (5, (1, 3)),
+    (2, (1, 4)),
+    (2, (4, 2)),
+    (3, (3, 2)),
+    (6, (1, 0)),
+    (2, (2, 0)),
+    (1, (4, 0)),
+    (3, (0, 1)),
+    (4, (0, 2)),
+    (2, (0, 3)),
+    (1, (0, 4)),
+    (2, (0, 0)),
+];
+
 fn path(draw: &mut Draw, want: Want) -> Path {
     let family = want.family;
     const NODES: [char; 5] = ['r', 'c', 's', 't', 'p'];
-    let (a, b) = draw.weighted(&[
-        (14, (1, 2)),
-        (4, (2, 1)),
-        (5, (1, 3)),
-        (2, (1, 4)),
-        (2, (4, 2)),
-        (3, (3, 2)),
-        (6, (1, 0)),
-        (2, (2, 0)),
-        (1, (4, 0)),
-        (3, (0, 1)),
-        (4, (0, 2)),
-        (2, (0, 3)),
-        (1, (0, 4)),
-        (2, (0, 0)),
-    ]);
+    let (a, b) = loop {
+        let (a, b) = draw.weighted(&ENDS);
+        // docs/deviations.md: copies are sent behind the packet. Where the order could be seen, nothing else goes.
+        if want.tee.is_none_or(|net| a != net && b != net) {
+            break (a, b);
+        }
+    };
     let some = |draw: &mut Draw, net: usize| {
         let eui64 = if family == Family::V6 && net < 4 { 1 } else { 0 };
         match draw.weighted(&[(6, 10), (3, 11), (1, 12), (eui64, 0)]) {
@@ -59,7 +72,7 @@ fn path(draw: &mut Draw, want: Want) -> Path {
             n => host(family, net, n),
         }
     };
-    let mine = |draw: &mut Draw, net: usize| host(family, if net == 0 { draw.from_to(1, 3) } else { net }, 1);
+    let mine = |draw: &mut Draw, net: usize| host(family, if net == 0 { draw.from_to(1, want.nets()) } else { net }, 1);
     let src = if a == 0 { mine(draw, b) } else { some(draw, a) };
     let dst = if b == 0 {
         if draw.percent(80) && a != 0 { host(family, a, 1) } else { mine(draw, 0) }
@@ -69,22 +82,34 @@ fn path(draw: &mut Draw, want: Want) -> Path {
     } else {
         some(draw, b)
     };
-    // docs/deviations.md: where senders differ in the way back, the error's source is one of the device that it leaves by.
-    let src = if a != 0 && !(family == Family::V6 && want.reject) && draw.percent(4) {
-        some(draw, draw_other(a))
+    // docs/deviations.md, "Bridged packets": a source whose way back is not by the bridge goes by the bridge's own stack, if its destination changed.
+    // And, in IPv6: where senders differ in the way back, the error's source is one of the device that it leaves by.
+    let src = if a != 0 && want.router != Router::Bridged && !(family == Family::V6 && want.reject) && draw.percent(4) {
+        some(draw, draw_other(a, want))
     } else {
         src
     };
+    // docs/deviations.md: what looks the same both ways has no replies.
+    let src = if src == dst && a != 0 { host(family, a, 13) } else { src };
     Path { from: NODES[a], to: NODES[b], src, dst }
 }
 
 /// A network that `net` is not.
-fn draw_other(net: usize) -> usize {
-    net % 3 + 1
+fn draw_other(net: usize, want: Want) -> usize {
+    net % want.nets() + 1
 }
 
 fn flow(draw: &mut Draw, want: Want, n: usize) -> Vec<String> {
     let p = path(draw, want);
+    let steps = conversation(draw, want, &p, n);
+    if want.router != Router::Bridged {
+        return steps;
+    }
+    let to_other = matches!((p.from, p.to), ('c', 's') | ('s', 'c')) && draw.percent(80);
+    steps.iter().map(|step| router::addressed(step, to_other)).collect()
+}
+
+fn conversation(draw: &mut Draw, want: Want, p: &Path, n: usize) -> Vec<String> {
     let port = 1000 + n;
     let server = draw.weighted(&[(5, 53), (6, 80), (3, 443), (1, 22), (1, 8080), (1, 5353), (1, 9999), (1, 65535)]);
     let forwarded = p.from != 'r' && p.to != 'r';
@@ -94,22 +119,24 @@ fn flow(draw: &mut Draw, want: Want, n: usize) -> Vec<String> {
         (10, 2),
         (8, 3),
         (7, 4),
-        // docs/deviations.md: fragments pass one by one, legacy puts them together where it tracks, and for INPUT always.
-        (if !want.stateful && forwarded { 30 } else { 0 }, 5),
+        // docs/deviations.md: fragments pass one by one, legacy puts them together where it tracks or asks for sockets, and for INPUT always.
+        (if !want.stateful && !want.sockets && forwarded { 30 } else { 0 }, 5),
         (if want.family == Family::V6 { 12 } else { 0 }, 6),
+        (6, 7),
     ]) {
-        0 => tcp(draw, want, &p, port, server),
-        1 => udp(draw, want, &p, port, server),
-        2 => echo(draw, want, &p, port),
-        3 => other(draw, want, &p, port, server),
-        4 => odd(draw, want, &p, port, server),
-        5 => fragments(draw, want, &p, port, server),
-        _ => extensions(draw, want, &p, port, server),
+        0 => tcp(draw, want, p, port, server),
+        1 => udp(draw, want, p, port, server),
+        2 => echo(draw, want, p, port),
+        3 => other(draw, want, p, port, server),
+        4 => odd(draw, want, p, port, server),
+        5 => fragments(draw, want, p, port, server),
+        6 => extensions(draw, want, p, port, server),
+        _ => sctp::flow(draw, want, p, port, server),
     }
 }
 
 /// What an IP header has besides, at times.
-fn header(draw: &mut Draw, want: Want) -> String {
+pub(super) fn header(draw: &mut Draw, want: Want) -> String {
     let v4 = want.family == Family::V4;
     match draw.below(14) {
         0 if v4 => format!(" tos={}", draw.pick(&["0x10", "0x08", "0xb8", "0x02", "0x03"])),
@@ -155,9 +182,13 @@ fn error(draw: &mut Draw, want: Want, p: &Path) -> String {
     format!("{} error {kind}{from}", p.to)
 }
 
-fn marked(draw: &mut Draw, p: &Path) -> String {
-    let mark = if p.from == 'r' && draw.percent(20) { draw.pick(&["mark=1 ", "mark=16 "]) } else { "" };
-    format!("{}> {mark}", p.from)
+/// Who sends, and as whom.
+pub(super) fn marked(draw: &mut Draw, p: &Path) -> String {
+    let own = p.from == 'r';
+    let mark = if own && draw.percent(20) { draw.pick(&["mark=1 ", "mark=16 "]) } else { "" };
+    let who =
+        if own && draw.percent(25) { draw.pick(&["as=1000:1000 ", "as=0:7,5 ", "as=1000:0,5,1000 "]) } else { "" };
+    format!("{}> {mark}{who}", p.from)
 }
 
 fn tcp(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> Vec<String> {
@@ -177,6 +208,16 @@ fn tcp(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> Vec
     } else {
         out.push(format!("{s} reply SA{options}"));
     }
+    if want.sockets && c != 'r' && draw.percent(60) {
+        // A socket of the router answers, its own or a proxy's.
+        out.truncate(1);
+        out.push(format!("{c} reply A"));
+        for _ in 0..draw.below(3) {
+            out.push(format!("{c} reply {}{}", draw.pick(&["PA", "PA", "A"]), data(draw)));
+        }
+        out.push(format!("{c} reply {}", draw.pick(&["FA", "FA", "R", "RA", "A"])));
+        return out;
+    }
     if c == 'r' || s == 'r' {
         // The router's own stack answers; it has no such socket.
         if draw.percent(40) {
@@ -194,7 +235,23 @@ fn tcp(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> Vec
         out.push(format!("{who} reply PA{}{}", data(draw), header(draw, want)));
         out.push(format!("{back} reply A"));
     }
-    match draw.below(9) {
+    match draw.below(11) {
+        9 => out.extend([
+            // One end closes, the other goes on for a while.
+            format!("{c} reply FA"),
+            format!("{s} reply A"),
+            format!("{s} reply PA{}", data(draw)),
+            format!("{c} reply A"),
+            format!("{s} reply {}", draw.pick(&["FA", "R", "RA"])),
+            format!("{c} reply A"),
+        ]),
+        10 if turns == 0 => out.extend([
+            // Both close at once.
+            format!("{c} reply FA seq=101 ack=5001"),
+            format!("{s} reply FA seq=5001 ack=101"),
+            format!("{c} reply A seq=102 ack=5002"),
+            format!("{s} reply A seq=5002 ack=102"),
+        ]),
         0 | 1 => {
             out.extend([format!("{c} reply FA"), format!("{s} reply FA"), format!("{c} reply A")]);
             if draw.percent(50) {
@@ -267,20 +324,10 @@ fn echo(draw: &mut Draw, want: Want, p: &Path, id: usize) -> Vec<String> {
 /// Protocols that netfilter knows little of.
 fn other(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> Vec<String> {
     let ports = format!("{port:04x}{server:04x}");
-    let (proto, hex) = match draw.below(9) {
-        // docs/deviations.md: sums and the states of SCTP behind INIT are not checked.
-        0 | 1 if want.stateful => {
-            let init = format!("{ports}00000000{{}}01000014000000010000ffff0001000100000001");
-            let sum = crc32c(&unhex(&init.replace("{}", "00000000")).unwrap_or_default());
-            let packet = init.replace("{}", &format!("{:08x}", sum.swap_bytes()));
-            return vec![format!(
-                "{}ip {} {} proto=132 hex={packet}{}",
-                marked(draw, p),
-                p.src,
-                p.dst,
-                header(draw, want)
-            )];
-        }
+    // docs/deviations.md: legacy writes the sum of what it translates anew, and nobody checks what programs of this host send.
+    let right = want.stateful && p.from == 'r';
+    let (proto, hex) = match draw.from_to(if right { 2 } else { 0 }, 9) {
+        // Its sum is wrong.
         0 => (132, format!("{ports}000000000000000001000014000000010000ffff0001000100000001")),
         1 => (
             132,
@@ -294,6 +341,7 @@ fn other(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> V
         }
         5 => (108, format!("3b000{}", draw.pick(&["100", "001"]))),
         6 => (47, draw.pick(&["0000080000000000", "2001880b000400010000", "00"]).to_owned()),
+        8 if want.family == Family::V6 => (135, format!("3b000{}0000000000", draw.pick(&["000", "100", "500"]))),
         7 => (136, format!("{ports}00080000")),
         _ => (253, "0102030405".to_owned()),
     };
@@ -309,13 +357,6 @@ fn other(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> V
         out.push(error(draw, want, p));
     }
     out
-}
-
-/// The sum of SCTP.
-fn crc32c(data: &[u8]) -> u32 {
-    !data.iter().fold(!0, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ if sum & 1 == 1 { 0x82f6_3b78 } else { 0 })
-    })
 }
 
 /// Headers that no stack makes.
