@@ -31,6 +31,16 @@ struct Runner<'w> {
     heralds: usize,
 }
 
+/// What a step says of a packet besides.
+#[derive(Default)]
+struct Said {
+    mark: u32,
+    dev: Option<String>,
+    who: Option<Who>,
+    vlan: Option<u16>,
+    to: Option<Node>,
+}
+
 /// How often a herald goes before what a step sent has passed: to the router, through its loopback device and back, and on.
 const PASSES: usize = 4;
 /// The type of a herald's frame, one for experiments.
@@ -172,12 +182,12 @@ impl Runner<'_> {
                 }
             }
         }
-        for i in 0..self.world.delivered.len() {
+        for (i, protocol) in DELIVERED.into_iter().enumerate() {
             while let Some(p) = self.world.delivered[i].recv()? {
                 news = true;
                 if v6 {
                     // Without its header.
-                    if !(self.tcp_by_stack && DELIVERED[i] == 6) {
+                    if !(self.tcp_by_stack && protocol == 6) {
                         seen[3].push(format!("r: socket {i}: {}", hex(&p)));
                     } else if p.get(13).is_some_and(|bits| bits & 7 != 0) && p.len() >= 20 {
                         // Without the numbers that the stack drew, and the sum over them.
@@ -251,19 +261,11 @@ impl Runner<'_> {
     }
 
     fn send(&self, node: Node, packet: &[u8]) -> Result<Vec<String>> {
-        self.send_as(node, packet, 0, None, None, None, None)
+        self.send_as(node, packet, Said::default())
     }
 
-    fn send_as(
-        &self,
-        node: Node,
-        packet: &[u8],
-        mark: u32,
-        dev: Option<String>,
-        who: Option<Who>,
-        vlan: Option<u16>,
-        to: Option<Node>,
-    ) -> Result<Vec<String>> {
+    fn send_as(&self, node: Node, packet: &[u8], said: Said) -> Result<Vec<String>> {
+        let Said { mark, dev, who, vlan, to } = said;
         if let Some(i) = Node::ENDS.iter().position(|n| *n == node) {
             let mut frame = to.map_or(node.router_mac(), Node::bridged_mac).to_vec();
             frame.extend(node.mac());
@@ -316,14 +318,15 @@ impl Runner<'_> {
     fn step(&mut self, step: &Step) -> Result<Vec<String>> {
         match step {
             Step::Send { node, packet, mark, dev, who, vlan, to } => {
-                self.send_as(*node, &packet::build(packet)?, *mark, dev.clone(), who.clone(), *vlan, *to)
+                let said = Said { mark: *mark, dev: dev.clone(), who: who.clone(), vlan: *vlan, to: *to };
+                self.send_as(*node, &packet::build(packet)?, said)
             }
             Step::Frame { dev, packet } => self.send_below(dev, &packet::build(packet)?),
             Step::Reply { node, words, to } => match self.last(*node) {
                 None => Ok(vec!["nothing to reply to".into()]),
                 Some(p) => {
                     let line = packet::reply(&p, words)?;
-                    self.send_as(*node, &packet::build(&line)?, 0, None, None, None, *to)
+                    self.send_as(*node, &packet::build(&line)?, Said { to: *to, ..Said::default() })
                 }
             },
             Step::Error { node, kind, from, mtu } => match self.last(*node) {
