@@ -157,7 +157,7 @@ static __always_inline void store_mark(struct __sk_buff *skb, struct bt_pkt *p)
 #include "host_route.h"
 
 /* Gives a packet of a device without link headers an empty one, as what is redirected to another device must have. */
-static __always_inline int framed(struct __sk_buff *skb, const struct bt_pkt *p)
+static __noinline int framed(struct __sk_buff *skb, const struct bt_pkt *p)
 {
 	__u16 proto = bpf_htons(BT_ETH_P);
 
@@ -380,7 +380,6 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 {
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
-	struct bt_hop hop = {};
 	__u32 ct = 0;
 	int a, r;
 
@@ -400,6 +399,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	p->answer = copy ? ANSWER_COPY : answer ? ANSWER_REJECT : ANSWER_NONE;
 	if (!answer && !routed && !sent_by_stack(skb))
 		return BT_NEXT;
+	p->hop.set = false;
 	p->ifout = skb->ifindex;
 	if (p->img_flags & IMG_IFACE)
 		p->class_out = bt_dev_class(skb, p->ifout);
@@ -431,7 +431,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			return a;
 	} else {
 		p->flags |= P_LOCAL;
-		a = output(skb, p, ctl, answer, &hop);
+		a = output(skb, p, ctl, answer, &p->hop);
 		if (a != BT_NEXT)
 			return a;
 	}
@@ -443,7 +443,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	if ((a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;
 	/* A copy has met no policy in legacy's way either. */
-	if ((p->answer == ANSWER_REJECT || hop.set || !addr_eq(p->saddr, p->came_from) || p->sport != p->came_port) && p->ifout != p->lo &&
+	if ((p->answer == ANSWER_REJECT || p->hop.set || !addr_eq(p->saddr, p->came_from) || p->sport != p->came_port) && p->ifout != p->lo &&
 	    ipsec_stops(skb, IPSEC_OUT, &p->saddr, &p->daddr, p->came_mark))
 		return drop_for(skb, p, -STAT_DROP_IPSEC);
 	if (p->img_flags & IMG_CONNTRACK) {
@@ -456,7 +456,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			return drop_for(skb, p, r);
 	}
 	store_mark(skb, p);
-	if (unlikely(hop.set && p->ifout != skb->ifindex)) {
+	if (unlikely(p->hop.set && p->ifout != skb->ifindex)) {
 		if (p->ifout == ctl->lo_ifindex)
 			return to_lo(skb, p, ctl, INJ_LO);
 		a = bt_mtu(skb, p->ifout);
@@ -465,7 +465,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		if (framed(skb, p))
 			return drop_for(skb, p, -STAT_DROP_REWRITE);
 		mark_injected(skb, ctl, INJ_DONE, 0);
-		return redirect_to(p->ifout, &hop);
+		return redirect_to(p->ifout, &p->hop);
 	}
 	if (skb->ifindex == ctl->lo_ifindex)
 		mark_injected(skb, ctl, with_ct(p, INJ_LO), p->ct);

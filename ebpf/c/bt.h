@@ -125,6 +125,12 @@ struct bt_stream {
 };
 #define BT_NONE 0xffffffffu
 
+/* Where a packet goes that left OUTPUT changed. */
+struct bt_hop {
+	bt_addr to;
+	bool set;
+};
+
 struct bt_pkt {
 	/* The packet as it is now. Addresses in network byte order, ports in host byte order. */
 	bt_addr saddr, daddr;
@@ -165,6 +171,9 @@ struct bt_pkt {
 
 	/* Where the FIB leads it, once it was asked. */
 	struct bpf_fib_lookup fib;
+
+	/* At egress: where it goes instead, if OUTPUT changed it. */
+	struct bt_hop hop;
 
 	/* Its connection. */
 	__u32 ct;       /* connection number + 1; 0: none */

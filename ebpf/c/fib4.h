@@ -89,12 +89,6 @@ static __always_inline int route_in(struct __sk_buff *skb, struct net___k *net, 
 	return memo->route;
 }
 
-/* Where a packet goes that left OUTPUT changed. */
-struct bt_hop {
-	bt_addr to;
-	bool set;
-};
-
 static __always_inline int redirect_to(__u32 ifindex, const struct bt_hop *hop)
 {
 	struct bpf_redir_neigh nh = { .nh_family = BT_AF, .ipv4_nh = hop->to };

@@ -58,12 +58,6 @@ static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struc
 	return r == BPF_FIB_LKUP_RET_SUCCESS ? ROUTE_STRAIGHT : ROUTE_FORWARD;
 }
 
-/* Where a packet goes that left OUTPUT changed. */
-struct bt_hop {
-	bt_addr to;
-	bool set;
-};
-
 static __always_inline int redirect_to(__u32 ifindex, const struct bt_hop *hop)
 {
 	struct bpf_redir_neigh nh = { .nh_family = BT_AF };
