@@ -331,6 +331,16 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	return BT_NEXT;
 }
 
+/* Whether the packet is for a group or a broadcast address. */
+static __always_inline bool to_many(const struct bt_pkt *p)
+{
+#if BT_FAMILY == 6
+	return addr_is_multicast(p->daddr);
+#else
+	return bpf_ntohl(p->daddr) >> 28 == 0xe || addr_type(p->daddr, 0) == 3;
+#endif
+}
+
 /* OUTPUT, for a packet that this host made. `hop` is set when it may have to leave by another way than it was sent. */
 static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struct bt_control *ctl, bool answer, struct bt_hop *hop)
 {
@@ -366,7 +376,8 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 	__u32 ifout = p->ifout;
 	if ((a = run_table(skb, p, H_OUT, T_FILTER)) != BT_NEXT || (a = run_table(skb, p, H_OUT, T_SECURITY)) != BT_NEXT)
 		return a;
-	if (!moved)
+	/* What goes to many goes by the device that it was sent to. */
+	if (!moved || to_many(p))
 		return BT_NEXT;
 	/* Rules of OUTPUT still saw the old device, as in netfilter; POSTROUTING sees the new. */
 	if (!reroute_fib(skb, p, ctl, hop))
@@ -456,7 +467,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			return drop_for(skb, p, r);
 	}
 	store_mark(skb, p);
-	if (unlikely(p->hop.set && p->ifout != skb->ifindex)) {
+	/* Another neighbour at the same device has another link address. */
+	if (unlikely(p->hop.set && (p->ifout != skb->ifindex || (p->l2len && p->ifout != ctl->lo_ifindex)))) {
 		if (p->ifout == ctl->lo_ifindex)
 			return to_lo(skb, p, ctl, INJ_LO);
 		a = bt_mtu(skb, p->ifout);
