@@ -196,6 +196,7 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 
 	p->ifout = 0;
 	p->class_out = 0;
+	p->came_mark = p->mark;
 	if ((a = run_table(skb, p, H_IN, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_IN, T_FILTER)) != BT_NEXT ||
 	    (a = run_table(skb, p, H_IN, T_SECURITY)) != BT_NEXT)
 		return a;
@@ -212,6 +213,9 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 		return drop_for(skb, p, r);
 	if (to_be_looped)
 		return to_lo(skb, p, ctl, INJ_DONE);
+	/* The stack is still to find its route, which leads here by the mark that TPROXY gave it. */
+	if (p->assigned)
+		p->mark = p->came_mark;
 	store_mark(skb, p);
 	return BT_NEXT;
 }

@@ -428,11 +428,7 @@ fn extensions(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize)
     let mut list = Vec::new();
     for n in 0..4 {
         if draw.percent(40) {
-            let header = one(draw, n);
-            // What a proxy takes with a routing header the stack refuses with an error in legacy alone (docs/deviations.md).
-            if !(want.proxy && n == 2) {
-                list.push(header);
-            }
+            list.push(one(draw, n));
         }
     }
     if list.is_empty() {
