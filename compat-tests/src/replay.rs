@@ -71,6 +71,7 @@ const MATCHES: &[&str] = &[
     "rateest",
     "socket",
     "set",
+    "policy",
 ];
 
 /// Targets of legacy that are not chains and not in use yet.
