@@ -96,6 +96,9 @@ const LATER_LISTED: &[&str] = &["CT helper", " HL match HL "];
 fn later(rule: &[String]) -> Option<String> {
     for pair in rule.windows(2) {
         match pair[0].as_str() {
+            "--pol" if pair[1] == "ipsec" && rule.iter().any(|w| w == "out") => {
+                return Some("match policy of what IPsec will wrap".into());
+            }
             "-m" | "--match" if !MATCHES.contains(&pair[1].as_str()) => return Some(format!("match {}", pair[1])),
             "-j" | "--jump" if LATER_TARGETS.contains(&pair[1].as_str()) => return Some(format!("target {}", pair[1])),
             "-j" | "--jump" if pair[1] == "CT" && rule.iter().any(|w| w == "--helper" || w == "--timeout") => {
