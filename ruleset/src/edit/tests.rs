@@ -7,7 +7,7 @@ use crate::rule::{IpMatch, Rule};
 use crate::targets::Target;
 
 /// Every slot has counted what its number says.
-struct Counted;
+pub(super) struct Counted;
 
 impl CounterView for Counted {
     fn get(&self, slot: Slot) -> Counters {
@@ -117,7 +117,7 @@ fn a_hundred_thousand_chains_are_made_filled_and_deleted_in_no_time() {
 }
 
 /// A table that gives its chains one by one.
-struct Whole(Table);
+pub(super) struct Whole(pub(super) Table);
 
 impl Source for Whole {
     fn has(&self, chain: &str) -> bool {
@@ -130,6 +130,14 @@ impl Source for Whole {
 
     fn references(&self, chain: &str) -> u32 {
         reference_counts(&self.0).get(chain).copied().unwrap_or(0)
+    }
+
+    fn lines(&self, chain: &str) -> Option<Vec<LineId>> {
+        Some(self.0.chain(chain)?.rules.iter().map(|rule| rule.line).collect())
+    }
+
+    fn counted(&self, slot: Slot) -> Counters {
+        Counted.get(slot)
     }
 
     fn is_sound(&self) -> bool {

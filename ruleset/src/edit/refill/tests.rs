@@ -1,54 +1,16 @@
 //! Chains filled again, beside editors that know nothing of lines.
 
-use super::super::{Source, merge, reference_counts};
+use super::super::merge;
+use super::super::tests::{Counted, Whole};
 use super::*;
 use crate::addr::Family;
-use crate::chain::Chain;
-use crate::counters::{CounterView, Slot};
+use crate::counters::Slot;
 use crate::rule::IpMatch;
 use crate::table::{Table, TableKind};
 use crate::targets::Target;
 use std::collections::BTreeSet;
 
 const NAMES: [&str; 5] = ["A", "B", "C", "D", "LOG"];
-
-/// What was counted: of every slot another number.
-struct Counted;
-
-impl CounterView for Counted {
-    fn get(&self, slot: Slot) -> Counters {
-        let count = if slot == Slot::UNASSIGNED { 0 } else { u64::from(slot.0) + 1 };
-        Counters { packets: count, bytes: count * 100 }
-    }
-}
-
-struct Whole(Table);
-
-impl Source for Whole {
-    fn has(&self, chain: &str) -> bool {
-        self.0.chain(chain).is_some()
-    }
-
-    fn take(&self, chain: &str) -> Option<Chain> {
-        self.0.chain(chain).cloned()
-    }
-
-    fn references(&self, chain: &str) -> u32 {
-        reference_counts(&self.0).get(chain).copied().unwrap_or(0)
-    }
-
-    fn lines(&self, chain: &str) -> Option<Vec<LineId>> {
-        Some(self.0.chain(chain)?.rules.iter().map(|rule| rule.line).collect())
-    }
-
-    fn counted(&self, slot: Slot) -> Counters {
-        Counted.get(slot)
-    }
-
-    fn is_sound(&self) -> bool {
-        true
-    }
-}
 
 /// A line of a restore file, such as `-A C -j D`: the chain, and which of some rules it gives it.
 type Appended = (&'static str, u32);
@@ -129,7 +91,7 @@ fn a_chain_that_is_filled_again_has_the_rules_that_its_lines_say_and_nothing_cou
         x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (x >> 33) as u32
     };
-    let (mut known, mut refilled, mut kept, mut slots) = (0, 0, 0, 0..);
+    let (mut known, mut refilled, mut kept, mut slots) = (0, 0, 0, 1..);
     let mut table = Table::new(Family::V4, TableKind::Filter);
     for round in 0..20_000 {
         let mut edits = if round % 2 == 0 { rewritten(&table, &mut next) } else { Vec::new() };
