@@ -341,7 +341,7 @@ static __always_inline bool to_many(const struct bt_pkt *p)
 #if BT_FAMILY == 6
 	return addr_is_multicast(p->daddr);
 #else
-	return bpf_ntohl(p->daddr) >> 28 == 0xe || addr_type(p->daddr, 0) == 3;
+	return addr_is(p->daddr, 1 << 3 | 1 << 5, 0); /* RTN_BROADCAST, RTN_MULTICAST */
 #endif
 }
 
