@@ -326,7 +326,10 @@ fn find_namespace(inode: u32) -> Option<File> {
         .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<u32>().is_ok()))
         .collect();
     let own = std::iter::once(PathBuf::from("/proc/self/ns/net"));
-    let named = ["/run/netns", "/run/docker/netns", "/var/run/netns"].into_iter().flat_map(entries);
+    // Those of process 1, too: where mounts are not shared, what is named after the agent has begun does not reach its own.
+    let places = ["/run/netns", "/run/docker/netns", "/var/run/netns"];
+    let named = ["", "/proc/1/root"].into_iter().flat_map(|root| places.map(|place| format!("{root}{place}")));
+    let named = named.flat_map(|place| entries(&place));
     let by_process = processes.iter().map(|process| process.join("ns/net"));
     let by_thread = processes.iter().flat_map(|process| {
         entries(&process.join("task").to_string_lossy()).into_iter().map(|task| task.join("ns/net"))

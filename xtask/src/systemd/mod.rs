@@ -181,7 +181,11 @@ fn serves(machine: &mut Machine) -> Result<()> {
     machine.shell("ip link add d1 type veth peer name d2")?;
     eventually(machine, &attached("d1"))?;
     // A container's namespace, whose commands see another /sys.
-    machine.shell("ip netns add pod; ip netns exec pod iptables -A INPUT -j DROP; ip -n pod link set lo up")?;
+    // In which no process is left once the agent looks.
+    machine.shell(
+        "agent=$(systemctl show bpftablesd --value -p MainPID); kill -STOP $agent; ip netns add pod; \
+         ip netns exec pod iptables -A INPUT -j DROP; ip -n pod link set lo up; kill -CONT $agent",
+    )?;
     serving("2")?;
     machine.shell("ip -n pod link add d3 type veth peer name d4")?;
     eventually(machine, &format!("ip netns exec pod {}", attached("d3").replacen("| ", "| cat | ", 1)))?;
