@@ -84,6 +84,15 @@ pub const FLAG_ACCT: u32 = 1 << 18;
 /// Some rule asks for labels: new connections have them.
 pub const FLAG_LABELS: u32 = 1 << 19;
 
+/// Some rule asks for a set.
+pub const FLAG_SETS: u32 = 1 << 4;
+/// Some rule asks for a list of addresses (recent).
+pub const FLAG_RECENT: u32 = 1 << 5;
+/// Some rule asks for extension headers of IPv6 (ah, dst, eui64, frag, hbh, ipv6header, mh, rt, srh).
+pub const FLAG_HEADERS: u32 = 1 << 6;
+/// Some rule has a match or a target that few rulesets have, and that no other flag tells.
+pub const FLAG_SELDOM: u32 = 1 << 7;
+
 /// Some rule asks for sockets (socket, TPROXY): fragments are shown to rules as parts of their packets, as where connections are tracked.
 pub const FLAG_DEFRAG: u32 = 1 << 24;
 

@@ -12,7 +12,8 @@ pub mod event;
 pub mod image;
 pub mod maps;
 pub mod ops;
+pub mod parts;
 pub mod sets;
 
 /// The version of every layout in this crate. The runtime refuses pins of another version, and says how to go on.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;

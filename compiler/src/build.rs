@@ -13,8 +13,8 @@ use crate::{Options, graph, guard, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
     BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DEFRAG, FLAG_DNPT, FLAG_EVENTS,
-    FLAG_GROUPS, FLAG_GUARD, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_TRACE, FLAG_ZONES, Header, MAGIC,
-    MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
+    FLAG_GROUPS, FLAG_GUARD, FLAG_HEADERS, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_RECENT, FLAG_SELDOM,
+    FLAG_SETS, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
@@ -271,10 +271,12 @@ fn rule_flags(rule: &Rule) -> u32 {
         Target::Trace(_) => FLAG_TRACE,
         Target::Dnpt(_) => FLAG_DNPT,
         Target::Tproxy(_) => FLAG_DEFRAG,
-        Target::Rateest(_) | Target::Idletimer(_) => chain_flag::SHARES,
+        Target::Rateest(_) => FLAG_SELDOM | chain_flag::SHARES,
+        Target::Idletimer(_) => chain_flag::SHARES,
         Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
         Target::Ct(ref ct) if !ct.notrack => FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES },
         Target::Reject(_) => chain_flag::REJECTS,
+        Target::Hmark(_) | Target::Tee(_) => FLAG_SELDOM,
         _ => 0,
     };
     for m in &rule.matches {
@@ -284,24 +286,68 @@ fn rule_flags(rule: &Rule) -> u32 {
             | Match::Connmark(_)
             | Match::Cluster(_)
             | Match::Connlimit(_)
-            | Match::Helper(_) => FLAG_CONNTRACK,
-            Match::Connbytes(_) => FLAG_CONNTRACK | FLAG_ACCT,
-            Match::Connlabel(_) => FLAG_CONNTRACK | FLAG_LABELS,
+            | Match::Helper(_)
+            | Match::Connbytes(_)
+            | Match::Connlabel(_) => FLAG_CONNTRACK,
+            _ => 0,
+        };
+        flags |= match m {
+            Match::Connbytes(_) => FLAG_ACCT,
+            Match::Connlabel(_) => FLAG_LABELS,
             Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
             Match::Devgroup(_) => FLAG_GROUPS,
-            Match::Socket(_) => FLAG_DEFRAG,
-            Match::Recent(_) | Match::Hashlimit(_) | Match::Rateest(_) | Match::Set(_) => chain_flag::SHARES,
+            Match::Hashlimit(_) | Match::Rateest(_) | Match::Recent(_) | Match::Set(_) => chain_flag::SHARES,
             // The path is looked up anew whenever the table is committed.
             Match::Cgroup(cgroup) if cgroup.path.is_some() => chain_flag::SHARES,
             _ => 0,
         };
+        flags |= part(m);
     }
     flags
 }
 
-const _: () = assert!(
-    (FLAG_DEFRAG | FLAG_LABELS | FLAG_ACCT | FLAG_TRACE | FLAG_NFLOG | FLAG_CLAMP | FLAG_ZONES) & chain_flag::ALL == 0
-);
+/// The part of the programs that runs a match ([`bpftables_abi::parts`]), but for that with connections.
+fn part(m: &Match) -> u32 {
+    match m {
+        Match::Set(_) => FLAG_SETS,
+        Match::Recent(_) => FLAG_RECENT,
+        Match::Socket(_) => FLAG_DEFRAG,
+        Match::Ah6(_)
+        | Match::Dst(_)
+        | Match::Eui64(_)
+        | Match::Frag(_)
+        | Match::Hbh(_)
+        | Match::Ipv6header(_)
+        | Match::Mh(_)
+        | Match::Rt(_)
+        | Match::Srh(_) => FLAG_HEADERS,
+        Match::Ah(_)
+        | Match::Bpf(_)
+        | Match::Cgroup(_)
+        | Match::Cluster(_)
+        | Match::Connbytes(_)
+        | Match::Connlabel(_)
+        | Match::Connlimit(_)
+        | Match::Dccp(_)
+        | Match::Devgroup(_)
+        | Match::Esp(_)
+        | Match::Hashlimit(_)
+        | Match::Ipcomp(_)
+        | Match::Physdev(_)
+        | Match::Quota(_)
+        | Match::Rateest(_)
+        | Match::Rpfilter(_)
+        | Match::Sctp(_)
+        | Match::String(_)
+        | Match::Tcpmss(_)
+        | Match::Time(_)
+        | Match::U32(_) => FLAG_SELDOM,
+        _ => 0,
+    }
+}
+
+const _: () =
+    assert!((FLAG_LABELS | FLAG_ACCT | FLAG_CLAMP | FLAG_ZONES | bpftables_abi::parts::ALL) & chain_flag::ALL == 0);
 
 /// What a chain asks of the image.
 pub(crate) fn chain_flags(chain: &RuleChain) -> u32 {

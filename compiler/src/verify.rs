@@ -11,6 +11,7 @@ use bpftables_abi::image::{
     chain_kind, field, field_kind, policy, rule_flag, vecref,
 };
 use bpftables_abi::ops::{MAX_OPS, MAX_U32_STEPS, Op, RATEEST_OTHER, op, target};
+use bpftables_abi::parts;
 use bpftables_ruleset::Family;
 use rustc_hash::FxHashSet;
 use thiserror::Error;
@@ -117,6 +118,8 @@ impl Walk<'_> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
         let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE | target::HMARK..=target::TEE);
         ensure(known, at, "unknown target")?;
+        let flags = self.image.header().flags;
+        ensure(parts::of_target(r.target) & !flags == 0, at, "a target whose part of the programs is not asked for")?;
         if self.image.family() == Family::V6 && r.flags & (rule_flag::SADDR | rule_flag::DADDR) != 0 {
             line(self.image, r.saddr)?;
         }
@@ -153,6 +156,7 @@ impl Walk<'_> {
                 op::TCP..=op::RECENT | op::MAC..=op::BPF | op::U32..=op::CPU | op::QUOTA..=op::PHYSDEV | op::SET | op::RATEEST..=op::CGROUP_PATH
             );
             ensure(known, at, "unknown op")?;
+            ensure(parts::of_op(o.op) & !flags == 0, at, "an op whose part of the programs is not asked for")?;
             match o.op {
                 op::MULTIPORT => {
                     line(self.image, o.c)?;

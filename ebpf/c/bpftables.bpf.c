@@ -34,10 +34,17 @@ static __always_inline bool has(struct bt_pkt *p, __u32 hook, __u32 table)
 	return p->present >> (hook * BT_TABLES + table) & 1;
 }
 
-/* Drops, and forgets a connection that only this packet made. */
+/* Forgets a connection that only this packet made. */
+static __always_inline void abandon(struct __sk_buff *skb)
+{
+	if (has_part(IMG_CONNTRACK))
+		bt_ct_abandon(skb);
+}
+
+/* Drops, and forgets such a connection. */
 static __always_inline int drop(struct __sk_buff *skb, struct bt_pkt *p)
 {
-	bt_ct_abandon(skb);
+	abandon(skb);
 	return BT_DROP;
 }
 
@@ -60,11 +67,11 @@ __noinline int bt_refuse(struct __sk_buff *skb, __u32 verdict)
 			stat_add(STAT_REJECTED);
 			/* The connection goes on with the answer, unless that is below the rules. */
 			if (a && a->port)
-				bt_ct_abandon(skb);
+				abandon(skb);
 			return action;
 		}
 	}
-	bt_ct_abandon(skb);
+	abandon(skb);
 	return BT_DROP;
 }
 
@@ -85,7 +92,7 @@ static __always_inline int run_nat(struct __sk_buff *skb, struct bt_pkt *p, __u3
 	struct bt_conn *c;
 	int r;
 
-	if (likely(!(p->img_flags & IMG_NAT)))
+	if (likely(!asks(p, IMG_NAT)))
 		return BT_NEXT;
 	c = bt_conn_of(p);
 	if (!c)
@@ -208,8 +215,8 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 	if (stopped_in(skb, p, IPSEC_IN) || (to_be_looped && unwrapped(skb)))
 		return drop_for(skb, p, -STAT_DROP_IPSEC);
 	if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED && p->ctdir == DIR_REPLY)
-		bt_ct_abandon(skb);
-	else if ((r = bt_ct_confirm(skb)))
+		abandon(skb);
+	else if (has_part(IMG_CONNTRACK) && (r = bt_ct_confirm(skb)))
 		return drop_for(skb, p, r);
 	if (to_be_looped)
 		return to_lo(skb, p, ctl, INJ_DONE);
@@ -236,7 +243,7 @@ static __always_inline int prerouting(struct __sk_buff *skb, struct bt_pkt *p, b
 
 	if ((a = run_table(skb, p, H_PRE, T_RAW)) != BT_NEXT)
 		return a;
-	if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_in(skb)))
+	if (asks(p, IMG_CONNTRACK) && !known && (r = bt_ct_in(skb)))
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_PRE, T_MANGLE)) != BT_NEXT)
 		return a;
@@ -300,7 +307,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	p->came_from = p->saddr;
 	p->came_to = p->daddr;
 	p->hook = H_PRE;
-	if (p->img_flags & IMG_WHOLE && unlikely((r = bt_frag(skb))))
+	if (asks(p, IMG_WHOLE) && unlikely((r = bt_frag(skb))))
 		return drop_for(skb, p, r);
 	if (unlikely(asked_at_port(skb))) {
 		if ((r = resume_from_port(skb, p)))
@@ -328,7 +335,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 			note_carry(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_carry(skb, p);
-		else if (p->img_flags & IMG_CONNTRACK)
+		else if (asks(p, IMG_CONNTRACK))
 			bt_ct_hint(skb);
 	}
 	store_mark(skb, p);
@@ -355,7 +362,7 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 	__u8 tos = p->tos;
 	/* An error of the stack's own has the connection of the packet that it is about from the beginning. */
 	bool handed = answer;
-	if (!answer && p->img_flags & IMG_CONNTRACK && bt_stack_error(skb)) {
+	if (!answer && asks(p, IMG_CONNTRACK) && bt_stack_error(skb)) {
 		if ((r = bt_ct_in(skb)))
 			return drop_for(skb, p, r);
 		handed = p->ctinfo == CI_RELATED;
@@ -368,7 +375,7 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 	/* An answer to what had no connection may be of one. */
 	if (p->answer == ANSWER_REJECT && !p->ct)
 		handed = false;
-	if (!handed && p->img_flags & IMG_CONNTRACK && (r = bt_ct_in(skb)))
+	if (!handed && asks(p, IMG_CONNTRACK) && (r = bt_ct_in(skb)))
 		return drop_for(skb, p, r);
 	if ((a = run_table(skb, p, H_OUT, T_MANGLE)) != BT_NEXT)
 		return a;
@@ -428,7 +435,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	bool forwarded = skb->ingress_ifindex && !answer;
 	p->hook = forwarded ? H_FWD : H_OUT;
 	/* What this host made, netfilter saw whole, tracked or not: the stack cut it after that. A copy is as what it was made of. */
-	if ((!(forwarded || copy) || p->img_flags & IMG_WHOLE) && !known && (r = bt_frag(skb)))
+	if ((!(forwarded || copy) || asks(p, IMG_WHOLE)) && !known && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	if (forwarded) {
 		p->ifin = skb->ingress_ifindex;
@@ -440,7 +447,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			note_take(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_take(skb, p);
-		if (p->img_flags & IMG_CONNTRACK && !known && (r = bt_ct_resume(skb)))
+		if (asks(p, IMG_CONNTRACK) && !known && (r = bt_ct_resume(skb)))
 			return drop_for(skb, p, r);
 		if ((a = forward(skb, p)) != BT_NEXT)
 			return a;
@@ -461,12 +468,12 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 	if ((p->answer == ANSWER_REJECT || p->hop.set || !addr_eq(p->saddr, p->came_from) || p->sport != p->came_port) && p->ifout != p->lo &&
 	    ipsec_stops(skb, IPSEC_OUT, &p->saddr, &p->daddr, p->came_mark))
 		return drop_for(skb, p, -STAT_DROP_IPSEC);
-	if (p->img_flags & IMG_CONNTRACK) {
+	if (asks(p, IMG_CONNTRACK)) {
 		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made: here, or at INPUT
 		 * when it goes to this host. (What answers such an answer goes the packet's own way, and has netfilter keep the connection.) */
 		if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED && p->ctdir == DIR_REPLY) {
 			if (p->ifout != ctl->lo_ifindex)
-				bt_ct_abandon(skb);
+				abandon(skb);
 		} else if ((r = bt_ct_confirm(skb)))
 			return drop_for(skb, p, r);
 	}

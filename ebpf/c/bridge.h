@@ -35,7 +35,7 @@ static __always_inline int resume_from_port(struct __sk_buff *skb, struct bt_pkt
 {
 	if (notes(p))
 		note_take(skb, p);
-	return p->img_flags & IMG_CONNTRACK ? bt_ct_resume(skb) : 0;
+	return asks(p, IMG_CONNTRACK) ? bt_ct_resume(skb) : 0;
 }
 
 /* Tells it to who goes on with the packet. */
@@ -43,7 +43,7 @@ static __always_inline void leave_port(struct __sk_buff *skb, struct bt_pkt *p)
 {
 	if (notes(p))
 		note_carry(skb, p);
-	if (p->img_flags & IMG_CONNTRACK)
+	if (asks(p, IMG_CONNTRACK))
 		bt_ct_hint(skb);
 }
 
@@ -174,7 +174,7 @@ static __always_inline int port_ingress(struct __sk_buff *skb)
 	if (!port || !begin_at(skb, p, ctl, port, true))
 		return BT_NEXT;
 	p->hook = H_PRE;
-	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
+	if (asks(p, IMG_WHOLE) && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	bt_addr daddr = p->daddr;
 	if ((a = prerouting(skb, p, false)) != BT_NEXT)
@@ -222,7 +222,7 @@ static __always_inline int port_egress(struct __sk_buff *skb)
 	p->ifout = p->ifin;
 	p->class_out = p->class_in;
 	p->hook = H_FWD;
-	if (p->img_flags & IMG_WHOLE && (r = bt_frag(skb)))
+	if (asks(p, IMG_WHOLE) && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);
 	if ((r = resume_from_port(skb, p)))
 		return drop_for(skb, p, r);
@@ -234,7 +234,7 @@ static __always_inline int port_egress(struct __sk_buff *skb)
 	if ((a = forward(skb, p)) != BT_NEXT || (a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT ||
 	    (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;
-	if (p->img_flags & IMG_CONNTRACK && (r = bt_ct_confirm(skb)))
+	if (asks(p, IMG_CONNTRACK) && (r = bt_ct_confirm(skb)))
 		return drop_for(skb, p, r);
 	store_mark(skb, p);
 	return BT_NEXT;

@@ -277,10 +277,25 @@ struct {
 	__type(value, struct bt_dev_info);
 } bt_devs SEC(".maps");
 
+/* The parts that these programs are loaded with (abi::parts), as flags of images. The verifier knows it, and leaves out what cannot be
+ * reached. */
+const volatile __u32 bt_parts = ~0u;
+
+static __always_inline bool has_part(__u32 flag)
+{
+	return bt_parts & flag;
+}
+
 static __always_inline struct bt_pkt *pkt(void)
 {
 	__u32 zero = 0;
 	return bpf_map_lookup_elem(&bt_scratch, &zero);
+}
+
+/* Whether the packet's image asks for a part. */
+static __always_inline bool asks(const struct bt_pkt *p, __u32 flag)
+{
+	return has_part(flag) && p->img_flags & flag;
 }
 
 /* At egress. */

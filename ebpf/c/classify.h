@@ -215,9 +215,9 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 			bt_nflog(s->skb, r->arg);
 		if (r->target == TG_CONNMARK)
 			target_connmark(p, img, r->arg);
-		if (r->target == TG_RATEEST)
+		if (has_part(IMG_SELDOM) && r->target == TG_RATEEST)
 			bt_target_rateest(s->skb, r->arg);
-		if (r->target == TG_TEE)
+		if (has_part(IMG_SELDOM) && r->target == TG_TEE)
 			bt_target_tee(s->skb, r->arg);
 		if (r->target == TG_REJECT) {
 			p->reject = r->arg;
@@ -279,18 +279,21 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 		p->traced = 1;
 		return 0;
 	case TG_TPROXY:
-		if (bt_target_tproxy(s->skb, r->arg))
+		if (has_part(IMG_DEFRAG) && bt_target_tproxy(s->skb, r->arg))
 			return finish(p, V_ACCEPT);
 		stat_add(STAT_DROP_RULE);
 		return finish(p, V_DROP);
 	case TG_RATEEST:
-		bt_target_rateest(s->skb, r->arg);
+		if (has_part(IMG_SELDOM))
+			bt_target_rateest(s->skb, r->arg);
 		return 0;
 	case TG_HMARK:
-		bt_target_hmark(s->skb, r->arg);
+		if (has_part(IMG_SELDOM))
+			bt_target_hmark(s->skb, r->arg);
 		return 0;
 	case TG_TEE:
-		bt_target_tee(s->skb, r->arg);
+		if (has_part(IMG_SELDOM))
+			bt_target_tee(s->skb, r->arg);
 		return 0;
 	case TG_TOS ... TG_CLASSIFY:
 	case TG_CHECKSUM ... TG_DNPT:
@@ -341,7 +344,7 @@ __noinline int bt_run(struct __sk_buff *skb, __u32 which)
 	p->m_policy = base->policy;
 	p->m_policy_slot = base->policy_slot;
 	if (!base->nrules) {
-		if (unlikely(p->img_flags & IMG_TRACE))
+		if (unlikely(asks(p, IMG_TRACE)))
 			trace_policy(&s, p);
 		return chain_policy(p);
 	}
@@ -350,7 +353,7 @@ __noinline int bt_run(struct __sk_buff *skb, __u32 which)
 	if (!enter(p, s.img, base, at, 0) && bt_enter(at, 0))
 		goto bad;
 	/* Two calls, told apart: the verifier puts a loop in the place of one whose callback is known. */
-	if (unlikely(p->img_flags & IMG_TRACE)) {
+	if (unlikely(asks(p, IMG_TRACE))) {
 		bpf_loop(1 << 23, bt_traced_step, &s, 0);
 		barrier();
 	} else {

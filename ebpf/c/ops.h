@@ -35,6 +35,9 @@
 
 #define OP_HOTDROP (-1)
 
+/* A check of a part; no image asks for it where that is not loaded. */
+#define IN_PART(flag, check) (has_part(flag) ? (check) : OP_HOTDROP)
+
 /* One op. Not CT, which governs those after it. */
 static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, const struct bt_op *op)
 {
@@ -67,7 +70,7 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 	case OP_LIMIT:
 		return bt_op_limit(skb, op->b, op->c, op->d);
 	case OP_RECENT:
-		return bt_op_recent(skb, how, op->b, op->c);
+		return IN_PART(IMG_RECENT, bt_op_recent(skb, how, op->b, op->c));
 	case OP_MAC:
 	case OP_OWNER:
 	case OP_PKTTYPE:
@@ -79,71 +82,71 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 	case OP_POLICY:
 		return bt_op_packet(skb, op->op, how, op->b, op->c);
 	case OP_SCTP:
-		return bt_op_sctp(skb, how, op->b, op->c, op->d);
+		return IN_PART(IMG_SELDOM, bt_op_sctp(skb, how, op->b, op->c, op->d));
 	case OP_DCCP:
-		return bt_op_dccp(skb, how, op->b, op->c, op->d);
+		return IN_PART(IMG_SELDOM, bt_op_dccp(skb, how, op->b, op->c, op->d));
 	case OP_SPI:
-		return bt_op_spi(skb, how, op->b, op->c);
+		return IN_PART(IMG_SELDOM, bt_op_spi(skb, how, op->b, op->c));
 	case OP_TCPMSS:
-		return bt_op_tcpmss(skb, how, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_tcpmss(skb, how, op->b));
 #if BT_FAMILY == 6
 	case OP_AH6:
-		return bt_op_ah6(skb, how, op->b, op->c, op->d);
+		return IN_PART(IMG_HEADERS, bt_op_ah6(skb, how, op->b, op->c, op->d));
 	case OP_IPV6HEADER:
-		return bt_op_ipv6header(skb, how, op->b);
+		return IN_PART(IMG_HEADERS, bt_op_ipv6header(skb, how, op->b));
 	case OP_FRAG:
-		return bt_op_frag(skb, how, op->b, op->c);
+		return IN_PART(IMG_HEADERS, bt_op_frag(skb, how, op->b, op->c));
 	case OP_RT:
-		return bt_op_rt(skb, op->b);
+		return IN_PART(IMG_HEADERS, bt_op_rt(skb, op->b));
 	case OP_OPTS:
-		return bt_op_opts(skb, how, op->b, op->c, op->d);
+		return IN_PART(IMG_HEADERS, bt_op_opts(skb, how, op->b, op->c, op->d));
 	case OP_MH:
-		return bt_op_mh(skb, how, op->b);
+		return IN_PART(IMG_HEADERS, bt_op_mh(skb, how, op->b));
 	case OP_SRH:
-		return bt_op_srh(skb, op->b);
+		return IN_PART(IMG_HEADERS, bt_op_srh(skb, op->b));
 	case OP_EUI64:
-		return bt_op_eui64(skb);
+		return IN_PART(IMG_HEADERS, bt_op_eui64(skb));
 #endif
 	case OP_DEVGROUP:
-		return bt_op_devgroup(skb, how, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_devgroup(skb, how, op->b));
 	case OP_REALM:
 		return ((bpf_get_route_realm(skb) & op->c) == op->b) != invert;
 	case OP_RPFILTER:
-		return bt_op_rpfilter(skb, how);
+		return IN_PART(IMG_SELDOM, bt_op_rpfilter(skb, how));
 	case OP_CGROUP_PATH:
-		return bt_op_cgroup_path(skb, how, op->b, op->c);
+		return IN_PART(IMG_SELDOM, bt_op_cgroup_path(skb, how, op->b, op->c));
 	case OP_CGROUP:
-		return bt_op_cgroup(skb, how, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_cgroup(skb, how, op->b));
 	case OP_STRING:
-		return bt_op_string(skb, how, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_string(skb, how, op->b));
 	case OP_BPF:
-		return bt_op_bpf(skb, how, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_bpf(skb, how, op->b));
 	case OP_U32:
-		return bt_op_u32(skb, how, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_u32(skb, how, op->b));
 	case OP_TIME:
-		return bt_op_time(skb, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_time(skb, op->b));
 	case OP_CPU:
 		return (bpf_get_smp_processor_id() == op->b) != invert;
 	case OP_QUOTA:
-		return bt_op_quota(skb, how, op->b, op->c, op->d);
+		return IN_PART(IMG_SELDOM, bt_op_quota(skb, how, op->b, op->c, op->d));
 	case OP_CLUSTER:
-		return bt_op_cluster(skb, how, op->b, op->c);
+		return IN_PART(IMG_SELDOM, bt_op_cluster(skb, how, op->b, op->c));
 	case OP_HASHLIMIT:
-		return bt_op_hashlimit(skb, how, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_hashlimit(skb, how, op->b));
 	case OP_CONNBYTES:
-		return bt_op_connbytes(skb, op->a, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_connbytes(skb, op->a, op->b));
 	case OP_CONNLABEL:
-		return bt_op_connlabel(skb, how, op->a, op->b);
+		return IN_PART(IMG_SELDOM, bt_op_connlabel(skb, how, op->a, op->b));
 	case OP_CONNLIMIT:
-		return bt_op_connlimit(skb, how, op->b, op->c, op->d);
+		return IN_PART(IMG_SELDOM, bt_op_connlimit(skb, how, op->b, op->c, op->d));
 	case OP_SOCKET:
-		return bt_op_socket(skb, how);
+		return IN_PART(IMG_DEFRAG, bt_op_socket(skb, how));
 	case OP_RATEEST:
-		return bt_op_rateest(skb, how, op->b, op->c, op->d);
+		return IN_PART(IMG_SELDOM, bt_op_rateest(skb, how, op->b, op->c, op->d));
 	case OP_SET:
-		return bt_op_set(skb, how, op->b, op->c);
+		return IN_PART(IMG_SETS, bt_op_set(skb, how, op->b, op->c));
 	case OP_PHYSDEV:
-		return bt_op_physdev(skb, how, op->b, op->c);
+		return IN_PART(IMG_SELDOM, bt_op_physdev(skb, how, op->b, op->c));
 	case OP_HELPER:
 		return invert; /* no connection has a helper */
 	case OP_CT_PROTO:
@@ -152,7 +155,7 @@ static __always_inline int op_holds(struct __sk_buff *skb, struct bt_pkt *p, con
 	case OP_CT_STATUS:
 	case OP_CT_EXPIRES:
 	case OP_CT_DIR:
-		return bt_op_ct(skb, op->op, how, op->b, op->c);
+		return IN_PART(IMG_CONNTRACK, bt_op_ct(skb, op->op, how, op->b, op->c));
 	}
 	return OP_HOTDROP; /* an op that this program does not know: the compiler makes none */
 }

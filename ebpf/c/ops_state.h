@@ -14,6 +14,23 @@ static __always_inline struct bt_line *state_line(struct bt_pkt *p, __u32 at)
 	return img ? line(img, at) : NULL;
 }
 
+/* What is tried until no other CPU was faster. */
+struct nth_try {
+	__u32 *state, every, nth;
+	int holds; /* -1 until it is known */
+};
+
+static long nth_step(__u32 n, struct nth_try *t)
+{
+	__u32 old = *(volatile __u32 *)t->state;
+	__u32 next = old + 1 >= t->every ? 0 : old + 1;
+
+	if (__sync_val_compare_and_swap(t->state, old, next) != old)
+		return 0;
+	t->holds = old == t->nth;
+	return 1;
+}
+
 /* Word 0 counts packets modulo `every`, from 0; the check holds at `nth`. */
 __noinline int bt_op_nth(struct __sk_buff *skb, __u32 how, __u32 at, __u32 every, __u32 nth)
 {
@@ -23,13 +40,9 @@ __noinline int bt_op_nth(struct __sk_buff *skb, __u32 how, __u32 at, __u32 every
 
 	if (!l)
 		return -1;
-	for (int i = 0; i < STATE_TRIES; i++) {
-		__u32 old = *(volatile __u32 *)&l->w[0];
-		__u32 next = old + 1 >= every ? 0 : old + 1;
-		if (__sync_val_compare_and_swap(&l->w[0], old, next) == old)
-			return (old == nth) != (how & OPF_INVERT);
-	}
-	return -1; /* 64 lost races in a row */
+	struct nth_try t = { .state = &l->w[0], .every = every, .nth = nth, .holds = -1 };
+	bpf_loop(STATE_TRIES, nth_step, &t, 0);
+	return t.holds < 0 ? -1 : t.holds != (how & OPF_INVERT);
 }
 
 /* Credits as xt_limit counts them: 32000 a second, whatever HZ (CREDITS_PER_JIFFY * HZ for HZ of 250 and 1000), given in steps of
@@ -46,6 +59,41 @@ static __always_inline __u32 limit_credits(__u32 user)
 	return user * LIMIT_CREDITS / LIMIT_SCALE;
 }
 
+/* As nth_try. */
+struct limit_try {
+	__u64 *state;
+	__u32 cap, cost, now;
+	bool holds;
+};
+
+static long limit_step(__u32 n, struct limit_try *t)
+{
+	__u64 old = *(volatile __u64 *)t->state, credit = t->cap;
+	__u32 begun = old >> 32, at_tick = t->now;
+
+	if (old) {
+		/* Another CPU may have read the clock later than we did. */
+		__s32 ticks = t->now - begun;
+		if (ticks < 0 && ticks > -250) {
+			ticks = 0;
+			at_tick = begun;
+		}
+		credit = (old & 0xffffffff) + (__u64)(__u32)ticks * LIMIT_TICK_CREDITS;
+		if (credit > t->cap)
+			credit = t->cap;
+	}
+	t->holds = credit >= t->cost;
+	if (t->holds)
+		credit -= t->cost;
+	__u64 new = (__u64)at_tick << 32 | (__u32)credit;
+	if (!new)
+		new = 1ULL << 32;
+	if (old == new || __sync_val_compare_and_swap(t->state, old, new) == old)
+		return 1;
+	t->holds = false; /* 64 lost races in a row: over any limit */
+	return 0;
+}
+
 /* The state is one word: credit in the low half, time in ticks in the high half; 0 is a full bucket, not begun. */
 __noinline int bt_op_limit(struct __sk_buff *skb, __u32 at, __u32 average, __u32 burst)
 {
@@ -55,31 +103,8 @@ __noinline int bt_op_limit(struct __sk_buff *skb, __u32 at, __u32 average, __u32
 
 	if (!l)
 		return -1;
-	__u64 *state = (__u64 *)&l->w[0];
-	__u32 cap = limit_credits(average * burst), cost = limit_credits(average);
-	__u32 now = bpf_ktime_get_ns() / LIMIT_TICK_NS;
-	for (int i = 0; i < STATE_TRIES; i++) {
-		__u64 old = *(volatile __u64 *)state, credit = cap;
-		__u32 begun = old >> 32, at_tick = now;
-		if (old) {
-			/* Another CPU may have read the clock later than we did. */
-			__s32 ticks = now - begun;
-			if (ticks < 0 && ticks > -250) {
-				ticks = 0;
-				at_tick = begun;
-			}
-			credit = (old & 0xffffffff) + (__u64)(__u32)ticks * LIMIT_TICK_CREDITS;
-			if (credit > cap)
-				credit = cap;
-		}
-		bool holds = credit >= cost;
-		if (holds)
-			credit -= cost;
-		__u64 new = (__u64)at_tick << 32 | (__u32)credit;
-		if (!new)
-			new = 1ULL << 32;
-		if (old == new || __sync_val_compare_and_swap(state, old, new) == old)
-			return holds;
-	}
-	return 0; /* 64 lost races in a row: over any limit */
+	struct limit_try t = { .state = (__u64 *)&l->w[0], .cap = limit_credits(average * burst), .cost = limit_credits(average) };
+	t.now = bpf_ktime_get_ns() / LIMIT_TICK_NS;
+	bpf_loop(STATE_TRIES, limit_step, &t, 0);
+	return t.holds;
 }

@@ -29,6 +29,7 @@ use bpftables_abi::image::{
     FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_TRACE,
 };
 use bpftables_abi::maps::{self, ConnTable};
+use bpftables_abi::parts;
 use bpftables_compiler::{Estimator, HashlimitTable, Options, StateKind, StateLine, chain_flag, compile};
 use bpftables_ruleset::{ChainName, CounterView, Counters, Ruleset, Slot, Table, TableKind, named};
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ impl<'a> Locked<'a> {
             match DirLock::exclusive(&dir) {
                 Ok(own) => {
                     let installed = match Installed::open(home)? {
-                        Some(old) if !old.is_current() => Some(upgrade::in_place(home, &old)?),
+                        Some(old) if !old.is_current() => Some(upgrade::in_place(home, &old, old.parts)?),
                         installed => installed,
                     };
                     return Ok(Self { home, installed, own, _all: shared });
@@ -172,7 +173,7 @@ struct Plan {
 pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Result<Option<(Committed, Live)>> {
     let Change { mut what, known, read, adopting } = change;
     // From here on, under the lock, all packets that are under way have to pass until the store.
-    let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+    let mut passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
     let live = match &locked.installed {
         None => None,
         Some(installed) => match read {
@@ -210,11 +211,23 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
         return Err(EngineError::Device { name: vrf.name.clone(), reason });
     }
 
+    let asked = plan.prepared.header.flags & parts::ALL;
     let fresh;
     let installed = match &locked.installed {
-        Some(installed) => installed,
+        Some(installed) if asked & !installed.parts == 0 => installed,
+        Some(installed) => {
+            fresh = upgrade::in_place(home, installed, parts::grown(installed.parts, asked))?;
+            // Nor is a packet to meet the new image by programs that were replaced.
+            passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+            &fresh
+        }
         None => {
-            fresh = install::create(home, lo_ifindex(&devices)?, &attach::needed(home.family, &devices))?;
+            fresh = install::create(
+                home,
+                lo_ifindex(&devices)?,
+                &attach::needed(home.family, &devices),
+                parts::first(asked),
+            )?;
             &fresh
         }
     };

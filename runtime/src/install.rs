@@ -1,5 +1,5 @@
 //! What is pinned for a network namespace: `maps/NAME`, `progs/NAME`, `links/IFINDEX_in|_out`, and `version`, a symbolic link whose
-//! target tells layouts and object.
+//! target tells layouts, object and the programs' parts.
 //!
 //! The directory is built under another name and renamed when it is whole, so half of one is never taken for one.
 
@@ -16,6 +16,7 @@ use aya::programs::{Program, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::maps::{self, Control, IcmpConf};
+use bpftables_abi::parts;
 use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
 use bpftables_ruleset::Family;
 use std::fs;
@@ -43,6 +44,8 @@ pub(crate) struct Installed {
     pub(crate) family: Family,
     /// Hash of the object whose programs are pinned.
     pub(crate) object: String,
+    /// Their parts ([`parts`]).
+    pub(crate) parts: u32,
     pub(crate) images: Map<u32, u32>,
     pub(crate) counters: Map<u32, u32>,
     control: Mapping,
@@ -57,11 +60,13 @@ impl Installed {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).doing(|| format!("read {}", home.display())),
         };
-        let (abi, object) = version.split_once('_').unwrap_or((&version, ""));
+        let mut words = version.split('_');
+        let abi = words.next().unwrap_or_default();
         if abi != ABI_VERSION.to_string() {
             return Err(EngineError::AbiMismatch { found: abi.to_owned(), expected: ABI_VERSION });
         }
-        let object = object.to_owned();
+        let object = words.next().unwrap_or_default().to_owned();
+        let parts = words.next().and_then(|parts| u32::from_str_radix(parts, 16).ok()).unwrap_or_default();
         let control = open_map(&dir, maps::CONTROL)?;
         let control =
             Mapping::new(control.as_fd(), size_of::<Control>(), true).doing(|| "map bt_control".to_owned())?;
@@ -71,6 +76,7 @@ impl Installed {
             dir,
             family: home.family,
             object,
+            parts,
             control,
         }))
     }
@@ -113,13 +119,16 @@ impl Installed {
 
     /// Loads programs that no device needed so far, on the pinned maps.
     pub(crate) fn load_more(&self, programs: &[&str]) -> Result<()> {
+        load(self.family, &self.dir, self.capacity()?, &self.pinned_maps()?, programs, self.parts)
+    }
+
+    /// Names and paths of the maps.
+    pub(crate) fn pinned_maps(&self) -> Result<Vec<(String, PathBuf)>> {
         let doing = || "open the pinned maps".to_owned();
-        let mut reuse = Vec::new();
-        for entry in fs::read_dir(self.dir.join("maps")).doing(doing)? {
-            let entry = entry.doing(doing)?;
-            reuse.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-        }
-        load(self.family, &self.dir, self.capacity()?, &reuse, programs)
+        let name = |entry: fs::DirEntry| (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        fs::read_dir(self.dir.join("maps"))
+            .and_then(|entries| entries.map(|entry| entry.map(name)).collect())
+            .doing(doing)
     }
 
     /// Where links are pinned.
@@ -240,20 +249,25 @@ where
     Map::new(open_map(dir, name)?).doing(|| format!("use map {name}"))
 }
 
-/// What the symbolic link `version` says of this binary's programs.
-pub(crate) fn version(family: Family) -> String {
-    format!("{ABI_VERSION}_{}", object(family).hash)
+/// What the symbolic link `version` says of this binary's programs with these parts.
+pub(crate) fn version(family: Family, parts: u32) -> String {
+    format!("{}{parts:x}", build(family))
+}
+
+/// What it says of this binary's programs, whatever their parts are.
+fn build(family: Family) -> String {
+    format!("{ABI_VERSION}_{}_", object(family).hash)
 }
 
 /// Whether what is pinned was made by this build; none if nothing is.
 pub(crate) fn is_this_builds(home: &Home) -> Option<bool> {
     let found = fs::read_link(home.dir().join(VERSION)).ok()?;
-    Some(found.as_os_str() == version(home.family).as_str())
+    Some(found.to_string_lossy().starts_with(&build(home.family)))
 }
 
 /// Loads the programs, pins everything and takes it into use; the caller holds the lock of the directory in which it is made, which becomes
 /// the namespace's. Nothing is attached, and the live image is the empty one.
-pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<Installed> {
+pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str], parts: u32) -> Result<Installed> {
     let building = home.building();
     let doing = || format!("make {}", home.display());
     // Whoever was killed while making one may have left it.
@@ -261,7 +275,7 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
     for dir in ["maps", "progs", "links"] {
         fs::create_dir(building.join(dir)).doing(doing)?;
     }
-    let result = fill(home, &building, lo_ifindex, programs).and_then(|()| {
+    let result = fill(home, &building, lo_ifindex, programs, parts).and_then(|()| {
         fs::rename(&building, home.dir()).doing(doing)?;
         Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))
     });
@@ -272,11 +286,11 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str]) -> Result<
     result
 }
 
-fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<()> {
+fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str], parts: u32) -> Result<()> {
     let family = home.family;
     let max_conns = record::CONNECTIONS.read(home).unwrap_or_else(sysctl::max_conns).clamp(1, MOST_CONNECTIONS);
     let host_routing = record::HOST_ROUTING.read(home).unwrap_or(1);
-    load(family, dir, max_conns, &[], programs)?;
+    load(family, dir, max_conns, &[], programs, parts)?;
 
     // What the kernel gave as keys of hash maps: it needs no /dev, which a bare container may lack.
     let random = RandomState::new().build_hasher().finish();
@@ -298,20 +312,22 @@ fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str]) -> Result<(
 
     image::install_empty(&typed::<u32, u32>(dir, maps::IMAGES)?, family, &[0, slot6])?;
 
-    let version = version(family);
+    let version = version(family, parts);
     std::os::unix::fs::symlink(version, dir.join(VERSION)).doing(|| "write the version".to_owned())
 }
 
-/// Loads the named programs and pins them and their maps in `dir`. Maps named in `reuse` are taken from the given pins. The verifier
-/// takes a good part of a second for each program, hence only those that are needed, side by side.
+/// Loads the named programs with these parts and pins them and their maps in `dir`. Maps named in `reuse` are taken from the given pins.
+/// The verifier takes a good part of a second for each whole program, hence only those that are needed, with no more parts than are asked
+/// for, side by side.
 pub(crate) fn load(
     family: Family,
     dir: &Path,
     max_conns: u32,
     reuse: &[(String, PathBuf)],
     programs: &[&str],
+    parts: u32,
 ) -> Result<()> {
-    let mut ebpf = open_object(family, max_conns, reuse)?;
+    let mut ebpf = open_object(family, max_conns, reuse, parts)?;
     for name in programs {
         if ebpf.program(name).is_none() {
             return Err(EngineError::Internal(format!("the object has no program {name}")));
@@ -352,7 +368,7 @@ pub(crate) fn load(
 }
 
 /// Makes the object's maps, or takes them from pins; its programs are not loaded yet.
-fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)]) -> Result<Ebpf> {
+fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)], parts: u32) -> Result<Ebpf> {
     let btf = Btf::from_sys_fs().map_err(|e| EngineError::OldKernel {
         what: "reading the kernel's types from /sys/kernel/btf/vmlinux".to_owned(),
         source: io::Error::other(e.to_string()),
@@ -360,6 +376,7 @@ fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)]) -> R
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(&btf))
+        .override_global(parts::CONSTANT, &parts, true)
         // Numbers rest a while before they are used again.
         .map_max_entries(maps::CONNS, max_conns + max_conns / 4)
         .map_max_entries(maps::TUPLES, max_conns.saturating_mul(TUPLES_EACH))
@@ -374,7 +391,7 @@ fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)]) -> R
 
 /// Makes the object's maps anew and pins them below `dir`, loading no program: for a comparison.
 pub(crate) fn make_maps(family: Family, dir: &Path, max_conns: u32) -> Result<()> {
-    pin_maps(&open_object(family, max_conns, &[])?, dir)
+    pin_maps(&open_object(family, max_conns, &[], 0)?, dir)
 }
 
 /// Pins the maps that are not pinned there yet.

@@ -1,4 +1,4 @@
-//! Another build of the programs with the same layouts takes over, in place.
+//! Other programs with the same layouts take over, in place: another build's, or this one's with more parts.
 
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
@@ -43,18 +43,18 @@ fn reusable(old: &Installed, building: &Path) -> Result<Vec<(String, PathBuf)>> 
     Ok(reuse)
 }
 
-/// Loads our programs on the pinned maps and puts them into the links, one by one; rules, counters and connections stay. The caller
-/// holds the locks of a commit. Killed half-way it is done again by the next commit: the version changes last.
-pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
+/// Loads our programs with these parts on the pinned maps and puts them into the links, one by one; rules, counters and connections stay.
+/// The caller holds the locks of a commit. Killed half-way it is done again by the next commit: the version changes last.
+pub(crate) fn in_place(home: &Home, old: &Installed, parts: u32) -> Result<Installed> {
     let doing = || format!("upgrade {}", home.display());
     let building = home.building();
     remove_tree(&building).doing(doing)?;
     for dir in [building.clone(), building.join("maps"), building.join("progs")] {
         fs::create_dir(dir).doing(doing)?;
     }
-    let reuse = reusable(old, &building)?;
+    let reuse = if old.is_current() { old.pinned_maps()? } else { reusable(old, &building)? };
     let programs: Vec<&str> = install::programs(home.family).into_iter().filter(|name| old.has_program(name)).collect();
-    install::load(home.family, &building, old.capacity()?, &reuse, &programs)?;
+    install::load(home.family, &building, old.capacity()?, &reuse, &programs, parts)?;
 
     // The guard must know the new programs before packets meet them.
     if old.dir.join("maps").join(maps::GUARD_PROGS).exists() {
@@ -79,17 +79,19 @@ pub(crate) fn in_place(home: &Home, old: &Installed) -> Result<Installed> {
         bpf::update_link(link.as_fd(), program.as_fd()).doing(doing)?;
     }
     move_pins(&building.join("progs"), &old.dir.join("progs")).doing(doing)?;
-    // It is loaded when rules ask for sets again.
-    for probe in maps::SET_PROBES {
-        match fs::remove_file(old.dir.join("progs").join(probe)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).doing(doing),
-            _ => {}
+    if !old.is_current() {
+        // It is loaded when rules ask for sets again.
+        for probe in maps::SET_PROBES {
+            match fs::remove_file(old.dir.join("progs").join(probe)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).doing(doing),
+                _ => {}
+            }
         }
+        move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
+        guard::outdate(&old.dir).doing(doing)?;
     }
-    move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
-    guard::outdate(&old.dir).doing(doing)?;
     let version = building.join("version");
-    std::os::unix::fs::symlink(install::version(home.family), &version).doing(doing)?;
+    std::os::unix::fs::symlink(install::version(home.family, parts), &version).doing(doing)?;
     fs::rename(&version, old.dir.join("version")).doing(doing)?;
     remove_tree(&building).doing(doing)?;
     Installed::open(home)?.ok_or_else(|| EngineError::Internal(format!("{} vanished", home.display())))

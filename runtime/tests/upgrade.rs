@@ -3,15 +3,17 @@
 
 mod common;
 
-use bpftables_ruleset::matches::{Conntrack, CtStates, Match};
-use bpftables_ruleset::{Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
+use bpftables_abi::parts;
+use bpftables_ruleset::matches::{Conntrack, CtStates, Match, Quota, Udp};
+use bpftables_ruleset::{Family, IpMatch, Policy, PortRange, Rule, Ruleset, TableKind, Target};
 use bpftables_runtime::{Engine, EngineError, sys::ns};
 use common::in_namespace;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,16 +21,21 @@ fn directory() -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/bpftables/{:x}", ns::netns_cookie().unwrap()))
 }
 
-/// Which build the pins are of: layouts and object.
-fn version() -> (String, String) {
+/// Which build the pins are of: layouts, object, and the programs' parts.
+fn version() -> [String; 3] {
     let version = fs::read_link(directory().join("version")).unwrap();
-    let (abi, object) = version.to_str().unwrap().split_once('_').unwrap();
-    (abi.to_owned(), object.to_owned())
+    let words: Vec<String> = version.to_str().unwrap().split('_').map(str::to_owned).collect();
+    words.try_into().unwrap()
+}
+
+fn parts_there() -> u32 {
+    u32::from_str_radix(&version()[2], 16).unwrap()
 }
 
 fn pretend(abi: &str, object: &str) {
+    let parts = &version()[2];
     fs::remove_file(directory().join("version")).unwrap();
-    symlink(format!("{abi}_{object}"), directory().join("version")).unwrap();
+    symlink(format!("{abi}_{object}_{parts}"), directory().join("version")).unwrap();
 }
 
 /// Only TCP that is tracked passes: a connection that is forgotten breaks.
@@ -83,7 +90,7 @@ fn programs_of_another_build_are_replaced_in_place_and_no_connection_breaks() {
         };
         let (before, connections) = (count(&mut engine), engine.conntrack_list().unwrap());
         assert!(before > 4 && connections.len() == 1, "{before} packets, {connections:?}");
-        let (abi, object) = version();
+        let [abi, object, _] = version();
         let old = links();
         pretend(&abi, "0123456789abcdef");
         // Reading changes nothing; the next commit upgrades.
@@ -94,7 +101,8 @@ fn programs_of_another_build_are_replaced_in_place_and_no_connection_breaks() {
         let mut ruleset = other.read(Family::V4).unwrap().ruleset;
         ruleset.table_mut(TableKind::Raw);
         other.commit(&mut ruleset).unwrap();
-        assert_eq!(version(), (abi, object));
+        let [now_abi, now_object, _] = version();
+        assert_eq!((now_abi, now_object), (abi, object));
         let new = links();
         assert_eq!(
             new.iter().map(|(path, _)| path).collect::<Vec<_>>(),
@@ -110,12 +118,72 @@ fn programs_of_another_build_are_replaced_in_place_and_no_connection_breaks() {
     });
 }
 
+/// A ruleset whose INPUT accepts by one match, and drops nothing else than UDP to port 9.
+fn asking(matches: Vec<Match>) -> Ruleset {
+    let mut ruleset = Ruleset::new(Family::V4);
+    let udp = IpMatch { proto: Some((17, false)), ..IpMatch::default() };
+    let port = Udp { dport: PortRange { lo: 9, hi: 9 }, ..Udp::default() };
+    let closed = Rule::new(udp, vec![Match::Udp(port)], Target::Drop);
+    let chain = &mut ruleset.table_mut(TableKind::Filter).builtin[0];
+    chain.rules = vec![closed, Rule::new(IpMatch::default(), matches, Target::Accept)];
+    ruleset
+}
+
+#[test]
+fn programs_get_the_parts_that_rules_ask_for_under_traffic() {
+    in_namespace(|| {
+        let mut engine = Engine::open().unwrap();
+        engine.commit(&mut asking(Vec::new())).unwrap();
+        assert_eq!(parts_there(), 0, "nothing is asked for");
+        let closed = UdpSocket::bind("127.0.0.1:9").unwrap();
+        closed.set_nonblocking(true).unwrap();
+        let done = AtomicBool::new(false);
+        let namespace = fs::File::open("/proc/thread-self/ns/net").unwrap();
+        std::thread::scope(|scope| {
+            let flood = scope.spawn(|| {
+                ns::enter_network_namespace(namespace.as_fd()).unwrap();
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                let mut sent = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    let _ = socket.send_to(b"x", "127.0.0.1:9");
+                    sent += 1;
+                }
+                sent
+            });
+            let mut commit = |matches: Vec<Match>| {
+                let mut ruleset = engine.read(Family::V4).unwrap().ruleset;
+                let chain = &mut ruleset.table_mut(TableKind::Filter).builtin[0];
+                chain.rules.truncate(1);
+                chain.rules.push(Rule::new(IpMatch::default(), matches, Target::Accept));
+                engine.commit(&mut ruleset).unwrap();
+                (parts_there(), links())
+            };
+            let ct = Conntrack { state: Some((CtStates(CtStates::NEW), false)), ..Conntrack::default() };
+            let (common, first) = commit(vec![Match::Conntrack(Box::new(ct.clone()))]);
+            assert_eq!(common, parts::COMMON, "what is common comes together");
+            let quota = Match::Quota(Quota { bytes: 1 << 40, invert: false });
+            let (all, second) = commit(vec![Match::Conntrack(Box::new(ct)), quota]);
+            assert_eq!(all, parts::ALL, "and then everything");
+            assert!(second[0].1.iter().all(|id| !first[0].1.contains(id)), "{first:?}, {second:?}");
+            // No rule asks for a part now; programs stay as they are.
+            let (still, third) = commit(Vec::new());
+            assert_eq!((still, third), (parts::ALL, second));
+            done.store(true, Ordering::Relaxed);
+            let sent = flood.join().unwrap();
+            let snapshot = engine.read(Family::V4).unwrap();
+            let rule = &snapshot.ruleset.table(TableKind::Filter).unwrap().builtin[0].rules[0];
+            assert_eq!(rule.counters(&snapshot.counters).packets, sent, "each was dropped and counted once");
+        });
+        assert!(closed.recv(&mut [0; 8]).is_err(), "none came through");
+    });
+}
+
 #[test]
 fn pins_of_other_layouts_are_refused_with_the_way_on_and_can_be_removed() {
     in_namespace(|| {
         let mut engine = Engine::open().unwrap();
         engine.commit(&mut tracked()).unwrap();
-        let (abi, object) = version();
+        let [abi, object, _] = version();
         let old = links();
         pretend("999", &object);
         let mut other = Engine::open().unwrap();
@@ -130,12 +198,13 @@ fn pins_of_other_layouts_are_refused_with_the_way_on_and_can_be_removed() {
             assert!(text.contains("999") && text.contains("uninstall-hooks"), "{text}");
         }
         // What runs, runs on.
-        assert_eq!((version().0, links()), ("999".to_owned(), old));
+        assert_eq!((&*version()[0], links()), ("999", old));
         assert_ne!(abi, "999");
         assert!(other.uninstall().unwrap());
         assert!(!directory().exists());
         other.commit(&mut tracked()).unwrap();
-        assert_eq!(version(), (abi, object));
+        let [now_abi, now_object, _] = version();
+        assert_eq!((now_abi, now_object), (abi, object));
     });
 }
 

@@ -149,8 +149,9 @@ impl Growing {
         for (first, lines) in patch.blocks {
             self.image.lines[first as usize..][..lines.len()].copy_from_slice(&lines);
         }
-        let header = Header { lines: self.image.lines.len() as u32, ..self.image.header() };
-        self.image.set_header(&header);
+        let header = self.image.header();
+        let flags = patch.places.iter().fold(header.flags, |flags, (_, place)| flags | place.flags) & !chain_flag::ALL;
+        self.image.set_header(&Header { lines: self.image.lines.len() as u32, flags, ..header });
         self.image.states.retain(|state| !patch.gone.contains(&state.slot));
         self.image.states.extend(patch.states);
         self.places.extend(patch.places);
