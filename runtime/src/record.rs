@@ -16,6 +16,9 @@ pub(crate) const CONNECTIONS: Record = Record("conntrack_max");
 /// 0: forwarded packets always go up the stack (`bpftables host-routing`).
 pub(crate) const HOST_ROUTING: Record = Record("host_routing");
 
+/// How often a number is written anew when others record theirs at the same time.
+const TRIES: usize = 100;
+
 impl Record {
     /// The number, if one was recorded.
     pub(crate) fn read(self, home: &Home) -> Option<u32> {
@@ -34,10 +37,23 @@ impl Record {
     pub(crate) fn write(self, home: &Home, number: u32) -> Result<()> {
         let doing = || format!("record {}", self.0);
         let (path, fresh) = (home.all().join(self.0), home.all().join(format!("{}_new", self.0)));
-        match fs::remove_file(&fresh) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).doing(doing),
-            _ => {}
+        let write = || {
+            match fs::remove_file(&fresh) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            symlink(number.to_string(), &fresh)?;
+            fs::rename(&fresh, &path)
+        };
+        // Whoever records one at the same time may have taken ours away, or put theirs in its place.
+        let raced = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
+        let mut result = write();
+        for _ in 0..TRIES {
+            match result {
+                Err(ref e) if raced(e) => result = write(),
+                _ => break,
+            }
         }
-        symlink(number.to_string(), &fresh).and_then(|()| fs::rename(&fresh, &path)).doing(doing)
+        result.doing(doing)
     }
 }
