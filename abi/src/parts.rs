@@ -17,17 +17,17 @@ pub const ALL: u32 = COMMON | FLAG_DEFRAG | FLAG_HEADERS | FLAG_RECENT | FLAG_SE
 /// What whoever needs any part needs sooner or later.
 pub const COMMON: u32 = FLAG_CONNTRACK | FLAG_NAT;
 
-/// The parts of programs that are loaded for the first time.
+/// The parts of programs that are loaded for the first time. Where there are no rules yet, those that come will most likely ask for some.
 #[must_use]
-pub const fn first(asked: u32) -> u32 {
-    if asked == 0 { 0 } else { asked | COMMON }
+pub const fn first(asked: u32, rules: bool) -> u32 {
+    if asked == 0 && rules { 0 } else { asked | COMMON }
 }
 
 /// The parts to load where those that are there are fewer than rules ask for now: so many that it happens twice at most in the life of a
 /// namespace's programs.
 #[must_use]
 pub const fn grown(there: u32, asked: u32) -> u32 {
-    if there == 0 { first(asked) } else { ALL }
+    if there == 0 { asked | COMMON } else { ALL }
 }
 
 /// The part that runs an op; 0: all programs do.
@@ -83,6 +83,7 @@ mod tests {
         let some = grown(0, FLAG_RECENT);
         assert_eq!(some, FLAG_RECENT | COMMON);
         assert_eq!(grown(some, FLAG_SETS), ALL);
-        assert_eq!(grown(first(FLAG_NAT), FLAG_TRACE), ALL);
+        assert_eq!(grown(first(FLAG_NAT, true), FLAG_TRACE), ALL);
+        assert_eq!((first(0, false), first(0, true)), (COMMON, 0));
     }
 }

@@ -222,12 +222,8 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
             &fresh
         }
         None => {
-            fresh = install::create(
-                home,
-                lo_ifindex(&devices)?,
-                &attach::needed(home.family, &devices),
-                parts::first(asked),
-            )?;
+            let (programs, parts) = (attach::needed(home.family, &devices), parts::first(asked, guarded));
+            fresh = install::create(home, lo_ifindex(&devices)?, &programs, parts)?;
             &fresh
         }
     };
