@@ -20,6 +20,8 @@ const KILLS: u32 = 500;
 const STEP_KILLS: u32 = 150;
 /// Times that it is killed during its first commit, when everything is loaded.
 const FIRST_KILLS: u32 = 6;
+/// Times that it is killed while programs with more parts take the place of others.
+const GROWTH_KILLS: u32 = 8;
 
 /// Two rulesets that share no rule. `which` 0 has the nat table too.
 fn ruleset(which: u32) -> Ruleset {
@@ -180,5 +182,21 @@ fn killing_a_first_commit_leaves_nothing_or_all() {
         }
         Engine::open().unwrap().commit(&mut ruleset(0)).unwrap();
         assert_eq!(live(), Some(0));
+    });
+}
+
+#[test]
+fn killing_a_commit_that_loads_more_parts_leaves_the_old_or_the_new_ruleset_whole() {
+    in_namespace(|| {
+        let mut state = 5;
+        for _ in 0..GROWTH_KILLS {
+            // Rules alone; the other ruleset has the nat table.
+            Engine::open().unwrap().commit(&mut ruleset(1)).unwrap();
+            kill_after(Duration::from_millis(5 + random(&mut state) % 700));
+            live().unwrap();
+            Engine::open().unwrap().commit(&mut ruleset(0)).unwrap();
+            assert_eq!(live(), Some(0));
+            Engine::open().unwrap().uninstall().unwrap();
+        }
     });
 }
