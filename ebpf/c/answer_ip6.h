@@ -16,11 +16,8 @@ static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p
 	a->from_tos = 0;
 	/* Offset and flag of the packet itself, as the IPv4 header has them. */
 	a->frag = p->frag_real | (p->flags & P_MORE ? 0x2000 : 0);
-	/* The sender of a copy, or of an answer of REJECT, may be any other host. */
-	if (p->hook >= H_FWD && p->answer != ANSWER_NONE)
-		a->local = local_device(ip.saddr);
-	else
-		a->local = p->hook == H_OUT || p->hook == H_POST || (p->hook == H_IN && p->ifin == p->lo);
+	/* What did not come in has its sender here, but for copies, answers of REJECT and what is forged: there it may be any other host. */
+	a->local = (p->hook == H_IN ? p->ifin == p->lo : p->hook != H_FWD || p->answer != ANSWER_NONE) && local_device(ip.saddr);
 	return true;
 }
 
