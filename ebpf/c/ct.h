@@ -100,7 +100,11 @@ __noinline int bt_ct_inner(struct __sk_buff *skb)
 }
 #endif
 
-__noinline int bt_ct_search(__u32 unused);
+/* The directions that a search may find. */
+#define SEARCH_ORIG (1u << DIR_ORIG)
+#define SEARCH_REPLY (1u << DIR_REPLY)
+#define SEARCH_BOTH (SEARCH_ORIG | SEARCH_REPLY)
+__noinline int bt_ct_search(__u32 dirs);
 
 /* Whether an ICMP error of this host is about a packet that UDP had taken in: the kernel takes the connection off what a protocol of
  * its own takes. */
@@ -160,7 +164,7 @@ static __always_inline void ct_icmp_error(struct __sk_buff *skb, struct bt_pkt *
 	if (bt_stack_error(skb)) {
 		/* This host made it about a packet that it holds: one that may be translated already, of a connection that may not be
 		 * confirmed yet. Netfilter hands the connection over from that packet, whatever zone the error is in. */
-		hit = bt_ct_search(0);
+		hit = bt_ct_search(SEARCH_BOTH);
 		if (!hit)
 			return;
 		p->ct = hit >> 1;

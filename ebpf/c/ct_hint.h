@@ -85,42 +85,43 @@ static __always_inline bool on_the_way_elsewhere(const struct bt_conn *c, __u32 
 	       (end_eq(t->saddr, t->sport, a->saddr, a->sport) || end_eq(t->saddr, t->sport, b->daddr, b->dport));
 }
 
+static __always_inline __u32 searched(__u32 hit, __u32 dirs)
+{
+	return hit && dirs >> (hit & 1) & 1 ? hit : 0;
+}
+
 /* Finds the connection of scratch `t` without a hint: by the tuple before, after, or between translations, in no zone, then in
  * any. As bt_ct_lookup. */
-__noinline int bt_ct_search(__u32 unused)
+__noinline int bt_ct_search(__u32 dirs)
 {
 	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
 	__u32 hit;
 
-	ARG_USED(unused);
 	if (!p || !x)
 		return 0;
 	bool any = p->img_flags & IMG_ZONES;
 	x->cur = x->t;
-	hit = bt_ct_lookup(0);
+	hit = searched(bt_ct_lookup(0), dirs);
 	if (hit)
 		return hit;
-	hit = bt_ct_lookup(KEY_MID);
+	hit = searched(bt_ct_lookup(KEY_MID) & ~1u, dirs);
 	if (hit)
-		return hit & ~1u;
+		return hit;
 	tuple_invert(&x->t, &x->cur);
 	hit = bt_ct_lookup(0);
-	if (hit) {
-		hit ^= 1;
-	} else {
+	hit = searched(hit ? hit ^ 1 : 0, dirs);
+	if (!hit) {
 		hit = bt_ct_lookup(KEY_MID);
-		if (hit)
-			hit |= 1;
+		hit = searched(hit ? hit | 1 : 0, dirs);
 	}
 	if (!hit && any) {
 		hit = bt_ct_lookup(KEY_ZONED);
-		if (hit)
-			hit ^= 1;
+		hit = searched(hit ? hit ^ 1 : 0, dirs);
 	}
 	x->t = x->cur;
 	if (!hit && any)
-		hit = bt_ct_lookup(KEY_ZONED);
+		hit = searched(bt_ct_lookup(KEY_ZONED), dirs);
 	return hit;
 }
 
@@ -182,7 +183,10 @@ __noinline int bt_ct_resume(struct __sk_buff *skb)
 			goto out;
 		}
 	}
-	hit = bt_ct_search(0);
+	/* Addresses and ports may be one connection's on its way and another's on its way back. */
+	hit = p->img_flags & IMG_MAC ? bt_ct_search(p->noted & NOTED_REPLY ? SEARCH_REPLY : SEARCH_ORIG) : 0;
+	if (!hit)
+		hit = bt_ct_search(SEARCH_BOTH);
 	if (hit) {
 		c = bt_conn_at((hit >> 1) - 1);
 		if (c) {
