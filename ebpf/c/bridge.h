@@ -231,8 +231,11 @@ static __always_inline int port_egress(struct __sk_buff *skb)
 		p->mac = 0;
 		p->mac_known = !bpf_skb_load_bytes(skb, 6, &p->mac, 6);
 	}
-	if ((a = forward(skb, p)) != BT_NEXT || (a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT ||
-	    (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
+	if ((a = forward(skb, p)) != BT_NEXT)
+		return a;
+	/* br_netfilter names no way in there. */
+	p->ifin = p->class_in = 0;
+	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT || (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;
 	if (asks(p, IMG_CONNTRACK) && (r = bt_ct_confirm(skb)))
 		return drop_for(skb, p, r);

@@ -251,6 +251,12 @@ static __always_inline void set_macs(struct __sk_buff *skb, struct bt_pkt *p, st
 		if (p->flags & P_LOCAL || p->mac_known <= 0)
 			return;
 		w->mac[1] = p->mac;
+		if (leaves_by_port(skb, p)) {
+			/* Its frame goes on. */
+			if (bpf_skb_load_bytes(skb, 0, &w->mac[0], 6))
+				w->mac[0] = 0;
+			return;
+		}
 		/* What is forwarded was sent to its device. */
 		__u64 dev = device_at(net, p->ifin, 16);
 		if (!dev)
