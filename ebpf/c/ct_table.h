@@ -469,9 +469,11 @@ static __always_inline int key_claim_reply(struct bt_conn *c, const struct bt_tu
 	/* Its kind is zero. */
 	if (bpf_map_update_elem(&bt_tuples, reply, &val, BPF_NOEXIST)) {
 		v = bpf_map_lookup_elem(&bt_tuples, reply);
-		if (v && *v >> 1 == i)
-			return 0; /* a connection to itself: both directions are one tuple */
-		return -1;
+		if (!v || *v >> 1 != i)
+			return -1;
+		/* A connection to itself: both directions are one tuple, and what comes next is the reply. */
+		__sync_val_compare_and_swap(v, i << 1, val);
+		return 0;
 	}
 	old = __sync_fetch_and_or(&c->status, ST_KEY_REPLY);
 	if (!(old & ST_LIVE) || (old & ST_REAPED)) {
