@@ -53,10 +53,12 @@ pub struct Want {
     pub sockets: bool,
     /// Rules may give packets to sockets.
     pub proxy: bool,
+    /// The network whose prefix rules may translate.
+    pub prefix: usize,
 }
 
 impl Want {
-    fn new(draw: &mut Draw, family: Family) -> Self {
+    fn new(draw: &mut Draw, family: Family, prefix: usize) -> Self {
         let stateful = draw.percent(75);
         let zones = stateful && draw.percent(12);
         let router = Router::any(draw);
@@ -75,6 +77,7 @@ impl Want {
             sets: draw.percent(5),
             sockets,
             proxy: sockets && router == Router::Climbing && draw.percent(60),
+            prefix,
         }
     }
 
@@ -157,7 +160,7 @@ impl Round {
     /// Draws a round.
     pub fn new(family: Family, seed: u64) -> Self {
         let mut draw = Draw::new(seed);
-        let want = Want::new(&mut draw, family);
+        let want = Want::new(&mut draw, family, Draw::new(!seed).from_to(1, 3));
         let tables = rules::tables(&mut draw, want);
         let mut steps = traffic::steps(&mut draw, want);
         if steps.iter().any(|step| step.contains("proto=47")) {

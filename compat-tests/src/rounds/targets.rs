@@ -189,9 +189,9 @@ fn mangle(draw: &mut Draw, place: &Place<'_>) -> String {
     }
 }
 
-/// SNPT and DNPT, between prefixes that take up the difference.
+/// SNPT and DNPT, between prefixes that take up the difference. (docs/deviations.md, "INPUT is asked": what another network's DNPT gets has no route.)
 fn prefix(draw: &mut Draw, place: &Place<'_>) -> String {
-    let net = draw.from_to(1, place.want.nets());
+    let net = place.want.prefix;
     if place.only(&["PREROUTING", "OUTPUT"]) {
         return format!("-d fd00:7::/48 -j DNPT --src-pfx fd00:7::/48 --dst-pfx fd00:{net}::/48");
     }
