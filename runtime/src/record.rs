@@ -47,13 +47,12 @@ impl Record {
         };
         // Whoever records one at the same time may have taken ours away, or put theirs in its place.
         let raced = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
-        let mut result = write();
-        for _ in 0..TRIES {
-            match result {
-                Err(ref e) if raced(e) => result = write(),
-                _ => break,
+        for _ in 1..TRIES {
+            match write() {
+                Err(e) if raced(&e) => {}
+                result => return result.doing(doing),
             }
         }
-        result.doing(doing)
+        write().doing(doing)
     }
 }
