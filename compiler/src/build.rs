@@ -286,14 +286,9 @@ fn rule_flags(rule: &Rule) -> u32 {
             | Match::Connmark(_)
             | Match::Cluster(_)
             | Match::Connlimit(_)
-            | Match::Helper(_)
-            | Match::Connbytes(_)
-            | Match::Connlabel(_) => FLAG_CONNTRACK,
-            _ => 0,
-        };
-        flags |= match m {
-            Match::Connbytes(_) => FLAG_ACCT,
-            Match::Connlabel(_) => FLAG_LABELS,
+            | Match::Helper(_) => FLAG_CONNTRACK,
+            Match::Connbytes(_) => FLAG_CONNTRACK | FLAG_ACCT,
+            Match::Connlabel(_) => FLAG_CONNTRACK | FLAG_LABELS,
             Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
             Match::Devgroup(_) => FLAG_GROUPS,
             Match::Hashlimit(_) | Match::Rateest(_) | Match::Recent(_) | Match::Set(_) => chain_flag::SHARES,
@@ -346,8 +341,9 @@ fn part(m: &Match) -> u32 {
     }
 }
 
-const _: () =
-    assert!((FLAG_LABELS | FLAG_ACCT | FLAG_CLAMP | FLAG_ZONES | bpftables_abi::parts::ALL) & chain_flag::ALL == 0);
+const _: () = assert!(
+    (FLAG_LABELS | FLAG_ACCT | FLAG_NFLOG | FLAG_CLAMP | FLAG_ZONES | bpftables_abi::parts::ALL) & chain_flag::ALL == 0
+);
 
 /// What a chain asks of the image.
 pub(crate) fn chain_flags(chain: &RuleChain) -> u32 {

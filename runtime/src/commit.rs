@@ -173,7 +173,7 @@ struct Plan {
 pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Result<Option<(Committed, Live)>> {
     let Change { mut what, known, read, adopting } = change;
     // From here on, under the lock, all packets that are under way have to pass until the store.
-    let mut passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+    let mut passing = begin_passing()?;
     let live = match &locked.installed {
         None => None,
         Some(installed) => match read {
@@ -218,7 +218,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
         Some(installed) => {
             fresh = upgrade::in_place(home, installed, parts::grown(installed.parts, asked))?;
             // Nor is a packet to meet the new image by programs that were replaced.
-            passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+            passing = begin_passing()?;
             &fresh
         }
         None => {
@@ -314,6 +314,11 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     Ok(Some((committed, placed.into_live(prepared, slot))))
 }
 
+/// Sends a thread to all CPUs, so that packets under way now are known to have passed.
+fn begin_passing() -> Result<Passing> {
+    Ok(Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?))
+}
+
 /// Puts the live image into the other slots too, if it is large and was made as a whole, for then the next commits would have to. Where it
 /// cannot be done, they do.
 pub(crate) fn spread(locked: &Locked<'_>, live: &Live) -> Result<()> {
@@ -321,7 +326,7 @@ pub(crate) fn spread(locked: &Locked<'_>, live: &Live) -> Result<()> {
     if live.meta.end < SPREAD_FROM || !live.meta.steps.is_empty() {
         return Ok(());
     }
-    let passing = Passing::begin(bpf::possible_cpus().doing(|| "count the CPUs".to_owned())?);
+    let passing = begin_passing()?;
     if !live.is_live(&installed.images, || installed.slot()) {
         return Ok(());
     }

@@ -52,7 +52,8 @@ pub(crate) fn in_place(home: &Home, old: &Installed, parts: u32) -> Result<Insta
     for dir in [building.clone(), building.join("maps"), building.join("progs")] {
         fs::create_dir(dir).doing(doing)?;
     }
-    let reuse = if old.is_current() { old.pinned_maps()? } else { reusable(old, &building)? };
+    let same_build = old.is_current();
+    let reuse = if same_build { old.pinned_maps()? } else { reusable(old, &building)? };
     let programs: Vec<&str> = install::programs(home.family).into_iter().filter(|name| old.has_program(name)).collect();
     install::load(home.family, &building, old.capacity()?, &reuse, &programs, parts)?;
 
@@ -79,7 +80,7 @@ pub(crate) fn in_place(home: &Home, old: &Installed, parts: u32) -> Result<Insta
         bpf::update_link(link.as_fd(), program.as_fd()).doing(doing)?;
     }
     move_pins(&building.join("progs"), &old.dir.join("progs")).doing(doing)?;
-    if !old.is_current() {
+    if !same_build {
         // It is loaded when rules ask for sets again.
         for probe in maps::SET_PROBES {
             match fs::remove_file(old.dir.join("progs").join(probe)) {

@@ -160,6 +160,7 @@ impl Round {
     /// Draws a round.
     pub fn new(family: Family, seed: u64) -> Self {
         let mut draw = Draw::new(seed);
+        // By a draw of its own, so that the others stay what they were.
         let want = Want::new(&mut draw, family, Draw::new(!seed).from_to(1, 3));
         let tables = rules::tables(&mut draw, want);
         let mut steps = traffic::steps(&mut draw, want);

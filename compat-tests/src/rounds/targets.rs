@@ -191,7 +191,7 @@ fn mangle(draw: &mut Draw, place: &Place<'_>) -> String {
 
 /// SNPT and DNPT, between prefixes that take up the difference. (docs/deviations.md, "INPUT is asked": what another network's DNPT gets has no route.)
 fn prefix(draw: &mut Draw, place: &Place<'_>) -> String {
-    let net = place.want.prefix;
+    let net = place.want.prefix.min(place.want.nets());
     if place.only(&["PREROUTING", "OUTPUT"]) {
         return format!("-d fd00:7::/48 -j DNPT --src-pfx fd00:7::/48 --dst-pfx fd00:{net}::/48");
     }

@@ -3,7 +3,7 @@
 set -eu
 dir=$1
 root=$dir/root
-# Nor does systemd, in a container, share its mounts: the agent is to find namespaces that are named in them all the same.
+# Nothing is shared, as in containers, where systemd leaves it so: the agent is to find namespaces all the same that are named later.
 mount --make-rprivate /
 mount -t overlay -o "lowerdir=/,upperdir=$dir/up,workdir=$dir/work" overlay "$root"
 mount -t proc proc "$root/proc"

@@ -180,8 +180,7 @@ fn serves(machine: &mut Machine) -> Result<()> {
     serving("1")?;
     machine.shell("ip link add d1 type veth peer name d2")?;
     eventually(machine, &attached("d1"))?;
-    // A container's namespace, whose commands see another /sys.
-    // In which no process is left once the agent looks.
+    // A container's namespace, whose commands see another /sys, and in which no process is left once the agent looks.
     machine.shell(
         "agent=$(systemctl show bpftablesd --value -p MainPID); kill -STOP $agent; ip netns add pod; \
          ip netns exec pod iptables -A INPUT -j DROP; ip -n pod link set lo up; kill -CONT $agent",
