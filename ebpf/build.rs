@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 36] = [
+const MIRRORED: [&str; 37] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -46,6 +46,7 @@ const MIRRORED: [&str; 36] = [
     "bt_chain_name",
     "bt_survey",
     "bt_tuple",
+    "bt_tuple_line",
     "bt_tcp_side",
     "bt_conn",
 ];

@@ -1,5 +1,6 @@
 //! Connections as the programs keep them.
 
+use crate::image::hash;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One direction of a TCP connection's window tracking (`struct ip_ct_tcp_state`).
@@ -115,6 +116,69 @@ macro_rules! layouts {
 layouts!(Tuple, Conn, u32);
 layouts!(Tuple6, Conn6, [u8; 16]);
 
+/// Ways of a [`TupleLine`].
+pub const TUPLE_WAYS: usize = 15;
+/// The bit of a way where the key's kind begins; below it number << 1 | direction, plus 2.
+pub const WAY_KIND: u32 = 30;
+
+/// A line of the table of tuples. A way is the upper 32 bits of its key's hash, the key's kind (two bits from [`WAY_KIND`] on), and the
+/// connection's number << 1 | direction plus 2; 0: nothing. The key itself is in the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TupleLine {
+    /// Bit 0: a program puts a key in. Bit 1: a key of this line is in its second one.
+    pub head: u64,
+    /// Changed by compare and swap.
+    pub ways: [u64; TUPLE_WAYS],
+}
+
+/// [`TupleLine::head`]: a key of this line is in its second one.
+pub const LINE_SPILT: u64 = 2;
+
+/// Where the ways of a key are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPlace {
+    /// The way's bits from [`WAY_KIND`] on.
+    pub like: u64,
+    /// The line that the key belongs to, and the one that it goes to where there is no room.
+    pub lines: [u32; 2],
+}
+
+/// The lines of the table of tuples for this many connections: with two keys each, four of a line's ways are taken at most, on average.
+#[must_use]
+pub const fn tuple_lines(connections: u32) -> u32 {
+    let lines = connections.div_ceil(2).next_power_of_two();
+    if lines < 16 { 16 } else { lines }
+}
+
+const fn place(hash: u64, kind: u8, mask: u32) -> KeyPlace {
+    let second = hash.wrapping_add(hash >> 9 | 1);
+    KeyPlace {
+        like: hash >> 32 << 32 | (kind as u64 & 3) << WAY_KIND,
+        lines: [hash as u32 & mask, second as u32 & mask],
+    }
+}
+
+impl Tuple {
+    /// Where this key is in a table, by its seed and its mask ([`crate::maps::Control`]).
+    #[must_use]
+    pub fn place(&self, seed: u64, mask: u32) -> KeyPlace {
+        let w: [u64; 2] = zerocopy::transmute!(*self);
+        place(hash(w[1] ^ hash(w[0], seed), seed), self.kind, mask)
+    }
+}
+
+impl Tuple6 {
+    /// Where this key is in a table, by its seed and its mask ([`crate::maps::Control`]).
+    #[must_use]
+    pub fn place(&self, seed: u64, mask: u32) -> KeyPlace {
+        let w: [u64; 5] = zerocopy::transmute!(*self);
+        let from = hash(w[1] ^ hash(w[0], seed), seed);
+        let to = hash(w[3] ^ hash(w[2], seed), seed);
+        place(hash(w[4] ^ from.wrapping_add(to.wrapping_mul(5)), seed), self.kind, mask)
+    }
+}
+
 /// What a connection carried, original direction first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -163,4 +227,5 @@ const _: () = {
     assert!(size_of::<Conn>() == 160);
     assert!(size_of::<Tuple6>() == 40);
     assert!(size_of::<Conn6>() == 208);
+    assert!(size_of::<TupleLine>() == 128);
 };

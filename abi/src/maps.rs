@@ -22,7 +22,7 @@ pub const DEVS: &str = "bt_devs";
 pub const CONNS: &str = "bt_conns";
 /// ARRAY of one [`ConnTable`].
 pub const CONN_TABLE: &str = "bt_ct_globals";
-/// HASH of directed tuples to connection number << 1 | direction.
+/// ARRAY of [`crate::conn::TupleLine`]: directed tuples to connection number << 1 | direction.
 pub const TUPLES: &str = "bt_tuples";
 /// QUEUE of connection numbers that ended and rest.
 pub const FREE_CONNS: &str = "bt_free_conns";
@@ -119,6 +119,10 @@ pub struct Control {
     pub guard: u32,
     /// 1: forwarded packets may go from device to device past the stack's forwarding, where it would do nothing else.
     pub host_routing: u32,
+    /// Lines of [`TUPLES`], less one: they are a power of two.
+    pub tuple_mask: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A rate estimator. User space makes it with `next`, `log` and `ewma`; the rest is the programs'.
@@ -325,7 +329,7 @@ pub mod stat {
 }
 
 const _: () = {
-    assert!(size_of::<Control>() == 24 + 128 + 72);
+    assert!(size_of::<Control>() == 24 + 128 + 80);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Survey>() == 24);
 };

@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 10
+#define BT_ABI_VERSION 11
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -276,7 +276,7 @@ struct bt_control {
 	__u32 tcp_loose, tcp_be_liberal, tcp_max_retrans, tcp_ignore_invalid_rst, checksum, local_ports;
 	__u64 netns;
 	__u32 tai_offset, minutes_west;
-	__u32 programs[6], guard, host_routing;
+	__u32 programs[6], guard, host_routing, tuple_mask, reserved;
 };
 
 struct bt_port {
@@ -367,6 +367,13 @@ struct bt_tuple {
 	__u16 sport, dport;
 	__u8 proto, kind;
 	__u16 zone;
+};
+
+#define BT_TUPLE_WAYS 15
+/* The bit of a way where the key's kind begins; below it number << 1 | direction, plus 2. */
+#define BT_WAY_KIND 30
+struct bt_tuple_line {
+	__u64 head, ways[BT_TUPLE_WAYS];
 };
 
 struct bt_tcp_side {

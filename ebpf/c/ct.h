@@ -281,18 +281,19 @@ __noinline int bt_ct_new(struct __sk_buff *skb)
 		sctp_begin(c, x);
 	__sync_lock_test_and_set(&c->status, ST_LIVE | ct_extras(i));
 	val = i << 1;
-	if (bpf_map_update_elem(&bt_tuples, &c->orig, &val, BPF_NOEXIST)) {
-		/* Another CPU made it just now, or the key table is full. */
+	key_set(x, &c->orig, 0);
+	if (bt_key_claim(val)) {
+		/* Another CPU made it just now, or the key's lines are full. */
 		bt_ct_reap(i);
 		n = bt_ct_lookup(0);
 		return n ? n >> 1 : -STAT_DROP_TABLE_FULL;
 	}
 	old = __sync_fetch_and_or(&c->status, ST_KEY_ORIG);
 	if (!(old & ST_LIVE) || (old & ST_REAPED))
-		bpf_map_delete_elem(&bt_tuples, &c->orig);
+		key_delete(x, &c->orig, i, 0);
 	if (ct_zoned(c)) {
-		key_zoned(&c->orig, val);
-		key_zoned(&c->reply, val | 1);
+		key_zoned(x, &c->orig, val);
+		key_zoned(x, &c->reply, val | 1);
 	}
 	stat_add(STAT_CONN_NEW);
 	return n;
@@ -431,11 +432,12 @@ __noinline int bt_ct_in(struct __sk_buff *skb)
 __noinline int bt_ct_confirm(struct __sk_buff *skb)
 {
 	struct bt_pkt *p = pkt();
+	struct bt_ctx *x = ctx_();
 	struct bt_conn *c;
 	__u32 i, old, status;
 
 	ARG_USED(skb);
-	if (!p || !p->ct)
+	if (!p || !x || !p->ct)
 		return 0;
 	i = p->ct - 1;
 	c = bt_conn_at(i);
@@ -446,7 +448,7 @@ __noinline int bt_ct_confirm(struct __sk_buff *skb)
 		return 0;
 	if (!(status & ST_LIVE) || (status & ST_DYING))
 		return -STAT_DROP_TABLE_FULL;
-	if (!(status & ST_KEY_REPLY) && key_claim_reply(c, &c->reply, i)) {
+	if (!(status & ST_KEY_REPLY) && key_claim_reply(x, c, i)) {
 		if (c->status & ST_CONFIRMED)
 			return 0;
 		bt_ct_reap(i);

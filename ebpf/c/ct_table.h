@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The table of connections: numbers, keys, lookups, making and ending.
- *
- * Keys are directed: a connection has one for its original and one for its reply direction, as netfilter hashes them, and one for
- * the tuple between both translations when source and destination are translated (kind 1, only for finding a connection without a
- * hint). Both have the zone of their direction (CT --zone, 0 without it); those without a hint are found in any zone, the newest of
- * them, by keys of kind 2, which only connections in zones have. A key's value is number << 1 | direction. The original key is claimed when the connection is made, the reply key when
- * a translation is decided or, without nat, at confirmation.
+/* The table of connections: numbers, lookups, making and ending. Keys: ct_keys.h.
  *
  * There are no timers. A connection past its time is ended by whoever meets it: a lookup, or the scan of a few slots that each
  * creation does. Ended numbers rest GRACE in a queue before they are used again, so a program on another CPU that still holds one
  * reads old data, never another connection's.
  *
  * What user space does:
- * - sizes: bt_conns and bt_free_conns max_conns + max_conns / 4, bt_tuples 3 * max_conns; control.max_conns is the limit.
+ * - sizes: bt_conns and bt_free_conns max_conns + max_conns / 4, bt_tuples as abi::conn::tuple_lines says; control.max_conns is the limit.
  * - lists: slots whose status has ST_LIVE and ST_CONFIRMED, not ST_DYING, and whose `expires` is to come (CLOCK_MONOTONIC).
  * - ends a connection (flush; UDP whose rule `dnat_slot` is gone; masqueraded by a device that lost its address): an atomic or of
  *   ST_DYING into `status` through the mapping, nothing else. The programs never follow it again, and free it when they meet it.
@@ -37,8 +31,6 @@
 #define CT_SCAN_FULL 128
 #define CT_NUMBERS (1u << 26)
 
-#define KEY_MID 1
-#define KEY_ZONED 2
 #define IPPROTO_GRE 47
 #define GRE_SECS 30
 #define GRE_STREAM_SECS 180
@@ -51,14 +43,6 @@
 #define CT_REFS(c) (((__u32 *)&(c)->reserved[0])[1])
 /* 128 bits. */
 #define CT_LABELS(c) (&(c)->reserved[1])
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 3072);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct bt_tuple);
-	__type(value, __u32);
-} bt_tuples SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
@@ -77,12 +61,23 @@ struct {
 	__type(value, struct bt_ct_global);
 } bt_ct_globals SEC(".maps");
 
+/* A source that is translated, in its connection's zone. */
+struct bt_nat_src_key {
+	bt_addr saddr;
+	__u16 sport;
+	__u8 proto, pad;
+	__u16 zone, pad2;
+};
+
 /* The tracker's scratch: valid within one program run. */
 struct bt_ctx {
 	struct bt_tuple t; /* of the packet, or of the packet inside an ICMP error */
 	struct bt_tuple u; /* under search for a free one, as in the original direction */
 	/* Not on the stack, which calls share. k: a key, of whoever looks up or deletes one, until the next does. */
 	struct bt_tuple k, cur;
+	/* Where `k` is in the table of tuples. */
+	__u64 k_way;
+	__u32 k_line[2];
 	__u64 now;
 	__u32 l4off, l4len;       /* offset in the skb, bytes of L4 */
 	__u32 seq, ack, end, win; /* TCP, host order */
@@ -104,6 +99,7 @@ struct bt_ctx {
 	__u8 refreshed, n_pad; /* refreshed: the packet counts for its connection */
 	__u32 n_conn, n_min, n_range, n_off, n_tries, n_span, n_end, n_found, n_manip, n_src;
 	struct bt_nat_params r;
+	struct bt_nat_src_key src;
 	bt_addr to; /* what bt_nat_inner and bt_nat_outer write */
 	/* Checksums. */
 	__u32 c_sum, c_at, c_left;
@@ -159,10 +155,11 @@ static __always_inline struct bt_ct_global *ct_global(void)
 	return bpf_map_lookup_elem(&bt_ct_globals, &zero);
 }
 
+#include "ct_keys.h"
+
 static __always_inline bool tuple_eq(const struct bt_tuple *a, const struct bt_tuple *b)
 {
-	return addr_eq(a->saddr, b->saddr) && addr_eq(a->daddr, b->daddr) && a->sport == b->sport && a->dport == b->dport &&
-	       a->proto == b->proto && a->zone == b->zone;
+	return same_ends(a, b) && a->zone == b->zone;
 }
 
 /* The ICMP type that answers or asked for `type`; 255: it has no partner. */
@@ -211,21 +208,20 @@ static __always_inline void tuple_invert(struct bt_tuple *to, const struct bt_tu
 	}
 }
 
-/* Removes the key of a connection's tuple if it still leads there. */
-static __always_inline void key_delete(const struct bt_tuple *t, __u32 val, __u8 kind)
+/* A tuple as a key of this kind, into scratch `k`. */
+static __always_inline void key_set(struct bt_ctx *x, const struct bt_tuple *t, __u8 kind)
 {
-	struct bt_ctx *x = ctx_();
-	__u32 *v;
-
-	if (!x)
-		return;
 	x->k = *t;
 	x->k.kind = kind;
 	if (kind)
 		x->k.zone = 0;
-	v = bpf_map_lookup_elem(&bt_tuples, &x->k);
-	if (v && *v == val)
-		bpf_map_delete_elem(&bt_tuples, &x->k);
+}
+
+/* Removes a key of connection `i`. */
+static __always_inline void key_delete(struct bt_ctx *x, const struct bt_tuple *t, __u32 i, __u8 kind)
+{
+	key_set(x, t, kind);
+	bt_key_remove(i);
 }
 
 static __always_inline bool ct_zoned(const struct bt_conn *c)
@@ -234,19 +230,14 @@ static __always_inline bool ct_zoned(const struct bt_conn *c)
 }
 
 /* The key by which a tuple of a connection is found whatever its zone; the newest connection has it. */
-static __always_inline void key_zoned(const struct bt_tuple *t, __u32 val)
+static __always_inline void key_zoned(struct bt_ctx *x, const struct bt_tuple *t, __u32 val)
 {
-	struct bt_ctx *x = ctx_();
-
-	if (!x)
-		return;
-	x->k = *t;
-	x->k.kind = KEY_ZONED;
-	x->k.zone = 0;
-	bpf_map_update_elem(&bt_tuples, &x->k, &val, BPF_ANY);
+	key_set(x, t, KEY_ZONED);
+	bt_key_claim(val);
 }
 
-static __always_inline void mid_tuple(struct bt_tuple *to, const struct bt_conn *c)
+/* The key between both translations. */
+static __always_inline void mid_key(struct bt_tuple *to, const struct bt_conn *c)
 {
 	to->saddr = c->orig.saddr;
 	to->sport = c->orig.sport;
@@ -257,7 +248,7 @@ static __always_inline void mid_tuple(struct bt_tuple *to, const struct bt_conn 
 		to->dport = c->orig.dport;
 	}
 	to->proto = c->orig.proto;
-	to->kind = 0;
+	to->kind = KEY_MID;
 	to->zone = 0;
 }
 
@@ -271,28 +262,33 @@ __noinline int bt_ct_reap(__u32 i)
 {
 	struct bt_conn *c = bt_conn_at(i);
 	struct bt_ct_global *g = ct_global();
+	struct bt_control *ctl = control();
 	struct bt_ctx *x = ctx_();
-	__u32 old;
+	__u32 old, turn;
 
-	if (!c || !g || !x)
+	if (!c || !g || !x || !ctl)
 		return 0;
 	if (!(c->status & ST_LIVE))
 		return 0;
 	old = __sync_fetch_and_or(&c->status, ST_DYING | ST_REAPED);
 	if (!(old & ST_LIVE) || (old & ST_REAPED))
 		return 0;
-	/* Keys that it has are its own; the kind of its tuples is zero. */
-	if (old & ST_KEY_ORIG)
-		bpf_map_delete_elem(&bt_tuples, &c->orig);
-	if (old & ST_KEY_REPLY)
-		bpf_map_delete_elem(&bt_tuples, &c->reply);
-	if (old & ST_KEY_MID) {
-		mid_tuple(&x->k, c);
-		key_delete(&x->k, i << 1, KEY_MID);
-	}
-	if (ct_zoned(c)) {
-		key_delete(&c->orig, i << 1, KEY_ZONED);
-		key_delete(&c->reply, i << 1 | 1, KEY_ZONED);
+	/* By a loop, for calls would be too deep. */
+#pragma clang loop unroll(disable)
+	for (turn = 0; turn < 5; turn++) {
+		/* What does not change would be computed before, and kept on the stack. */
+		asm volatile("" : "+r"(c), "+r"(old));
+		if (turn == 0 && (old & ST_KEY_ORIG))
+			key_set(x, &c->orig, 0);
+		else if (turn == 1 && (old & ST_KEY_REPLY))
+			key_set(x, &c->reply, 0);
+		else if (turn == 2 && (old & ST_KEY_MID))
+			mid_key(&x->k, c);
+		else if (turn >= 3 && ct_zoned(c))
+			key_set(x, turn == 3 ? &c->orig : &c->reply, KEY_ZONED);
+		else
+			continue;
+		key_remove(x, ctl, i);
 	}
 	c->expires = bpf_ktime_get_ns() + CT_GRACE;
 	__sync_lock_test_and_set(&c->status, old & ST_KEPT);
@@ -306,33 +302,22 @@ __noinline int bt_ct_lookup(__u32 kind)
 {
 	struct bt_ctx *x = ctx_();
 	struct bt_conn *c;
-	__u32 *v, val, status;
+	__u32 hit;
 
 	if (!x)
 		return 0;
-	x->t.kind = kind;
-	v = bpf_map_lookup_elem(&bt_tuples, &x->t);
-	x->t.kind = 0;
-	if (!v)
+	key_set(x, &x->t, kind);
+	hit = bt_key_find(0);
+	if (!hit)
 		return 0;
-	val = *v;
-	c = bt_conn_at(val >> 1);
+	c = bt_conn_at((hit >> 1) - 1);
 	if (!c)
 		return 0;
-	status = c->status;
-	if (!(status & ST_LIVE) || (!kind && (status & ST_CONFIRMED) && !tuple_eq(val & 1 ? &c->reply : &c->orig, &x->t))) {
-		/* Left behind by a race of an end with a claim. */
-		if (!(status & ST_DYING))
-			key_delete(&x->t, val, kind);
-		return 0;
-	}
 	if (ct_dead(c, x->now)) {
-		bt_ct_reap(val >> 1);
+		bt_ct_reap((hit >> 1) - 1);
 		return 0;
 	}
-	if (!kind && !tuple_eq(val & 1 ? &c->reply : &c->orig, &x->t))
-		return 0;
-	return val + 2;
+	return hit;
 }
 
 static long scan_cb(__u32 n, void *data)
@@ -383,6 +368,11 @@ __noinline int bt_ct_scan(__u32 full)
 	if (!g || !x)
 		return 0;
 	x->n_off = __sync_fetch_and_add(&g->cursor, n);
+	if (x->n_off >= g->bump) {
+		/* From the beginning: the remainder of a growing number's multiple would be the same slots each time. */
+		x->n_off = 0;
+		g->cursor = n;
+	}
 	x->n_found = 0;
 	bpf_loop(n, scan_cb, &full, 0);
 	return x->n_found;
@@ -462,22 +452,16 @@ static __always_inline void ct_refresh(struct bt_conn *c, __u64 now, __u32 secs)
 }
 
 /* Puts the reply key of connection `i` in the table. 0: done, -1: another connection has it. */
-static __always_inline int key_claim_reply(struct bt_conn *c, const struct bt_tuple *reply, __u32 i)
+static __always_inline int key_claim_reply(struct bt_ctx *x, struct bt_conn *c, __u32 i)
 {
-	__u32 val = i << 1 | 1, old, *v;
+	__u32 old;
 
-	/* Its kind is zero. */
-	if (bpf_map_update_elem(&bt_tuples, reply, &val, BPF_NOEXIST)) {
-		v = bpf_map_lookup_elem(&bt_tuples, reply);
-		if (!v || *v >> 1 != i)
-			return -1;
-		/* A connection to itself: both directions are one tuple, and what comes next is the reply. */
-		__sync_val_compare_and_swap(v, i << 1, val);
-		return 0;
-	}
+	key_set(x, &c->reply, 0);
+	if (bt_key_claim(i << 1 | 1))
+		return -1;
 	old = __sync_fetch_and_or(&c->status, ST_KEY_REPLY);
 	if (!(old & ST_LIVE) || (old & ST_REAPED)) {
-		bpf_map_delete_elem(&bt_tuples, reply);
+		key_delete(x, &c->reply, i, 0);
 		return -1;
 	}
 	return 0;

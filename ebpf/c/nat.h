@@ -17,12 +17,13 @@ static __always_inline bool proto_has_ports(__u32 proto)
 	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE || proto == IPPROTO_SCTP;
 }
 
-/* Whether scratch `u` is free for connection n_conn; for MANIP_SRC, claims it. 1: free (and ours). */
+/* Whether scratch `u` is free for connection n_conn, whose tuple is `cur`; for MANIP_SRC, claims it, and it is the connection's. 1: free
+ * (and ours). */
 __noinline int bt_nat_try(__u32 unused)
 {
 	struct bt_ctx *x = ctx_();
 	struct bt_conn *c;
-	__u32 *v, turn;
+	__u32 hit, turn;
 
 	ARG_USED(unused);
 	if (!x)
@@ -32,18 +33,27 @@ __noinline int bt_nat_try(__u32 unused)
 		return 0;
 	tuple_invert(&x->t, &x->u);
 	for (turn = 0; turn < 2; turn++) {
-		if (x->n_manip == MANIP_SRC && !key_claim_reply(c, &x->t, x->n_conn))
-			return 1;
-		v = bpf_map_lookup_elem(&bt_tuples, &x->t);
-		if (!v) {
+		if (x->n_manip == MANIP_SRC) {
+			/* Others compare with the connection's tuple from the claim on. */
+			c->reply = x->t;
+			if (!key_claim_reply(x, c, x->n_conn))
+				return 1;
+			tuple_invert(&c->reply, &x->cur);
+		}
+		key_set(x, &x->t, 0);
+		hit = bt_key_find(0);
+		if (!hit) {
 			if (x->n_manip == MANIP_DST)
 				return 1;
 			continue;
 		}
-		if (*v >> 1 == x->n_conn)
+		if ((hit >> 1) - 1 == x->n_conn)
 			return 1;
-		if (bt_ct_lookup(0) || bpf_map_lookup_elem(&bt_tuples, &x->t))
-			return 0; /* alive */
+		if (bt_ct_lookup(0))
+			return 0;
+		key_set(x, &x->t, 0);
+		if (bt_key_find(0))
+			return 0;
 	}
 	return 0;
 }
@@ -54,25 +64,25 @@ __noinline int bt_nat_take_over(__u32 unused)
 {
 	struct bt_ctx *x = ctx_();
 	struct bt_conn *c, *o;
-	__u32 *v, val;
+	__u32 hit, i;
 
 	ARG_USED(unused);
 	if (!x || x->u.proto != IPPROTO_TCP)
 		return 0;
 	tuple_invert(&x->k, &x->u);
-	v = bpf_map_lookup_elem(&bt_tuples, &x->k);
-	if (!v)
+	hit = bt_key_find(0);
+	if (!hit)
 		return 1;
-	val = *v;
-	if (!(val & 1) || val >> 1 == x->n_conn)
+	i = (hit >> 1) - 1;
+	if (!(hit & 1) || i == x->n_conn)
 		return 0;
 	c = bt_conn_at(x->n_conn);
-	o = bt_conn_at(val >> 1);
+	o = bt_conn_at(i);
 	if (!c || !o || o->tcp_state < tTW || !(o->status & ST_SRC_NAT) || !(o->status & ST_LIVE))
 		return 0;
 	if ((__s32)(c->side[0].end - o->side[0].end) <= 0)
 		return 0;
-	return bt_ct_reap(val >> 1);
+	return bt_ct_reap(i);
 }
 
 static __always_inline void nat_set_part(struct bt_ctx *x, __u32 port)
@@ -126,13 +136,6 @@ static __always_inline bool nat_part_fits(const struct bt_ctx *x, __u32 manip)
 }
 
 /* The last source translation of each source, so that a source keeps its mapping towards several destinations. */
-struct bt_nat_src_key {
-	bt_addr saddr;
-	__u16 sport;
-	__u8 proto, pad;
-	__u16 zone, pad2;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -140,22 +143,32 @@ struct {
 	__type(value, __u32);
 } bt_nat_srcs SEC(".maps");
 
+/* The source of an original tuple as a key, into scratch. */
+static __always_inline struct bt_nat_src_key *nat_src(struct bt_ctx *x, const struct bt_tuple *orig)
+{
+	x->src.saddr = orig->saddr;
+	x->src.sport = orig->sport;
+	x->src.proto = orig->proto;
+	x->src.zone = x->n_zone;
+	return &x->src;
+}
+
 /* Takes the mapping that this source has in another connection into `u`. */
 static __always_inline bool nat_known_src(struct bt_ctx *x, const struct bt_tuple *cur)
 {
-	struct bt_nat_src_key k = { .saddr = cur->saddr, .sport = cur->sport, .proto = cur->proto, .zone = x->n_zone };
+	struct bt_nat_src_key *k = nat_src(x, cur);
 	struct bt_conn *o;
 	__u32 *v;
 
-	v = bpf_map_lookup_elem(&bt_nat_srcs, &k);
+	v = bpf_map_lookup_elem(&bt_nat_srcs, k);
 	if (!v)
 		return false;
 	o = bt_conn_at(*v);
-	if (!o || !(o->status & ST_LIVE) || ct_dead(o, x->now) || !(o->status & ST_SRC_NAT) || !addr_eq(o->orig.saddr, k.saddr) ||
-	    o->orig.sport != k.sport || o->orig.proto != k.proto || o->orig.zone != k.zone)
+	if (!o || !(o->status & ST_LIVE) || ct_dead(o, x->now) || !(o->status & ST_SRC_NAT) || !addr_eq(o->orig.saddr, k->saddr) ||
+	    o->orig.sport != k->sport || o->orig.proto != k->proto || o->orig.zone != k->zone)
 		return false;
 	x->u.saddr = o->reply.daddr;
-	x->u.sport = k.proto == BT_ICMP ? o->reply.sport : o->reply.dport;
+	x->u.sport = k->proto == BT_ICMP ? o->reply.sport : o->reply.dport;
 	return true;
 }
 
@@ -287,9 +300,8 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	__u32 done = manip == MANIP_SRC ? ST_SRC_NAT_DONE : ST_DST_NAT_DONE;
 	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
-	struct bt_nat_src_key sk = {};
 	struct bt_conn *c;
-	__u32 i, set = done, val, old;
+	__u32 i, set = done, old;
 	int r = 0;
 
 	if (!p || !x || !p->ct || (p->ctinfo != CI_NEW && p->ctinfo != CI_RELATED))
@@ -314,17 +326,17 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 	}
 	if (!tuple_eq(&x->cur, &x->u)) {
 		set |= manip == MANIP_SRC ? ST_SRC_NAT : ST_DST_NAT;
-		x->cur = c->reply;
+		tuple_invert(&x->t, &x->cur);
 		tuple_invert(&c->reply, &x->u);
 		if (manip == MANIP_DST) {
 			/* Taken early so that FORWARD finds the packet; if another has it, the source's turn resolves that. */
-			key_claim_reply(c, &c->reply, i);
+			key_claim_reply(x, c, i);
 		} else if (c->status & ST_DST_NAT) {
-			key_delete(&x->cur, i << 1 | 1, 0);
+			key_delete(x, &x->t, i, 0);
 		}
 		if (ct_zoned(c)) {
-			key_delete(&x->cur, i << 1 | 1, KEY_ZONED);
-			key_zoned(&c->reply, i << 1 | 1);
+			key_delete(x, &x->t, i, KEY_ZONED);
+			key_zoned(x, &c->reply, i << 1 | 1);
 		}
 	}
 	if (p->nat_target == TG_MASQUERADE)
@@ -333,21 +345,15 @@ __noinline int bt_nat_decide(struct __sk_buff *skb, __u32 manip)
 		c->dnat_slot = p->nat_slot;
 	if (manip == MANIP_SRC && (set & ST_SRC_NAT)) {
 		if (c->status & ST_DST_NAT) {
-			mid_tuple(&x->k, c);
-			x->k.kind = KEY_MID;
-			val = i << 1;
-			if (!bpf_map_update_elem(&bt_tuples, &x->k, &val, BPF_NOEXIST))
+			mid_key(&x->k, c);
+			if (!bt_key_claim(i << 1))
 				set |= ST_KEY_MID;
 		}
-		sk.saddr = c->orig.saddr;
-		sk.sport = c->orig.sport;
-		sk.proto = c->orig.proto;
-		sk.zone = c->orig.zone;
-		bpf_map_update_elem(&bt_nat_srcs, &sk, &i, BPF_ANY);
+		bpf_map_update_elem(&bt_nat_srcs, nat_src(x, &c->orig), &i, BPF_ANY);
 	}
 	old = __sync_fetch_and_or(&c->status, set);
 	if (!(old & ST_LIVE) || (old & ST_REAPED))
-		key_delete(&c->reply, i << 1 | 1, 0);
+		key_delete(x, &c->reply, i, 0);
 out:
 	ct_unlock(c);
 	return r;

@@ -71,8 +71,9 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_control" = maps::Control {
             slot4, slot6, lo_ifindex, max_conns, magic, seed, timeouts, tcp_loose, tcp_be_liberal, tcp_max_retrans,
             tcp_ignore_invalid_rst, checksum, local_ports, netns, tai_offset, minutes_west, programs, guard,
-            host_routing,
+            host_routing, tuple_mask, reserved,
         }
+        "bt_tuple_line" = conn::TupleLine { head, ways }
         "bt_time_params" = ops::TimeParams {
             date_start, date_stop, day_start, day_stop, month_days, week_days, kernel_zone, contiguous, pad,
         }

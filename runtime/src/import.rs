@@ -13,13 +13,13 @@ use crate::nfnetlink::{self, Attributes, NESTED, Requests};
 use crate::sys::bpf::{self, Map};
 use crate::sys::mmap::Mapping;
 use crate::sys::{ns, xtables};
-use bpftables_abi::conn::{Conn, Conn6, TcpSide, Tuple, Tuple6, status};
+use bpftables_abi::conn::{Conn, Conn6, KeyPlace, LINE_SPILT, TcpSide, Tuple, Tuple6, TupleLine, status};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_ruleset::{Family, TableKind};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{Immutable, IntoBytes};
 
 /// ctnetlink, what asks it for its connections, and the attributes that matter (`enum ctattr_*`).
 pub(crate) const CTNETLINK: u8 = 1;
@@ -97,48 +97,84 @@ pub(crate) fn import(installed: &Installed, adopting: bool) -> Result<Imported> 
     // If not all fit, those that are established.
     theirs.sort_by_key(|c| c.status & status::ASSURED == 0);
     let room = installed.control().max_conns as usize;
-    imported.dropped = theirs.len().saturating_sub(room);
+    let all = theirs.len();
     theirs.truncate(room);
-    imported.taken = theirs.len();
     let now = ns::monotonic_ns().doing(|| "read the clock".to_owned())?;
-    match family {
-        Family::V4 => fill(installed, &theirs, |c| conn4(c, now)),
-        Family::V6 => fill(installed, &theirs, |c| conn6(c, now)),
+    imported.taken = match family {
+        Family::V4 => fill(installed, &theirs, |c| conn4(c, now), Tuple::place),
+        Family::V6 => fill(installed, &theirs, |c| conn6(c, now), Tuple6::place),
     }
     .doing(|| "take over the connections of netfilter".to_owned())?;
+    imported.dropped = all - imported.taken;
     Ok(imported)
 }
 
 /// A family's connection, and the keys that lead to it: original, reply, and between both translations.
 type Entry<C, T> = (C, T, Option<T>, Option<T>);
 
-fn fill<C, T>(installed: &Installed, theirs: &[Theirs], entry: impl Fn(&Theirs) -> Entry<C, T>) -> io::Result<()>
+/// The table of tuples, as it is filled.
+struct Tuples(Vec<TupleLine>);
+
+impl Tuples {
+    /// Stores into the first way of a key's lines that is `from`. False: there is none.
+    fn swap(&mut self, place: &KeyPlace, from: u64, to: u64) -> bool {
+        for line in place.lines {
+            let line = &mut self.0[line as usize];
+            if let Some(way) = line.ways.iter_mut().find(|way| **way == from) {
+                *way = to;
+                return true;
+            }
+            line.head |= LINE_SPILT;
+        }
+        false
+    }
+
+    /// Puts a connection's keys in, each with its direction; all of them, or none where one finds no room.
+    fn claim(&mut self, number: usize, keys: &[(KeyPlace, u64)]) -> bool {
+        let way = |(place, direction): &(KeyPlace, u64)| place.like | ((number as u64) << 1 | direction) + 2;
+        let Some(full) = keys.iter().position(|key| !self.swap(&key.0, 0, way(key))) else { return true };
+        for key in &keys[..full] {
+            self.swap(&key.0, way(key), 0);
+        }
+        false
+    }
+}
+
+/// Fills the tables; how many connections found room.
+fn fill<C, T>(
+    installed: &Installed,
+    theirs: &[Theirs],
+    entry: impl Fn(&Theirs) -> Entry<C, T>,
+    place: impl Fn(&T, u64, u32) -> KeyPlace,
+) -> io::Result<usize>
 where
     C: IntoBytes + Immutable,
-    T: IntoBytes + FromBytes + Immutable + Copy + PartialEq,
 {
     let other = |e: crate::EngineError| io::Error::other(e.to_string());
     let conns = installed.raw_map(maps::CONNS).map_err(other)?;
-    let tuples: Map<T, u32> = installed.map(maps::TUPLES).map_err(other)?;
+    let lines = installed.raw_map(maps::TUPLES).map_err(other)?;
     let globals: Map<u32, ConnTable> = installed.map(maps::CONN_TABLE).map_err(other)?;
     let rooms = bpf::map_info(conns.as_fd())?.max_entries as usize;
     let mapping = Mapping::new(conns.as_fd(), rooms * size_of::<C>(), true)?;
-    let (mut keys, mut values) = (Vec::new(), Vec::new());
-    for (number, theirs) in theirs.iter().enumerate() {
+    let control = installed.control();
+    let mask = control.tuple_mask;
+    let seed = u64::from(control.magic) << 32 | u64::from(control.seed);
+    let mut tuples = Tuples(vec![TupleLine::default(); mask as usize + 1]);
+    let mut used = 0;
+    for theirs in theirs {
         let (conn, original, reply, middle) = entry(theirs);
-        mapping.write(number * size_of::<C>(), conn.as_bytes());
-        let number = (number as u32) << 1;
-        let all = [(Some(original), number), (reply, number | 1), (middle, number)];
-        for (key, value) in all.into_iter().filter_map(|(key, value)| Some((key?, value))) {
-            keys.push(key);
-            values.push(value);
+        let keys: Vec<(KeyPlace, u64)> = [(Some(original), 0), (reply, 1), (middle, 0)]
+            .into_iter()
+            .filter_map(|(key, direction)| Some((place(&key?, seed, mask), direction)))
+            .collect();
+        if tuples.claim(used, &keys) {
+            mapping.write(used * size_of::<C>(), conn.as_bytes());
+            used += 1;
         }
     }
-    if !keys.is_empty() {
-        tuples.set_many(&keys, &values)?;
-    }
-    let used = theirs.len() as u32;
-    globals.set(&0, &ConnTable { bump: used, cursor: 0, live: used, limits: 0 })
+    Mapping::new(lines.as_fd(), tuples.0.as_bytes().len(), true)?.write(0, tuples.0.as_bytes());
+    globals.set(&0, &ConnTable { bump: used as u32, cursor: 0, live: used as u32, limits: 0 })?;
+    Ok(used)
 }
 
 macro_rules! translate {

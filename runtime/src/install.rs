@@ -15,6 +15,7 @@ use aya::maps::ProgramArray;
 use aya::programs::{Program, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 use bpftables_abi::ABI_VERSION;
+use bpftables_abi::conn::tuple_lines;
 use bpftables_abi::maps::{self, Control, IcmpConf};
 use bpftables_abi::parts;
 use bpftables_ebpf::{OBJECT4, OBJECT6, Object};
@@ -31,8 +32,6 @@ use zerocopy::{FromBytes, IntoBytes};
 const TAILS: &str = "bt_tail";
 /// What such programs' names begin with.
 const TAIL: &str = "bt_tail_";
-/// Entries of `bt_tuples` for each connection: one a direction, and one between both translations.
-const TUPLES_EACH: u32 = 3;
 /// Name of the symbolic link that tells the version.
 const VERSION: &str = "version";
 
@@ -148,8 +147,9 @@ impl Installed {
 
     /// The connections that the maps were made for.
     pub(crate) fn capacity(&self) -> Result<u32> {
-        let tuples = self.raw_map(maps::TUPLES)?;
-        Ok(bpf::map_info(tuples.as_fd()).doing(|| format!("examine map {}", maps::TUPLES))?.max_entries / TUPLES_EACH)
+        let conns = self.raw_map(maps::CONNS)?;
+        let rooms = bpf::map_info(conns.as_fd()).doing(|| format!("examine map {}", maps::CONNS))?.max_entries;
+        Ok(rooms - rooms / 5)
     }
 
     /// Sets how many connections there may be, up to [`Self::capacity`].
@@ -305,6 +305,7 @@ fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str], parts: u32)
         seed,
         netns: home.cookie,
         host_routing,
+        tuple_mask: tuple_lines(max_conns) - 1,
         ..Control::default()
     };
     sysctl::follow(family, &mut control);
@@ -379,7 +380,7 @@ fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)], part
         .override_global(parts::CONSTANT, &parts, true)
         // Numbers rest a while before they are used again.
         .map_max_entries(maps::CONNS, max_conns + max_conns / 4)
-        .map_max_entries(maps::TUPLES, max_conns.saturating_mul(TUPLES_EACH))
+        .map_max_entries(maps::TUPLES, tuple_lines(max_conns))
         .map_max_entries(maps::FREE_CONNS, max_conns + max_conns / 4);
     for (name, path) in reuse {
         loader.map_pin_path(name, path);

@@ -3,10 +3,17 @@
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
 
+use bpftables_abi::conn::{LINE_SPILT, TUPLE_WAYS, TupleLine};
+use bpftables_abi::maps;
+use bpftables_ruleset::Family;
+use bpftables_runtime::Engine;
+use bpftables_runtime::sys::bpf::{self, Map};
 use bpftables_runtime::sys::ns;
 use netns::{in_namespace, ip};
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -126,5 +133,75 @@ fn the_limit_of_a_table_holds_and_is_raised_as_far_as_there_is_room() {
         assert_eq!(run("bpftables conntrack limit"), shown);
         run("bpftables conntrack limit --default");
         assert_eq!(ours("bpftables conntrack limit 0").status.code(), Some(2));
+    });
+}
+
+/// A way that leads to a number which no connection has.
+const TAKEN: u64 = u64::MAX >> 2;
+
+/// The table of tuples of a family: what a test finds in it, and writes.
+struct Tuples(Map<u32, TupleLine>, u32);
+
+impl Tuples {
+    fn open(family: Family) -> Self {
+        let status = Engine::open().unwrap().status(family).unwrap().unwrap();
+        let path = PathBuf::from(status.location).join("maps").join(maps::TUPLES);
+        let lines = bpf::map_info(bpf::open_pinned(&path).unwrap().as_fd()).unwrap().max_entries;
+        Self(Map::new(bpf::open_pinned(&path).unwrap()).unwrap(), lines)
+    }
+
+    /// All lines anew: those that are asked for without a free way.
+    fn fill(&self, full: impl Fn(u32) -> bool) {
+        let lines: Vec<u32> = (0..self.1).collect();
+        let line = |i: &u32| TupleLine { head: 0, ways: [if full(*i) { TAKEN } else { 0 }; TUPLE_WAYS] };
+        self.0.set_many(&lines, &lines.iter().map(line).collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Keys of connections in even lines and in odd ones, and lines of which a key is in another.
+    fn count(&self) -> ([usize; 2], usize) {
+        let (mut keys, mut spilt) = ([0; 2], 0);
+        for i in 0..self.1 {
+            let line = self.0.get(&i).unwrap().unwrap();
+            assert_eq!(line.head & !LINE_SPILT, 0, "line {i} is locked");
+            spilt += usize::from(line.head == LINE_SPILT);
+            keys[i as usize % 2] += line.ways.iter().filter(|way| ![0, TAKEN].contains(*way)).count();
+        }
+        (keys, spilt)
+    }
+}
+
+#[test]
+fn keys_without_room_in_their_line_go_to_the_second_and_then_nowhere() {
+    const CONNECTIONS: u16 = 64;
+    in_namespace(|| {
+        track_both();
+        for (family, host) in [(Family::V4, "127.0.0.1"), (Family::V6, "fd00::1")] {
+            let tuples = Tuples::open(family);
+            let exchanges = || (0..CONNECTIONS).for_each(|n| exchange(host, 7000 + n));
+            // A line's second is one of the other half.
+            tuples.fill(|line| line % 2 == 0);
+            exchanges();
+            let (keys, spilt) = tuples.count();
+            assert_eq!(keys, [0, usize::from(2 * CONNECTIONS)], "each connection has two keys");
+            assert!(spilt > 0);
+            let option = if family == Family::V4 { "ipv4" } else { "ipv6" };
+            let listed = run(&format!("bpftables conntrack list -f {option}"));
+            let answered = listed.lines().filter(|line| !line.contains("UNREPLIED")).count();
+            assert_eq!(answered, usize::from(CONNECTIONS), "both keys of each were found: {listed}");
+            // What is flushed gives its keys back, from both lines, when its number is met; new ones find room.
+            run("bpftables conntrack flush");
+            exchanges();
+            let (keys, _) = tuples.count();
+            assert_eq!(keys, [0, usize::from(2 * CONNECTIONS)], "no key of an ended connection is left");
+            // Nowhere is room: no connection, no packet.
+            run("bpftables conntrack flush");
+            tuples.fill(|_| true);
+            let (server, client) = (UdpSocket::bind((host, 7999)).unwrap(), UdpSocket::bind((host, 0)).unwrap());
+            server.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            client.send_to(b"x", (host, 7999)).unwrap();
+            assert!(server.recv(&mut [0; 8]).is_err());
+            tuples.fill(|_| false);
+            exchanges();
+        }
     });
 }
