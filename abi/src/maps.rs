@@ -26,6 +26,10 @@ pub const CONN_TABLE: &str = "bt_ct_globals";
 pub const TUPLES: &str = "bt_tuples";
 /// QUEUE of connection numbers that ended and rest.
 pub const FREE_CONNS: &str = "bt_free_conns";
+/// LRU_HASH of sources that are translated to the number of their last connection.
+pub const NAT_SRCS: &str = "bt_nat_srcs";
+/// What connections are kept in: of one connection where the programs' parts do not track, and made anew when they begin to.
+pub const OF_CONNECTIONS: [&str; 5] = [CONNS, CONN_TABLE, TUPLES, FREE_CONNS, NAT_SRCS];
 /// HASH of the numbers of `-m recent`'s lists.
 pub const RECENT: &str = "bt_recent";
 /// HASH of list << 32 | entry << 8 | chunk: time stamps of those lists.
@@ -87,7 +91,7 @@ pub struct Control {
     pub slot6: u32,
     /// ifindex of `lo`.
     pub lo_ifindex: u32,
-    /// Connections at most (`nf_conntrack_max`), the size of [`CONNS`].
+    /// Connections at most (`nf_conntrack_max`); [`CONNS`] has a quarter more.
     pub max_conns: u32,
     /// Random, made with the map: marks packets that our programs re-inject.
     pub magic: u32,

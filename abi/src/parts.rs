@@ -30,6 +30,12 @@ pub const fn grown(there: u32, asked: u32) -> u32 {
     if there == 0 { asked | COMMON } else { ALL }
 }
 
+/// Whether programs with these parts track connections.
+#[must_use]
+pub const fn track(parts: u32) -> bool {
+    parts & FLAG_CONNTRACK != 0
+}
+
 /// The part that runs an op; 0: all programs do.
 #[must_use]
 pub const fn of_op(op: u8) -> u32 {

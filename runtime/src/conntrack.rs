@@ -7,6 +7,7 @@ use crate::install::{Installed, MOST_CONNECTIONS};
 use crate::record;
 use crate::sys::ns;
 use bpftables_abi::conn::{Conn, Conn6, Tuple, Tuple6, status};
+use bpftables_abi::parts;
 use bpftables_ruleset::Family;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -78,8 +79,8 @@ pub struct TableLimit {
     pub family: Family,
     /// Connections at most.
     pub limit: u32,
-    /// What the limit can be raised to while the rules stay.
-    pub room: u32,
+    /// What the limit can be raised to while the rules stay; none where no rule asked for tracking yet: the table is made for the limit of then.
+    pub room: Option<u32>,
 }
 
 /// A family's layout of a tuple.
@@ -246,7 +247,7 @@ impl Engine {
         for family in Family::ALL {
             let Some(installed) = self.installed(family)? else { continue };
             let found = limit_of(&installed)?;
-            if found.room < limit {
+            if found.room.is_some_and(|room| room < limit) {
                 small.push(found);
             } else {
                 installed.set_max_conns(limit);
@@ -266,7 +267,8 @@ impl Engine {
 
 fn limit_of(installed: &Installed) -> Result<TableLimit> {
     let (family, limit) = (installed.family, installed.control().max_conns);
-    Ok(TableLimit { family, limit, room: installed.capacity()? })
+    let room = parts::track(installed.parts).then(|| installed.capacity()).transpose()?;
+    Ok(TableLimit { family, limit, room })
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ use zerocopy::{FromBytes, IntoBytes};
 const TAILS: &str = "bt_tail";
 /// What such programs' names begin with.
 const TAIL: &str = "bt_tail_";
+/// Translated sources that are remembered ([`maps::NAT_SRCS`]): one for each connection, within these.
+const LEAST_NAT_SRCS: u32 = 64;
+const MOST_NAT_SRCS: u32 = 65536;
 /// Name of the symbolic link that tells the version.
 const VERSION: &str = "version";
 
@@ -145,16 +148,21 @@ impl Installed {
         self.control.store_u32(slot_offset(self.family), slot);
     }
 
-    /// The connections that the maps were made for.
+    /// The connections that the maps were made for: one where the programs do not track.
     pub(crate) fn capacity(&self) -> Result<u32> {
         let conns = self.raw_map(maps::CONNS)?;
         let rooms = bpf::map_info(conns.as_fd()).doing(|| format!("examine map {}", maps::CONNS))?.max_entries;
         Ok(rooms - rooms / 5)
     }
 
-    /// Sets how many connections there may be, up to [`Self::capacity`].
+    /// Sets how many connections there may be, up to [`Self::capacity`] where the programs track.
     pub(crate) fn set_max_conns(&self, limit: u32) {
         self.control.store_u32(offset_of!(Control, max_conns), limit);
+    }
+
+    /// Tells the programs how large a table of tuples for so many connections is.
+    pub(crate) fn set_tuple_mask(&self, connections: u32) {
+        self.control.store_u32(offset_of!(Control, tuple_mask), tuple_lines(connections) - 1);
     }
 
     /// Whether forwarded packets may go past the stack.
@@ -290,7 +298,8 @@ fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str], parts: u32)
     let family = home.family;
     let max_conns = record::CONNECTIONS.read(home).unwrap_or_else(sysctl::max_conns).clamp(1, MOST_CONNECTIONS);
     let host_routing = record::HOST_ROUTING.read(home).unwrap_or(1);
-    load(family, dir, max_conns, &[], programs, parts)?;
+    let room = if parts::track(parts) { max_conns } else { 1 };
+    load(family, dir, room, &[], programs, parts)?;
 
     // What the kernel gave as keys of hash maps: it needs no /dev, which a bare container may lack.
     let random = RandomState::new().build_hasher().finish();
@@ -305,7 +314,7 @@ fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str], parts: u32)
         seed,
         netns: home.cookie,
         host_routing,
-        tuple_mask: tuple_lines(max_conns) - 1,
+        tuple_mask: tuple_lines(room) - 1,
         ..Control::default()
     };
     sysctl::follow(family, &mut control);
@@ -317,18 +326,18 @@ fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str], parts: u32)
     std::os::unix::fs::symlink(version, dir.join(VERSION)).doing(|| "write the version".to_owned())
 }
 
-/// Loads the named programs with these parts and pins them and their maps in `dir`. Maps named in `reuse` are taken from the given pins.
+/// Loads the named programs with these parts and pins them and their maps, for so many connections, in `dir`. Maps named in `reuse` are taken from the given pins.
 /// The verifier takes a good part of a second for each whole program, hence only those that are needed, with no more parts than are asked
 /// for, side by side.
 pub(crate) fn load(
     family: Family,
     dir: &Path,
-    max_conns: u32,
+    connections: u32,
     reuse: &[(String, PathBuf)],
     programs: &[&str],
     parts: u32,
 ) -> Result<()> {
-    let mut ebpf = open_object(family, max_conns, reuse, parts)?;
+    let mut ebpf = open_object(family, connections, reuse, parts)?;
     for name in programs {
         if ebpf.program(name).is_none() {
             return Err(EngineError::Internal(format!("the object has no program {name}")));
@@ -369,7 +378,7 @@ pub(crate) fn load(
 }
 
 /// Makes the object's maps, or takes them from pins; its programs are not loaded yet.
-fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)], parts: u32) -> Result<Ebpf> {
+fn open_object(family: Family, connections: u32, reuse: &[(String, PathBuf)], parts: u32) -> Result<Ebpf> {
     let btf = Btf::from_sys_fs().map_err(|e| EngineError::OldKernel {
         what: "reading the kernel's types from /sys/kernel/btf/vmlinux".to_owned(),
         source: io::Error::other(e.to_string()),
@@ -379,9 +388,10 @@ fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)], part
         .btf(Some(&btf))
         .override_global(parts::CONSTANT, &parts, true)
         // Numbers rest a while before they are used again.
-        .map_max_entries(maps::CONNS, max_conns + max_conns / 4)
-        .map_max_entries(maps::TUPLES, tuple_lines(max_conns))
-        .map_max_entries(maps::FREE_CONNS, max_conns + max_conns / 4);
+        .map_max_entries(maps::CONNS, connections + connections / 4)
+        .map_max_entries(maps::TUPLES, tuple_lines(connections))
+        .map_max_entries(maps::FREE_CONNS, connections + connections / 4)
+        .map_max_entries(maps::NAT_SRCS, connections.clamp(LEAST_NAT_SRCS, MOST_NAT_SRCS));
     for (name, path) in reuse {
         loader.map_pin_path(name, path);
     }
@@ -391,8 +401,8 @@ fn open_object(family: Family, max_conns: u32, reuse: &[(String, PathBuf)], part
 }
 
 /// Makes the object's maps anew and pins them below `dir`, loading no program: for a comparison.
-pub(crate) fn make_maps(family: Family, dir: &Path, max_conns: u32) -> Result<()> {
-    pin_maps(&open_object(family, max_conns, &[], 0)?, dir)
+pub(crate) fn make_maps(family: Family, dir: &Path, connections: u32) -> Result<()> {
+    pin_maps(&open_object(family, connections, &[], 0)?, dir)
 }
 
 /// Pins the maps that are not pinned there yet.

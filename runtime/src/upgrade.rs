@@ -6,6 +6,7 @@ use crate::install::{self, Installed};
 use crate::location::{Home, remove_tree};
 use crate::sys::bpf::{self, MapInfo};
 use bpftables_abi::maps;
+use bpftables_abi::parts::track;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -53,9 +54,15 @@ pub(crate) fn in_place(home: &Home, old: &Installed, parts: u32) -> Result<Insta
         fs::create_dir(dir).doing(doing)?;
     }
     let same_build = old.is_current();
-    let reuse = if same_build { old.pinned_maps()? } else { reusable(old, &building)? };
+    let mut reuse = if same_build { old.pinned_maps()? } else { reusable(old, &building)? };
+    let begins_to_track = track(parts) && !track(old.parts);
+    let mut connections = old.capacity()?;
+    if begins_to_track {
+        connections = old.control().max_conns;
+        reuse.retain(|(name, _)| !maps::OF_CONNECTIONS.contains(&name.as_str()));
+    }
     let programs: Vec<&str> = install::programs(home.family).into_iter().filter(|name| old.has_program(name)).collect();
-    install::load(home.family, &building, old.capacity()?, &reuse, &programs, parts)?;
+    install::load(home.family, &building, connections, &reuse, &programs, parts)?;
 
     // The guard must know the new programs before packets meet them.
     if old.dir.join("maps").join(maps::GUARD_PROGS).exists() {
@@ -66,6 +73,10 @@ pub(crate) fn in_place(home: &Home, old: &Installed, parts: u32) -> Result<Insta
             *id = bpf::prog_info(program.as_fd()).doing(doing)?.id;
         }
         guard::know_programs(old, &guard::kinds(ids), false)?;
+    }
+    if begins_to_track {
+        // The live image asks no program about connections.
+        old.set_tuple_mask(connections);
     }
     // The new programs first, at every link; then the pins that name them.
     for entry in fs::read_dir(old.links()).doing(doing)? {
@@ -88,9 +99,9 @@ pub(crate) fn in_place(home: &Home, old: &Installed, parts: u32) -> Result<Insta
                 _ => {}
             }
         }
-        move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
         guard::outdate(&old.dir).doing(doing)?;
     }
+    move_pins(&building.join("maps"), &old.dir.join("maps")).doing(doing)?;
     let version = building.join("version");
     std::os::unix::fs::symlink(install::version(home.family, parts), &version).doing(doing)?;
     fs::rename(&version, old.dir.join("version")).doing(doing)?;

@@ -138,7 +138,11 @@ fn limits() -> Result<ExitCode, AdminError> {
     let found = Kernel::default().engine()?.conntrack_limits()?;
     let mut out = io::stdout();
     for table in &found {
-        writeln!(out, "{}: {} connections at most, room for {}", name(table.family), table.limit, table.room)?;
+        let room = match table.room {
+            Some(room) => format!("room for {room}"),
+            None => "no rule tracks them yet".to_owned(),
+        };
+        writeln!(out, "{}: {} connections at most, {room}", name(table.family), table.limit)?;
     }
     if found.is_empty() {
         writeln!(out, "nothing is loaded in this network namespace")?;
@@ -154,7 +158,7 @@ fn set_limit(limit: u32) -> Result<ExitCode, AdminError> {
             "bpftables: {}: the table has room for {} connections only, its limit stays {}; a larger one is made when the rules are \
              restored after `bpftables uninstall-hooks`",
             name(table.family),
-            table.room,
+            table.room.unwrap_or_default(),
             table.limit
         )?;
     }

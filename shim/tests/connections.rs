@@ -136,6 +136,32 @@ fn the_limit_of_a_table_holds_and_is_raised_as_far_as_there_is_room() {
     });
 }
 
+#[test]
+fn the_table_is_made_when_rules_begin_to_track() {
+    for (family, iptables, host) in [(Family::V4, "iptables", "127.0.0.1"), (Family::V6, "ip6tables", "fd00::1")] {
+        in_namespace(|| {
+            ip("addr add fd00::1/64 dev lo nodad\n");
+            run(&format!("{iptables} -A INPUT -p udp --dport 7000 -j DROP"));
+            let name = if family == Family::V4 { "IPv4" } else { "IPv6" };
+            let shown = run("bpftables conntrack limit");
+            assert!(shown.starts_with(name) && shown.ends_with(" at most, no rule tracks them yet\n"), "{shown}");
+            let limit: usize = shown.split(' ').nth(1).unwrap().parse().unwrap();
+            assert!(Tuples::open(family).1 < 64);
+            exchange(host, 7001);
+            assert_eq!(run("bpftables conntrack list"), "");
+            run(&format!("{iptables} -A INPUT -m conntrack --ctstate INVALID -j DROP"));
+            assert!(Tuples::open(family).1 as usize * TUPLE_WAYS > 2 * limit);
+            let shown = run("bpftables conntrack limit");
+            assert_eq!(shown, format!("{name}: {limit} connections at most, room for {limit}\n"));
+            for n in 0..200 {
+                exchange(host, 7001 + n);
+            }
+            assert_eq!(run("bpftables conntrack list").lines().count(), 200);
+            assert_eq!(Tuples::open(family).count().0.iter().sum::<usize>(), 400);
+        });
+    }
+}
+
 /// A way that leads to a number which no connection has.
 const TAKEN: u64 = u64::MAX >> 2;
 
