@@ -254,8 +254,9 @@ __noinline int bt_recent_ask(struct __sk_buff *skb, __u32 how, __u32 id, __u32 a
 	if (!want || !l)
 		return -1;
 	ttl = p->ttl;
-	if (p->hook >= H_FWD && !(p->flags & P_LOCAL))
-		ttl++; /* as seen before forwarding */
+	/* As seen before forwarding. Netfilter takes for forwarded what leaves and has no socket, as RSTs of the IPv6 stack. */
+	if (p->hook >= H_FWD && (!(p->flags & P_LOCAL) || !skb->sk))
+		ttl++;
 	scan.list = l;
 	scan.addr = addr_and(want->dest ? p->daddr : p->saddr, want->mask);
 	scan.ttl = want->ttl ? ttl : 0;

@@ -55,9 +55,14 @@ pub(super) fn some(draw: &mut Draw, place: &Place<'_>) -> String {
         for _ in 0..5 {
             let maker = draw.weighted(TABLE);
             if let Some(text) = maker(draw, place) {
-                // Legacy mistakes the option of the third for the second one's.
-                if !text.contains("--mark ") || out.matches("--mark ").count() < 2 {
-                    out += &format!("{text} ");
+                // Legacy mistakes the option of the third for the second one's. (`-m set` has an old `--set`.)
+                let text = text + " ";
+                let third = |names: &[&str]| {
+                    let has = |text: &str| names.iter().map(|name| text.matches(name).count()).sum::<usize>();
+                    has(&text) > 0 && has(&out) >= 2
+                };
+                if !third(&["--mark "]) && !third(&["--set ", "-m set "]) {
+                    out += &text;
                 }
                 break;
             }
