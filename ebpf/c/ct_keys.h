@@ -24,6 +24,8 @@
 #define WAY_VALUE ((1u << WAY_KIND) - 1)
 #define LINE_LOCKED 1ULL
 #define LINE_SPILT 2ULL
+_Static_assert((BT_TUPLE_WAYS & (BT_TUPLE_WAYS + 1)) == 0, "a line's words are numbered by as many bits");
+_Static_assert(CT_NUMBERS << 1 < WAY_VALUE - 1, "numbers fit into a way");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -107,9 +107,6 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 {
 	int a, r;
 
-	bt_addr saddr = p->saddr;
-	__u32 mark = p->mark;
-	__u8 tos = p->tos;
 	/* An error of the stack's own has the connection of the packet that it is about from the beginning. */
 	bool handed = answer;
 	if (!answer && asks(p, IMG_CONNTRACK) && bt_stack_error(skb)) {
@@ -127,8 +124,12 @@ static __always_inline int output(struct __sk_buff *skb, struct bt_pkt *p, struc
 		handed = false;
 	if (!handed && asks(p, IMG_CONNTRACK) && (r = bt_ct_in(skb)))
 		return drop_for(skb, p, r);
+	bt_addr saddr = p->saddr;
+	__u32 mark = p->mark;
+	__u8 tos = p->tos;
 	if ((a = run_table(skb, p, H_OUT, T_MANGLE)) != BT_NEXT)
 		return a;
+	/* What raw changed has no part in it. */
 	bool moved = p->mark != mark || !addr_eq(p->saddr, saddr) || p->tos != tos || p->flags & P_MOVED;
 	bt_addr daddr = p->daddr;
 	if ((a = run_nat(skb, p, H_OUT, MANIP_DST)) != BT_NEXT)

@@ -155,7 +155,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	bool global = limited && !(p->hook == H_IN && p->ifin == p->lo);
 	if (global && !icmp_global())
 		return BT_DROP;
-	a->saddr = p->hook == H_IN || (a->local && addr_type(a->from_daddr, 0) == 2) ? a->from_daddr : 0;
+	a->saddr = p->hook == H_IN || (p->hook == H_OUT && addr_type(a->from_daddr, 0) == 2) ? a->from_daddr : 0;
 	a->proto = BT_ICMP;
 	a->tos = (a->from_tos & 0x1e) | 0xc0;
 	if (answer_route(skb, p, a) < 0)

@@ -55,14 +55,13 @@ pub(super) fn some(draw: &mut Draw, place: &Place<'_>) -> String {
         for _ in 0..5 {
             let maker = draw.weighted(TABLE);
             if let Some(text) = maker(draw, place) {
-                // Legacy mistakes the option of the third for the second one's. (`-m set` has an old `--set`.)
-                let text = text + " ";
-                let third = |names: &[&str]| {
-                    let has = |text: &str| names.iter().map(|name| text.matches(name).count()).sum::<usize>();
-                    has(&text) > 0 && has(&out) >= 2
+                // Legacy mistakes the option of the third for the second one's.
+                let third = |option: &str, with: &[&str]| {
+                    let there: usize = with.iter().map(|match_| out.matches(match_).count()).sum();
+                    there >= 2 && format!("{text} ").contains(option)
                 };
-                if !third(&["--mark "]) && !third(&["--set ", "-m set "]) {
-                    out += &text;
+                if !third("--mark ", &["--mark "]) && !third("--set ", &["-m recent ", "-m set ", "-m connlabel "]) {
+                    out += &format!("{text} ");
                 }
                 break;
             }
