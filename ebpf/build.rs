@@ -11,7 +11,7 @@ const SOURCE: &str = "bpftables.bpf.c";
 const GUARD_SOURCE: &str = "guard.bpf.c";
 const DEFAULT_CLANG: &str = "clang-19";
 /// Structs of `c/abi.h` that mirror one of the crate `abi`.
-const MIRRORED: [&str; 37] = [
+const MIRRORED: [&str; 41] = [
     "bt_header",
     "bt_chain",
     "bt_field",
@@ -34,6 +34,10 @@ const MIRRORED: [&str; 37] = [
     "bt_set_type",
     "bt_set_conf",
     "bt_set_probe",
+    "bt_set_target",
+    "bt_set_head",
+    "bt_set_key",
+    "bt_set_change",
     "bt_counter",
     "bt_addr_key",
     "bt_addr_info",

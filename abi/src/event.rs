@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// RINGBUF of [`Event`] and [`NflogEvent`]; the kind in their heads tells them apart.
+/// RINGBUF of [`Event`], [`NflogEvent`] and bare heads; the kind in their heads tells them apart.
 pub const EVENTS: &str = "bt_events";
 /// Bytes of the ring: some 900 events.
 pub const EVENTS_SIZE: u32 = 1 << 18;
@@ -16,6 +16,8 @@ pub const KIND_LOG: u8 = 1;
 pub const KIND_NFLOG: u8 = 2;
 /// [`EventHead::kind`]: a packet with TRACE's mark met a rule or an end; `params` are `nf_log_trace`'s, the prefix is the chain's name.
 pub const KIND_TRACE: u8 = 3;
+/// [`EventHead::kind`]: there are changes of sets to be made ([`crate::sets::SetHead`]); nothing but the head.
+pub const KIND_SET: u8 = 4;
 /// Most bytes of a packet that go with an [`NflogEvent`].
 pub const NFLOG_PACKET: usize = 1 << 16;
 

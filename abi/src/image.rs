@@ -96,6 +96,9 @@ pub const FLAG_SELDOM: u32 = 1 << 7;
 /// Some rule asks for sockets (socket, TPROXY): fragments are shown to rules as parts of their packets, as where connections are tracked.
 pub const FLAG_DEFRAG: u32 = 1 << 24;
 
+/// Some rule changes sets (SET), which the agent brings into the kernel's. Programs do not ask for it.
+pub const FLAG_SET_CHANGES: u32 = 1 << 25;
+
 /// Number of tables and of hooks, numbered as `ruleset::TableKind` and `ruleset::Hook`.
 pub const TABLES: usize = 5;
 /// See [`TABLES`].

@@ -56,6 +56,13 @@ pub const ACCTS: &str = "bt_accts";
 pub const SETS: &str = "bt_sets";
 /// ARRAY of one [`crate::sets::SetProbe`].
 pub const SET_PROBE: &str = "bt_set_probes";
+/// ARRAY_OF_MAPS: its element, once rules change sets, is a HASH of [`crate::sets::SetKey`] to [`crate::sets::SetChange`], the same for both
+/// families.
+pub const SET_CHANGES: &str = "bt_set_changes";
+/// Changes that such a map has room for.
+pub const SET_CHANGES_MAX: u32 = 65_536;
+/// ARRAY_OF_MAPS: its element, likewise, is an ARRAY of one [`crate::sets::SetHead`].
+pub const SET_HEADS: &str = "bt_set_heads";
 /// HASH of ifindex to 1: devices whose ingress program was attached, and every earlier packet has gone since.
 pub const COVERED: &str = "bt_covered";
 /// HASH of ifindex to [`Port`]: ports of bridges whose bridged packets netfilter's hooks see.
@@ -328,6 +335,8 @@ pub mod stat {
     pub const COPY_LOST: u32 = 17;
     /// Dropped: IPsec unwrapped the packet, or would wrap it, where no program sees it.
     pub const DROP_IPSEC: u32 = 18;
+    /// Not a drop: a change of a set (SET) that found no room.
+    pub const SET_LOST: u32 = 19;
     /// Number of statistics.
     pub const COUNT: u32 = 32;
 }

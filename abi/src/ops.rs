@@ -354,6 +354,8 @@ pub mod target {
     pub const TPROXY: u8 = 113;
     /// arg = line of [`super::TeeParams`].
     pub const TEE: u8 = 114;
+    /// SET; the argument is a line of [`super::SetTarget`].
+    pub const SET: u8 = 115;
 }
 
 /// How CT wants a packet tracked.
@@ -431,6 +433,29 @@ pub struct SetParams {
     /// Zero.
     pub pad: [u8; 3],
 }
+
+/// Parameters of SET, in a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetTarget {
+    /// `--add-set`: line of [`SetParams`]; 0: not asked.
+    pub add: u32,
+    /// Line of the state, as of [`op::SET`].
+    pub add_state: u32,
+    /// `--del-set`, likewise.
+    pub del: u32,
+    /// Likewise.
+    pub del_state: u32,
+    /// [`SET_EXIST`], [`SET_TIMEOUT`].
+    pub flags: u32,
+    /// `--timeout`, in seconds.
+    pub timeout: u32,
+}
+
+/// [`SetTarget::flags`]: `--exist`.
+pub const SET_EXIST: u32 = 4;
+/// [`SetTarget::flags`]: `--timeout` is given.
+pub const SET_TIMEOUT: u32 = 8;
 
 /// [`SetParams::flags`]: `--return-nomatch`.
 pub const SET_RETURN_NOMATCH: u8 = 1;

@@ -75,6 +75,7 @@ pub const fn of_target(target: u8) -> u32 {
     match target {
         target::TRACE => FLAG_TRACE,
         target::TPROXY => FLAG_DEFRAG,
+        target::SET => FLAG_SETS,
         target::HMARK | target::RATEEST | target::TEE => FLAG_SELDOM,
         _ => 0,
     }

@@ -148,8 +148,8 @@ pub struct SetConf {
     pub prefixes_len: u16,
     /// They: each in four bytes, of which the first is its length and the others count its elements.
     pub prefixes_list: u16,
-    /// Zero.
-    pub pad: u16,
+    /// Of a set: the time that its elements have if none is said, in seconds.
+    pub timeout: u16,
     /// In the order of [`TYPES`].
     pub types: [SetType; 16],
 }
@@ -177,14 +177,98 @@ pub struct SetProbe {
     /// Answer: its type's dimensions.
     pub dimension: u8,
     /// Zero.
-    pub pad: [u8; 5],
+    pub pad: u8,
+    /// Answer: as [`SetKey::guard`].
+    pub guard: u32,
+    /// Asked: where in the kernel the set is, and neither index nor name; 0: not asked so.
+    pub set: u64,
 }
 
 /// [`SetProbe::extensions`]: elements count packets.
 pub const COUNTERS: u8 = 2;
 
+/// [`SetProbe::extensions`]: elements time out.
+pub const TIMEOUT: u8 = 1;
+
+/// What changes there are that rules made (SET) and no process has brought into the kernel's sets yet.
+///
+/// They are in one of two heaps, by [`SetKey::heap`]. Programs write into that of `heap`. Whoever brings them into the sets first makes the
+/// other one that, then waits until all programs that may still write into the first have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetHead {
+    /// 0 or 1.
+    pub heap: u32,
+    /// Of each heap: 1: there may be something in it.
+    pub some: [u32; 2],
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Which element is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetKey {
+    /// Where in the kernel its set is; this stays when sets are swapped or renamed.
+    pub set: u64,
+    /// What another set that comes there has otherwise: the seed of its hash, or where its bits are.
+    pub guard: u32,
+    /// See [`SetHead`].
+    pub heap: u32,
+    /// The element as the set hashes it, or the number of its bit.
+    pub elem: [u32; 12],
+}
+
+/// A change of an element: what it becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetChange {
+    /// When it times out (CLOCK_MONOTONIC, nanoseconds); 0: never.
+    pub expires: u64,
+    /// [`SET_ADDED`] or [`SET_DELETED`].
+    pub what: u8,
+    /// What it consists of: `HAS_*`.
+    pub has: u8,
+    /// The set's family, `NFPROTO_*`.
+    pub family: u8,
+    /// Its protocol.
+    pub proto: u8,
+    /// Its mark.
+    pub mark: u32,
+    /// Its address, network byte order; IPv4: the first four bytes.
+    pub ip: [u8; 16],
+    /// Its second address.
+    pub ip2: [u8; 16],
+    /// Its port, network byte order.
+    pub port: [u8; 2],
+    /// Its link address.
+    pub mac: [u8; 6],
+}
+
+/// [`SetChange::what`]: it is in the set.
+pub const SET_ADDED: u8 = 1;
+/// [`SetChange::what`]: it is not.
+pub const SET_DELETED: u8 = 2;
+/// [`SetChange::has`]: an address.
+pub const HAS_IP: u8 = 1;
+/// [`SetChange::has`]: a second one.
+pub const HAS_IP2: u8 = 2;
+/// [`SetChange::has`]: a port.
+pub const HAS_PORT: u8 = 4;
+/// [`SetChange::has`]: a protocol.
+pub const HAS_PROTO: u8 = 8;
+/// [`SetChange::has`]: a link address.
+pub const HAS_MAC: u8 = 16;
+/// [`SetChange::has`]: a mark.
+pub const HAS_MARK: u8 = 32;
+/// [`SetChange::has`]: a time, as the set's elements have.
+pub const HAS_TIMEOUT: u8 = 64;
+
 const _: () = {
+    assert!(size_of::<SetHead>() == 16);
+    assert!(size_of::<SetKey>() == 64);
+    assert!(size_of::<SetChange>() == 56);
     assert!(size_of::<SetType>() == 44);
     assert!(size_of::<SetConf>() == 56 + 16 * 44);
-    assert!(size_of::<SetProbe>() == 88);
+    assert!(size_of::<SetProbe>() == 96);
 };

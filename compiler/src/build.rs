@@ -14,7 +14,7 @@ use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
     BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DEFRAG, FLAG_DNPT, FLAG_EVENTS,
     FLAG_GROUPS, FLAG_GUARD, FLAG_HEADERS, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_RECENT, FLAG_SELDOM,
-    FLAG_SETS, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
+    FLAG_SET_CHANGES, FLAG_SETS, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
@@ -272,6 +272,7 @@ fn rule_flags(rule: &Rule) -> u32 {
         Target::Dnpt(_) => FLAG_DNPT,
         Target::Tproxy(_) => FLAG_DEFRAG,
         Target::Rateest(_) => FLAG_SELDOM | chain_flag::SHARES,
+        Target::Set(_) => FLAG_SETS | FLAG_SET_CHANGES | chain_flag::SHARES,
         Target::Idletimer(_) => chain_flag::SHARES,
         Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
         Target::Ct(ref ct) if !ct.notrack => FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES },

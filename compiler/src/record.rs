@@ -85,6 +85,10 @@ pub(crate) fn encode(
             _ => encoder.push(m)?.map_err(|reason| unsupported(&reason))?,
         }
     }
+    let changed = match &rule.target {
+        Target::Set(change) => Some(encoder.set_change(change).map_err(unsupported)?),
+        _ => None,
+    };
     let ops = encoder.ops;
     if ops.len() > MAX_OPS {
         let (max, got) = (MAX_OPS as u64, ops.len() as u64);
@@ -96,6 +100,7 @@ pub(crate) fn encode(
     }
     (record.target, record.arg) = match &rule.target {
         Target::Rateest(made) => (target::RATEEST, left.estimators.id(&made.name)?),
+        Target::Set(_) => (target::SET, changed.unwrap_or_default()),
         other => nat::encode(other, jump, family, lines).map_err(|reason| unsupported(&reason))?,
     };
     record.bare = u32::from(is_bare(rule));

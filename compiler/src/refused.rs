@@ -36,7 +36,6 @@ pub(crate) fn target(rule: &Target) -> Cow<'static, str> {
         }
         Target::Led(_) => "no program can switch a LED",
         Target::Nfqueue(_) | Target::Queue(_) => "no program can hand a packet to a process and wait for its verdict",
-        Target::Set(_) => "no function of the kernel that programs may call writes into its sets",
         Target::Synproxy(_) => "handshakes of connections that are not ours can't be made by a program",
         Target::Ulog(_) => "no kernel since 3.17 has it; NFLOG took its place",
         other => return format!("-j {} can't be run yet", other.name()).into(),

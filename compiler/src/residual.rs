@@ -25,6 +25,7 @@ use bpftables_ruleset::matches::{
     Addrtype, Bpf, Cgroup, Conntrack, CtStates, Match, Multiport, MultiportSide, Recent, RecentOp, StatisticMode, Tcp,
     Udp,
 };
+use bpftables_ruleset::targets::SetChange;
 use bpftables_ruleset::{AddrMatch, Family, PortRange, Ruleset, Slot, TableKind};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -172,6 +173,11 @@ impl<'a> Encoder<'a> {
         self.left.states.push(StateLine { slot: self.slot, ordinal: self.ordinal, kind, line });
         self.ordinal += 1;
         line
+    }
+
+    /// The line of SET's parameters, or why it can't be run.
+    pub(crate) fn set_change(&mut self, change: &SetChange) -> Result<u32, &'static str> {
+        sets::change(self, change)
     }
 
     fn multiport(&mut self, m: &Multiport) -> Op {

@@ -116,7 +116,7 @@ impl Walk<'_> {
 
     fn rule(&mut self, at: u32, r: &Record) -> Result<(), Defect> {
         ensure(r.flags < rule_flag::WALK << 1, at, "unknown rule flag")?;
-        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE | target::HMARK..=target::TEE);
+        let known = matches!(r.target, target::NONE..=target::LOG | target::TOS..=target::CLASSIFY | target::CHECKSUM..=target::DNPT | target::CT | target::NFLOG..=target::TRACE | target::HMARK..=target::SET);
         ensure(known, at, "unknown target")?;
         let flags = self.image.header().flags;
         ensure(parts::of_target(r.target) & !flags == 0, at, "a target whose part of the programs is not asked for")?;
@@ -139,6 +139,17 @@ impl Walk<'_> {
                 ensure(r.arg >= FIRST_FREE_LINE, at, "a target's parameters")?;
             }
             target::RATEEST => self.estimator(at, r.arg)?,
+            target::SET => {
+                let words = line(self.image, r.arg)?;
+                for of in [0, 2] {
+                    let (params, state) = (words.word(of), words.word(of + 1));
+                    if params != 0 {
+                        line(self.image, params)?;
+                        let known = self.image.states.iter().any(|known| known.line == state);
+                        ensure(known && params >= FIRST_FREE_LINE, at, "a set that is changed")?;
+                    }
+                }
+            }
             target::NFLOG => {
                 line(self.image, r.arg + 1)?;
                 ensure(r.arg >= FIRST_FREE_LINE, at, "the parameters of NFLOG")?;

@@ -77,7 +77,7 @@ enum bt_target {
 	TG_CHECKSUM = 32, TG_SNPT, TG_DNPT,
 	TG_CT = 48,
 	TG_NFLOG = 100, TG_TRACE,
-	TG_HMARK = 111, TG_RATEEST, TG_TPROXY, TG_TEE,
+	TG_HMARK = 111, TG_RATEEST, TG_TPROXY, TG_TEE, TG_SET,
 };
 enum bt_track { TRACK_NOT = 1, TRACK_ORIG = 4, TRACK_REPLY = 8, TRACK_MARK = 16 };
 enum bt_nat_flag {
@@ -99,7 +99,7 @@ enum bt_stat {
 	STAT_DROP_RULE, STAT_DROP_TABLE_FULL, STAT_DROP_NAT_EXHAUSTED, STAT_DROP_FRAGMENT, STAT_DROP_HOTDROP, STAT_DROP_DEPTH,
 	STAT_DROP_NO_ROUTE, STAT_DROP_MTU, STAT_DROP_REWRITE, STAT_DROP_IMAGE, STAT_REJECTED, STAT_CONN_NEW,
 	STAT_CONN_EARLY_DROP, STAT_DROP_REJECT_FAILED, STAT_DROP_UNCOVERED, STAT_EVENT_LOST, STAT_HOST_ROUTED, STAT_COPY_LOST,
-	STAT_DROP_IPSEC, STAT_COUNT = 32,
+	STAT_DROP_IPSEC, STAT_SET_LOST, STAT_COUNT = 32,
 };
 
 struct bt_line {
@@ -215,14 +215,41 @@ struct bt_set_conf {
 	__u16 net_list, net_max, name, type_, family, extensions, dsize, offsets, data;
 	__u16 type_name, type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets;
 	__u16 list_members, elem_list, elem_id;
-	__u16 prefixes_seq, prefixes_len, prefixes_list, pad;
+	__u16 prefixes_seq, prefixes_len, prefixes_list, timeout;
 	struct bt_set_type types[16];
 };
 
 struct bt_set_probe {
 	__u32 net_id, index, member, found;
 	char name[32], type_[32];
-	__u8 extensions, family, dimension, pad[5];
+	__u8 extensions, family, dimension, pad;
+	__u32 guard;
+	__u64 set;
+};
+
+enum bt_set_target_flag { SETW_ADD = 1, SETW_DEL = 2, SETW_EXIST = 4, SETW_TIMEOUT = 8 };
+
+struct bt_set_target {
+	__u32 add, add_state, del, del_state, flags, timeout;
+};
+
+struct bt_set_head {
+	__u32 heap, some[2], pad;
+};
+
+struct bt_set_key {
+	__u64 set;
+	__u32 guard, heap, elem[12];
+};
+
+enum bt_set_what { SET_ADDED = 1, SET_DELETED };
+enum bt_set_has { HAS_IP = 1, HAS_IP2 = 2, HAS_PORT = 4, HAS_PROTO = 8, HAS_MAC = 16, HAS_MARK = 32, HAS_TIMEOUT = 64 };
+
+struct bt_set_change {
+	__u64 expires;
+	__u8 what, has, family, proto;
+	__u32 mark;
+	__u8 ip[16], ip2[16], port[2], mac[6];
 };
 
 struct bt_acct {
@@ -311,7 +338,7 @@ struct bt_dev_info {
 
 #define BT_EVENTS_SIZE (1 << 18)
 #define BT_EVENT_PACKET 192
-enum bt_event_kind { EVENT_LOG = 1, EVENT_NFLOG, EVENT_TRACE };
+enum bt_event_kind { EVENT_LOG = 1, EVENT_NFLOG, EVENT_TRACE, EVENT_SET };
 enum bt_trace_what { TRACE_RULE, TRACE_RETURN, TRACE_POLICY };
 
 struct bt_log_params {

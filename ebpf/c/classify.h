@@ -219,6 +219,8 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 			bt_target_rateest(s->skb, r->arg);
 		if (has_part(IMG_SELDOM) && r->target == TG_TEE)
 			bt_target_tee(s->skb, r->arg);
+		if (has_part(IMG_SETS) && r->target == TG_SET)
+			bt_target_set(s->skb, r->arg);
 		if (r->target == TG_REJECT) {
 			p->reject = r->arg;
 			return finish(p, V_REJECT);
@@ -294,6 +296,10 @@ static __always_inline long step(struct bt_step *s, const bool tracing)
 	case TG_TEE:
 		if (has_part(IMG_SELDOM))
 			bt_target_tee(s->skb, r->arg);
+		return 0;
+	case TG_SET:
+		if (has_part(IMG_SETS))
+			bt_target_set(s->skb, r->arg);
 		return 0;
 	case TG_TOS ... TG_CLASSIFY:
 	case TG_CHECKSUM ... TG_DNPT:

@@ -15,6 +15,7 @@
 #include "ops_l4.h"
 #include "ops_packet.h"
 #include "set_bitmap.h"
+#include "set_change.h"
 #include "set_hash.h"
 
 #define NFPROTO_OWN (BT_FAMILY == 6 ? 10 : 2)
@@ -124,8 +125,8 @@ static __always_inline int set_enter(struct set_ctx *c)
 	w->timeout = k64(w->set + f->offsets + 8);
 	w->behind = 0;
 	if (w->features & SET_FEATURE_LIST) {
-		/* No list has lists. */
-		if (w->outer)
+		/* No list has lists, and none is a rule's to change. */
+		if (w->outer || w->write)
 			return 0;
 		w->outer = w->set;
 		w->outer_ext = w->ext;
@@ -164,6 +165,20 @@ static __always_inline int set_member(struct set_ctx *c)
 	return SET_ON;
 }
 
+/* What rules have made of the element; the set's own answer where they did nothing. */
+static __always_inline int set_ask_changes(struct set_ctx *c)
+{
+	struct bt_set_walk *w = c->w;
+	const struct bt_set_type *t = &c->f->types[masked(w->type, 15)];
+	int r = set_changed(c);
+
+	if (r != SET_ON)
+		return r;
+	if (w->type <= SETT_BITMAP_PORT)
+		return set_bit(c, t);
+	return set_bucket(c, t) ? SET_ON : 0;
+}
+
 static long set_step(__u32 n, struct set_ctx *c)
 {
 	struct bt_set_walk *w = c->w;
@@ -181,6 +196,9 @@ static long set_step(__u32 n, struct set_ctx *c)
 		break;
 	case SET_ELEM:
 		r = set_elem(c);
+		break;
+	case SET_CHANGED:
+		r = set_ask_changes(c);
 		break;
 	default:
 		r = set_member(c);
@@ -291,7 +309,7 @@ static __always_inline void set_device(struct __sk_buff *skb, struct bt_pkt *p, 
 	w->iface[1] = in_a == ~0ull ? b & before_end(b) : 0;
 }
 
-/* at: line of bt_set_params, hint: the rule's state line. */
+/* at: line of bt_set_params, hint: the rule's state line. Of SET, which looks before it writes, `how` is SETW_* << 16. */
 __noinline int bt_op_set(struct __sk_buff *skb, __u32 how, __u32 at, __u32 hint)
 {
 	keep_arg(skb);
@@ -306,6 +324,8 @@ __noinline int bt_op_set(struct __sk_buff *skb, __u32 how, __u32 at, __u32 hint)
 	if (!p || !c.w || !c.f)
 		return -1;
 	struct bt_set_walk *w = c.w;
+	w->write = how >> 16;
+	w->keyed = 0;
 	struct bt_line *l = state_line(p, at), *h = state_line(p, hint);
 	if (!l || !h)
 		return -1;
@@ -329,10 +349,32 @@ __noinline int bt_op_set(struct __sk_buff *skb, __u32 how, __u32 at, __u32 hint)
 	w->outer = 0;
 	w->found = 0;
 	w->phase = SET_ENTER;
+	set_changes_begin(w);
 	set_ports(skb, p, w);
 	set_macs(skb, p, w, net);
 	if (w->rule.dim > 1)
 		set_device(skb, p, w, net);
 	bpf_loop(SET_STEPS, set_step, &c, 0);
 	return (w->found != 0) != invert;
+}
+
+/* -j SET. `at`: line of struct bt_set_target. */
+__noinline int bt_target_set(struct __sk_buff *skb, __u32 at)
+{
+	keep_arg(skb);
+	struct bt_pkt *p = pkt();
+	void *img = p ? image(p->slot) : NULL;
+	struct bt_set_target *n = img ? line(img, at) : NULL;
+
+	if (!n)
+		return 0;
+	if (n->add) {
+		bt_op_set(skb, SETW_ADD << 16, n->add, n->add_state);
+		bt_set_write(skb, SETW_ADD | n->flags, n->timeout);
+	}
+	if (n->del) {
+		bt_op_set(skb, SETW_DEL << 16, n->del, n->del_state);
+		bt_set_write(skb, SETW_DEL, 0);
+	}
+	return 0;
 }

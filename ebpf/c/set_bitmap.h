@@ -4,6 +4,25 @@
 
 #include "set_walk.h"
 
+/* The answer of the bit w->key[0]. */
+static __always_inline int set_bit(struct set_ctx *c, const struct bt_set_type *t)
+{
+	struct bt_set_walk *w = c->w;
+	__u32 id = w->key[0];
+
+	if (!(k64(k64(w->data + t->members) + (id >> 6) * 8ull) >> (id & 63) & 1))
+		return 0;
+	__u64 elem = w->data + t->ext + w->dsize * id;
+	if (w->type == SETT_BITMAP_IPMAC) {
+		/* One without an address takes any. The kernel would put the packet's into it. */
+		if (k8(elem + t->filled) != SET_MAC_FILLED)
+			return 1;
+		if ((k32(elem + t->mac) | (__u64)k16(elem + t->mac + 4) << 32) != w->mac[w->rule.sides >> 1 & 1])
+			return 0;
+	}
+	return set_extensions(c, elem);
+}
+
 static __always_inline int set_bitmap(struct set_ctx *c, const struct bt_set_type *t)
 {
 	struct bt_set_walk *w = c->w;
@@ -34,15 +53,11 @@ static __always_inline int set_bitmap(struct set_ctx *c, const struct bt_set_typ
 	}
 	if (v < first || v > last || (ipmac && !mac))
 		return 0;
-	if (!(k64(k64(w->data + t->members) + (id >> 6) * 8ull) >> (id & 63) & 1))
-		return 0;
-	__u64 elem = w->data + t->ext + w->dsize * id;
-	if (ipmac) {
-		/* One without an address takes any. The kernel would put the packet's into it. */
-		if (k8(elem + t->filled) != SET_MAC_FILLED)
-			return 1;
-		if ((k32(elem + t->mac) | (__u64)k16(elem + t->mac + 4) << 32) != mac)
-			return 0;
+	w->key[0] = id;
+	if (!ipmac && set_may_change(w)) {
+		__builtin_memset(&w->key[1], 0, sizeof(w->key) - sizeof(w->key[0]));
+		w->phase = SET_CHANGED;
+		return SET_ON;
 	}
-	return set_extensions(c, elem);
+	return set_bit(c, t);
 }

@@ -131,8 +131,10 @@ static __always_inline int set_key(struct set_ctx *c, const struct bt_set_type *
 		w->key[at] = mac;
 		w->key[at + 1] = mac >> 32;
 	}
-	if (t->nets == SET_NO_16)
-		return set_bucket(c, t) ? SET_ON : 0;
+	if (t->nets == SET_NO_16) {
+		w->phase = SET_CHANGED;
+		return set_may_change(w) || set_bucket(c, t) ? SET_ON : 0;
+	}
 	if (t->iface != SET_NO_8) {
 		if (!w->iface[0])
 			return 0;

@@ -49,6 +49,17 @@ static long probe_step(__u32 n, struct probe_ctx *c)
 	return 0;
 }
 
+static long probe_seek(__u32 n, struct probe_ctx *c)
+{
+	if (n >= c->max)
+		return 1;
+	if (k64(c->list + 8ull * n) != c->q->set)
+		return 0;
+	c->set = c->q->set;
+	c->found = 1;
+	return 1;
+}
+
 static long probe_member(__u32 n, struct probe_ctx *c)
 {
 	c->node = k64(c->node);
@@ -66,7 +77,13 @@ static __always_inline int set_probe(struct __sk_buff *skb)
 		return BT_NEXT;
 	struct net___sets *net = (void *)net_of(skb);
 	c.gen = (__u64)net->gen;
-	if (q->net_id) {
+	if (q->set) {
+		__u64 inst = k64(c.gen + 8ull * q->net_id);
+		c.list = inst ? k64(inst + f->net_list) : 0;
+		c.max = c.list ? k16(inst + f->net_max) : 0;
+		c.id = q->net_id;
+		bpf_loop(SET_MANY, probe_seek, &c, 0);
+	} else if (q->net_id) {
 		c.found = probe_at(&c, q->net_id);
 		c.id = q->net_id;
 	} else {
@@ -94,6 +111,8 @@ static __always_inline int set_probe(struct __sk_buff *skb)
 		((__u64 *)q->name)[i] = k64(c.set + f->name + 8 * i);
 		((__u64 *)q->type_)[i] = k64(type + f->type_name + 8 * i);
 	}
+	__u32 kind = set_type(k16(type + f->type_features), k64(type + f->type_name));
+	q->guard = kind < SETT_COUNT ? set_guard(&f->types[masked(kind, 15)], k64(c.set + f->data)) : 0;
 	q->extensions = k8(c.set + f->extensions);
 	q->family = k8(c.set + f->family);
 	q->dimension = k8(type + f->type_dimension);

@@ -17,7 +17,7 @@
 #define SET_NO_8 0xffu
 #define SET_MAC_FILLED 1
 
-enum set_phase { SET_ENTER, SET_PREFIXES, SET_PREFIX, SET_ELEM, SET_MEMBER };
+enum set_phase { SET_ENTER, SET_PREFIXES, SET_PREFIX, SET_ELEM, SET_MEMBER, SET_CHANGED };
 /* What a step gives: the set's answer as the kernel's (1: has it, -1: has it as `nomatch`, 0: does not), or that the search goes on. */
 #define SET_ON 2
 
@@ -52,6 +52,13 @@ struct bt_set_walk {
 	__u32 key[20];
 	__u32 found;
 	__u32 fence;
+	/* Changes that rules make. */
+	__u32 some; /* 0: there are none; else 1, and 2 if they write into the second heap */
+	__u32 none; /* 0: a key of maps of one element, on no stack */
+	__u32 write; /* 0: it asks only */
+	__u32 keyed; /* `changed` is the element's */
+	struct bt_set_key changed;
+	struct bt_set_change change;
 };
 
 struct {
@@ -72,6 +79,12 @@ struct set_ctx {
 	struct bt_set_walk *w;
 	struct bt_set_conf *f;
 };
+
+/* Whether what rules changed is to be asked, or is about to be changed. */
+static __always_inline bool set_may_change(const struct bt_set_walk *w)
+{
+	return unlikely(w->some | w->write);
+}
 
 /* The bytes of `v` before its first zero byte, as a mask. */
 static __always_inline __u64 before_end(__u64 v)

@@ -92,11 +92,15 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_set_conf" = sets::SetConf {
             net_id, net_list, net_max, name, type_, family, extensions, dsize, offsets, data, type_name,
             type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets, list_members, elem_list,
-            elem_id, prefixes_seq, prefixes_len, prefixes_list, pad, types,
+            elem_id, prefixes_seq, prefixes_len, prefixes_list, timeout, types,
         }
         "bt_set_probe" = sets::SetProbe {
-            net_id, index, member, found, name, type_, extensions, family, dimension, pad,
+            net_id, index, member, found, name, type_, extensions, family, dimension, pad, guard, set,
         }
+        "bt_set_target" = ops::SetTarget { add, add_state, del, del_state, flags, timeout }
+        "bt_set_head" = sets::SetHead { heap, some, pad }
+        "bt_set_key" = sets::SetKey { set, guard, heap, elem }
+        "bt_set_change" = sets::SetChange { expires, what, has, family, proto, mark, ip, ip2, port, mac }
         "bt_acct" = conn::Acct { packets, bytes }
         "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }

@@ -26,7 +26,8 @@ use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
 use bpftables_abi::image::{
-    FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_TRACE,
+    FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_SET_CHANGES,
+    FLAG_SETS, FLAG_TRACE,
 };
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_abi::parts;
@@ -48,7 +49,12 @@ const PASS_AT_MOST: Duration = Duration::from_millis(10);
 const SPREAD_FROM: u32 = 1 << 15;
 
 /// Targets whose events the agent takes, and the flags of images with them.
-const TELLING: [(u32, &str); 3] = [(FLAG_EVENTS, "LOG"), (FLAG_NFLOG, "NFLOG"), (FLAG_TRACE, "TRACE")];
+const TELLING: [(u32, &str); 4] = [
+    (FLAG_EVENTS, "LOG writes nothing until bpftablesd runs"),
+    (FLAG_NFLOG, "NFLOG writes nothing until bpftablesd runs"),
+    (FLAG_TRACE, "TRACE writes nothing until bpftablesd runs"),
+    (FLAG_SET_CHANGES, "what SET changes holds for rules at once, but ipset does not show it until bpftablesd runs"),
+];
 
 /// The locks of a commit, and the pins under them: that of all namespaces, shared, and the namespace's own.
 pub(crate) struct Locked<'a> {
@@ -234,6 +240,9 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
             None => return Ok(None),
         },
     };
+    if plan.prepared.header.flags & FLAG_SETS != 0 {
+        sets::changes::prepare(home, installed, plan.prepared.header.flags & FLAG_SET_CHANGES != 0)?;
+    }
     let Plan { prepared, used, retired, mut warnings, .. } = plan;
     let generation = prepared.header.generation;
     let live = match live {
@@ -256,7 +265,7 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     let new = prepared.header.flags & !live.header.flags;
     let mut telling = TELLING.iter().filter(|(flag, _)| new & flag != 0).peekable();
     if telling.peek().is_some() && !serve::runs(home).unwrap_or(false) {
-        warnings.extend(telling.map(|(_, target)| format!("{target} writes nothing until bpftablesd runs")));
+        warnings.extend(telling.map(|(_, what)| (*what).to_owned()));
     }
     if guarded {
         let begins = guard::count(&installed.dir) == 0;

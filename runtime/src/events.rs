@@ -9,7 +9,7 @@ use crate::logline;
 use crate::nflog::Delivery;
 use crate::pcapng::Capture;
 use aya::maps::{Map, MapData, RingBuf};
-use bpftables_abi::event::{self, Event, KIND_NFLOG, NflogEvent};
+use bpftables_abi::event::{self, Event, EventHead, KIND_NFLOG, KIND_SET, NflogEvent};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
@@ -163,13 +163,13 @@ impl Events {
         crate::sys::wait::borrow(&self.ring)
     }
 
-    /// Writes what is there. A line or packet that can't be written does not keep the others.
-    pub(crate) fn drain(&mut self, name: impl Fn(u32) -> String) -> Result<()> {
+    /// Writes what is there; whether there are changes of sets to be made, too. A line or packet that can't be written does not keep the others.
+    pub(crate) fn drain(&mut self, name: impl Fn(u32) -> String) -> Result<bool> {
         let writing = Arc::clone(&self.writing);
         let sink = &writing.sink;
         let wanted = !matches!(sink, Sink::Kernel) || self.first || writing.all_namespaces.load(Ordering::Relaxed);
         let mut delivery = None;
-        let mut failed = None;
+        let (mut failed, mut sets) = (None, false);
         while let Some(item) = self.ring.next() {
             if let Ok((event, packet)) = NflogEvent::read_from_prefix(&item)
                 && event.head.kind == KIND_NFLOG
@@ -182,7 +182,10 @@ impl Events {
                 }
                 continue;
             }
-            let Ok(event) = Event::read_from_bytes(&item) else { continue };
+            let Ok(event) = Event::read_from_bytes(&item) else {
+                sets |= EventHead::read_from_bytes(&item).is_ok_and(|head| head.kind == KIND_SET);
+                continue;
+            };
             drop(item);
             if !wanted || !self.lines.take() {
                 continue;
@@ -205,7 +208,7 @@ impl Events {
         }
         match failed {
             Some((what, error)) => Err(error).doing(|| what.to_owned()),
-            None => Ok(()),
+            None => Ok(sets),
         }
     }
 }

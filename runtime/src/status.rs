@@ -86,7 +86,7 @@ pub struct Stat {
 }
 
 /// Names and meanings by index of `bt_stats`.
-const STATS: [(&str, &str); 19] = [
+const STATS: [(&str, &str); 20] = [
     ("drop_rule", "dropped by a rule or policy"),
     ("drop_table_full", "dropped: connection table full"),
     ("drop_nat_exhausted", "dropped: no port left for NAT"),
@@ -106,6 +106,7 @@ const STATS: [(&str, &str); 19] = [
     ("host_routed", "not a drop: forwarded from device to device, past the stack"),
     ("copy_lost", "not a drop: a copy of TEE that could not be sent (no route, larger than the MTU, queue full)"),
     ("drop_ipsec", "dropped: IPsec unwrapped it, or would wrap it, where no rule sees it"),
+    ("set_lost", "not a drop: a change of a set (SET) that found no room, since the agent does not run or is late"),
 ];
 
 impl Engine {

@@ -10,6 +10,7 @@ use crate::error::{Doing, EngineError, Result};
 use crate::events::{self, Events, Writing};
 use crate::install::Installed;
 use crate::location::{DirLock, Home};
+use crate::sets;
 use crate::sys::bpf;
 use crate::sysctl;
 use bpftables_abi::maps;
@@ -23,12 +24,16 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// `RTNLGRP_*`: links, addresses and routes of both families.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Bytes that may wait in the socket: some ten thousand messages.
 const BUFFER: usize = 16 << 20;
+
+/// Between two times that changes of sets are made.
+const SETS_EVERY: Duration = Duration::from_millis(10);
 
 /// What is known of a namespace, and the socket that tells what changes. Belongs to a thread that is in that namespace.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(crate) struct Watcher {
     events: [Option<(u32, Events)>; 2],
     writing: Arc<Writing>,
     first: bool,
+    /// When changes of sets were last made.
+    brought: Option<Instant>,
 }
 
 /// What became of the namespace.
@@ -78,7 +85,7 @@ impl Watcher {
         socket.set_non_blocking(true).doing(doing)?;
         let home = Home::find(false)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         let (links, done, first) = (BTreeMap::new(), Default::default(), events::in_first_namespace());
-        Ok(Self { socket, home, links, done, events: [None, None], writing, first })
+        Ok(Self { socket, home, links, done, events: [None, None], writing, first, brought: None })
     }
 
     /// To wait for changes on, and for events.
@@ -87,11 +94,21 @@ impl Watcher {
         std::iter::once(crate::sys::wait::borrow(&self.socket)).chain(events).collect()
     }
 
-    /// Writes the events that the programs told.
+    /// Writes the events that the programs told, and makes the changes of sets.
     pub(crate) fn write_events(&mut self) -> Result<()> {
         let links = &self.links;
         let name = |ifindex: u32| links.get(&ifindex).map(|link| link.name.clone()).unwrap_or_default();
-        self.events.iter_mut().flatten().try_for_each(|(_, events)| events.drain(name))
+        let mut sets = false;
+        for (_, events) in self.events.iter_mut().flatten() {
+            sets |= events.drain(name)?;
+        }
+        if sets {
+            // Rules that change the same again and again leave time to others.
+            std::thread::sleep(self.brought.map_or(Duration::ZERO, |last| SETS_EVERY.saturating_sub(last.elapsed())));
+            self.brought = Some(Instant::now());
+            self.each(|installed, _| sets::changes::bring(installed))?;
+        }
+        Ok(())
     }
 
     /// Reads the events of what is pinned now: it may have been removed and made anew, or another family's be there now. True: it was.
@@ -123,6 +140,7 @@ impl Watcher {
             attach::prune(installed, &now)?;
             apply(installed, &now, done)?;
             addrs::mirror(installed)?;
+            sets::changes::bring(installed)?;
             installed.refresh_settings()
         })
     }
@@ -140,6 +158,8 @@ impl Watcher {
         let now = self.now();
         self.each(|installed, done| {
             apply(installed, &now, done)?;
+            // Those that a full ring did not tell of.
+            sets::changes::bring(installed)?;
             installed.refresh_settings()
         })
     }

@@ -63,7 +63,7 @@ pub use rateest::Rateest;
 pub use redirect::Redirect;
 pub use reject::RejectWith;
 pub use secmark::Secmark;
-pub use set::SetChange;
+pub use set::{NamedSet, SetChange};
 pub use synproxy::Synproxy;
 pub use tcpmss::TcpmssSet;
 pub use tcpoptstrip::Tcpoptstrip;

@@ -93,6 +93,7 @@ fn common(types: &Types<'_>) -> Option<SetConf> {
     conf.extensions = at("ip_set", "extensions")?;
     conf.dsize = at("ip_set", "dsize")?;
     conf.offsets = at("ip_set", "offset")?;
+    conf.timeout = at("ip_set", "timeout")?;
     conf.data = at("ip_set", "data")?;
     conf.type_name = at("ip_set_type", "name")?;
     conf.type_dimension = at("ip_set_type", "dimension")?;

@@ -1,8 +1,9 @@
-//! `-m set`: what the programs have to know to search the kernel's sets (`ebpf/c/ops_set.h`), and which rules can't be run.
+//! `-m set` and `-j SET`: what the programs have to know to search the kernel's sets (`ebpf/c/ops_set.h`), and which rules can't be run.
 //!
 //! Sets are found by name and index, as the kernel gives them to everybody, by a program that is run here: it looks under which of a
 //! namespace's numbers such a set is. The offsets come from the kernel's types. All of it is done again only when something is not known.
 
+pub(crate) mod changes;
 mod layout;
 mod types;
 
@@ -16,7 +17,7 @@ use bpftables_abi::maps;
 use bpftables_abi::sets::{COUNTERS, SetConf, SetProbe, TYPES};
 use bpftables_compiler::{CompileError, RulePlace};
 use bpftables_ruleset::matches::{Match, Set};
-use bpftables_ruleset::{Family, Rule, Ruleset, TableKind};
+use bpftables_ruleset::{Family, Rule, Ruleset, TableKind, Target};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -26,6 +27,17 @@ const LIST: &str = "list:set";
 /// Types of one kind of elements, which a swap may exchange.
 const PAIRS: [(&str, &str); 3] =
     [("bitmap:ip", "hash:ip"), ("bitmap:ip,mac", "hash:ip,mac"), ("hash:ip,port,net", "hash:net,port,net")];
+/// Types whose elements `-j SET` may change: an element is exactly what a packet has.
+const CHANGED: [&str; 8] = [
+    "bitmap:ip",
+    "bitmap:port",
+    "hash:ip",
+    "hash:mac",
+    "hash:ip,mac",
+    "hash:ip,mark",
+    "hash:ip,port",
+    "hash:ip,port,ip",
+];
 /// `NFNL_SUBSYS_IPSET`, `IPSET_CMD_TYPE`, and what they are asked with.
 const SUBSYSTEM: u8 = 6;
 const CMD_TYPE: u8 = 13;
@@ -38,18 +50,34 @@ pub(crate) struct Named {
     name: Box<str>,
     keep_counters: bool,
     keep_subcounters: bool,
+    change: Change,
+}
+
+/// What a rule does to a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Change {
+    /// `-m set`.
+    None,
+    /// `--add-set`.
+    Add,
+    /// `--del-set`.
+    Delete,
 }
 
 impl Named {
     fn of(set: &Set) -> Self {
         let (keep_counters, keep_subcounters) = (set.keep_counters, set.keep_subcounters);
-        Self { name: set.name.clone(), keep_counters, keep_subcounters }
+        Self { name: set.name.clone(), keep_counters, keep_subcounters, change: Change::None }
+    }
+
+    fn changed(name: &str, change: Change) -> Self {
+        Self { name: name.into(), keep_counters: true, keep_subcounters: true, change }
     }
 }
 
 /// All that the rules name.
 pub(crate) fn named(ruleset: &Ruleset) -> Vec<Named> {
-    uses(ruleset).iter().map(|one| Named::of(one.set)).collect::<BTreeSet<_>>().into_iter().collect()
+    uses(ruleset).into_iter().map(|one| one.named).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// A rule and a set of its.
@@ -58,7 +86,7 @@ struct Use<'a> {
     chain: &'a str,
     index: usize,
     rule: &'a Rule,
-    set: &'a Set,
+    named: Named,
 }
 
 impl Use<'_> {
@@ -73,11 +101,18 @@ fn uses(ruleset: &Ruleset) -> Vec<Use<'_>> {
     for table in &ruleset.tables {
         for chain in table.chains() {
             for (index, rule) in chain.rules.iter().enumerate() {
-                for m in &rule.matches {
-                    if let Match::Set(set) = m {
-                        all.push(Use { table: table.kind, chain: &chain.name.0, index, rule, set });
-                    }
-                }
+                let matched = rule.matches.iter().filter_map(|m| match m {
+                    Match::Set(set) => Some(Named::of(set)),
+                    _ => None,
+                });
+                let (add, del) = match &rule.target {
+                    Target::Set(change) => (change.add.as_ref(), change.del.as_ref()),
+                    _ => (None, None),
+                };
+                let changed = [(add, Change::Add), (del, Change::Delete)];
+                let changed = changed.into_iter().filter_map(|(set, change)| Some(Named::changed(&set?.name, change)));
+                let chain = &*chain.name.0;
+                all.extend(matched.chain(changed).map(|named| Use { table: table.kind, chain, index, rule, named }));
             }
         }
     }
@@ -109,7 +144,7 @@ pub(crate) fn prepare(installed: &Installed, ruleset: &Ruleset) -> Result<u32> {
         return Ok(0);
     }
     let mut search = Search { finder: Finder::open(installed)?, known: BTreeMap::new() };
-    uses.iter().try_fold(0, |flags, one| match search.flags(&Named::of(one.set)) {
+    uses.iter().try_fold(0, |flags, one| match search.flags(&one.named) {
         Ok(more) => Ok(flags | more),
         Err(Unfound::Reason(reason)) => Err(one.refuse(reason)),
         Err(Unfound::Engine(error)) => Err(error),
@@ -152,6 +187,15 @@ impl Search {
         if set.counts && !one.keep_counters {
             return Err(Unfound::Reason(format!(
                 "set {name} counts what matches its elements, and no program can write into it; say ! --update-counters"
+            )));
+        }
+        if one.change != Change::None && !CHANGED.contains(&&*set.kind) {
+            let kind = &set.kind;
+            return Err(Unfound::Reason(format!("set {name} is of type {kind}, which SET can't change exactly")));
+        }
+        if one.change == Change::Add && set.counts {
+            return Err(Unfound::Reason(format!(
+                "set {name} counts what matches its elements, beginning with the packet that adds one, and no program can write into it"
             )));
         }
         let subcounters = set.members.iter().any(|member| member.counts);
