@@ -170,7 +170,7 @@ pub struct SetProbe {
     pub name: [u8; 32],
     /// Answer: its type's name.
     pub type_: [u8; 32],
-    /// Answer: its extensions (1 timeout, 2 counters).
+    /// Answer: its extensions (1 timeout, [`COUNTERS`], [`COMMENTS`]).
     pub extensions: u8,
     /// Answer: its family, `NFPROTO_*`.
     pub family: u8,
@@ -187,8 +187,8 @@ pub struct SetProbe {
 /// [`SetProbe::extensions`]: elements count packets.
 pub const COUNTERS: u8 = 2;
 
-/// [`SetProbe::extensions`]: elements time out.
-pub const TIMEOUT: u8 = 1;
+/// [`SetProbe::extensions`]: elements have comments.
+pub const COMMENTS: u8 = 4;
 
 /// What changes there are that rules made (SET) and no process has brought into the kernel's sets yet.
 ///
@@ -223,7 +223,9 @@ pub struct SetKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SetChange {
-    /// When it times out (CLOCK_MONOTONIC, nanoseconds); 0: never.
+    /// When it was made (CLOCK_MONOTONIC, nanoseconds): a set that gets full takes what came first.
+    pub at: u64,
+    /// When it times out, likewise; 0: never.
     pub expires: u64,
     /// [`SET_ADDED`] or [`SET_DELETED`].
     pub what: u8,
@@ -267,7 +269,7 @@ pub const HAS_TIMEOUT: u8 = 64;
 const _: () = {
     assert!(size_of::<SetHead>() == 16);
     assert!(size_of::<SetKey>() == 64);
-    assert!(size_of::<SetChange>() == 56);
+    assert!(size_of::<SetChange>() == 64);
     assert!(size_of::<SetType>() == 44);
     assert!(size_of::<SetConf>() == 56 + 16 * 44);
     assert!(size_of::<SetProbe>() == 96);

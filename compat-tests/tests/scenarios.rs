@@ -93,6 +93,11 @@ fn matches_that_remember_do_so_as_in_legacy() {
 }
 
 #[test]
+fn sets_are_changed_as_by_legacy() {
+    suite::file("set_changes.txt");
+}
+
+#[test]
 fn sets_have_what_they_have_in_legacy() {
     suite::file("sets.txt");
 }

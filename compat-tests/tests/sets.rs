@@ -221,7 +221,7 @@ fn sets_that_programs_would_have_to_write_into_are_refused_by_name() {
         &mut world,
         &["create n hash:ip counters", "create l list:set", "create p hash:ip", "add l p", "create q list:set"],
     );
-    ipset(&mut world, &["add q n"]);
+    ipset(&mut world, &["add q n", "create net hash:net", "create said hash:ip comment"]);
     let exit = |world: &World, rule: &str| {
         let args: Vec<&str> = rule.split(' ').collect();
         let out = world.tool("iptables", &args, "").expect("iptables");
@@ -232,8 +232,18 @@ fn sets_that_programs_would_have_to_write_into_are_refused_by_name() {
         assert_eq!(code, Some(1), "{refused}: {said}");
         assert!(said.contains("--update-") && said.contains("FORWARD, rule 1"), "{refused}: {said}");
     }
-    let (code, said) = exit(&world, "-A FORWARD -j SET --add-set p src");
-    assert!(code == Some(1) && said.contains("-j SET can't be run"), "{code:?}: {said}");
+    let refused = [
+        ("--add-set n src", "set n counts"),
+        ("--add-set l src", "of type list:set, which SET can't change"),
+        ("--del-set net src", "of type hash:net, which SET can't change"),
+        ("--add-set said src --exist", "set said has comments"),
+    ];
+    for (refused, reason) in refused {
+        let (code, said) = exit(&world, &format!("-A FORWARD -j SET {refused}"));
+        assert!(code == Some(1) && said.contains(reason) && said.contains("FORWARD, rule 1"), "{code:?}: {said}");
+    }
+    let (code, said) = exit(&world, "-t mangle -A FORWARD -j SET --map-set p src --map-mark");
+    assert!(code == Some(1) && said.contains("--map-set can't be run"), "{code:?}: {said}");
     assert_eq!(world.save().expect("a save"), "", "something was changed");
     for taken in ["n src ! --update-counters", "q src ! --update-subcounters", "q src ! --update-counters", "l src"] {
         let (code, said) = exit(&world, &format!("-A FORWARD -m set --match-set {taken} -j DROP"));

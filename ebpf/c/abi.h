@@ -246,7 +246,7 @@ enum bt_set_what { SET_ADDED = 1, SET_DELETED };
 enum bt_set_has { HAS_IP = 1, HAS_IP2 = 2, HAS_PORT = 4, HAS_PROTO = 8, HAS_MAC = 16, HAS_MARK = 32, HAS_TIMEOUT = 64 };
 
 struct bt_set_change {
-	__u64 expires;
+	__u64 at, expires;
 	__u8 what, has, family, proto;
 	__u32 mark;
 	__u8 ip[16], ip2[16], port[2], mac[6];

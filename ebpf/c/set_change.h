@@ -14,8 +14,8 @@
 
 #define SET_SECOND 1000000000ull
 #define SET_MOST_SECONDS (0xffffffffu / 1000)
-/* Extensions of elements that a change of one that is there may change: time, comment, marks. */
-#define SET_EXT_RENEWED 13
+/* Extensions of elements that a change of one that is there changes: time, marks. */
+#define SET_EXT_RENEWED 9
 
 struct bt_set_head_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -164,6 +164,7 @@ __noinline int bt_set_write(struct __sk_buff *skb, __u32 asked, __u32 seconds)
 	set_describe(w, &f->types[masked(w->type, 15)], v);
 	v->what = asked & SETW_ADD ? SET_ADDED : SET_DELETED;
 	v->family = k8(w->set + f->family);
+	v->at = bpf_ktime_get_ns();
 	v->expires = 0;
 	if (w->ext & SET_EXT_TIMEOUT) {
 		v->has |= HAS_TIMEOUT;
@@ -172,7 +173,7 @@ __noinline int bt_set_write(struct __sk_buff *skb, __u32 asked, __u32 seconds)
 		else if (seconds > SET_MOST_SECONDS)
 			seconds = SET_MOST_SECONDS;
 		if (seconds)
-			v->expires = bpf_ktime_get_ns() + seconds * SET_SECOND;
+			v->expires = v->at + seconds * SET_SECOND;
 	}
 	heap = h->heap & 1;
 	w->changed.heap = heap;

@@ -242,6 +242,10 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     };
     if plan.prepared.header.flags & FLAG_SETS != 0 {
         sets::changes::prepare(home, installed, plan.prepared.header.flags & FLAG_SET_CHANGES != 0)?;
+        // Where no agent does. What cannot be made now holds for rules all the same.
+        if let Err(error) = sets::changes::bring(installed) {
+            tracing::debug!(%error, "changes of sets are not made yet");
+        }
     }
     let Plan { prepared, used, retired, mut warnings, .. } = plan;
     let generation = prepared.header.generation;

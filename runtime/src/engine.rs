@@ -10,6 +10,7 @@ use crate::install::{self, Installed};
 use crate::location::{DirLock, Home, remove_tree};
 use crate::part::Part;
 use crate::record;
+use crate::sets;
 use crate::sys::bpf;
 use crate::sysctl;
 use bpftables_abi::maps;
@@ -386,6 +387,12 @@ fn uninstall(home: &Home) -> Result<bool> {
     guard::detach_all(&dir).doing(doing)?;
     attach::detach_all(&dir.join("links")).doing(doing)?;
     sysctl::restore_lo(home.family, &dir)?;
+    // What rules changed of sets stays, as it does in legacy.
+    if let Ok(Some(installed)) = Installed::open(home)
+        && let Err(error) = sets::changes::bring(&installed)
+    {
+        tracing::warn!(%error, "what rules changed of sets is lost");
+    }
     remove_tree(&dir).doing(doing)?;
     Ok(true)
 }

@@ -150,10 +150,13 @@ impl Bringing {
     /// All of a heap that no program writes into any more.
     fn heap(&mut self, changes: &Map<SetKey, SetChange>, heap: u32) -> Result<()> {
         let doing = || "read the changes of sets".to_owned();
+        let mut all = Vec::new();
         for key in changes.keys().doing(doing)?.into_iter().filter(|key| key.heap == heap) {
-            if let Some(change) = changes.get(&key).doing(doing)?
-                && let Some(name) = self.name(&key)?
-            {
+            all.extend(changes.get(&key).doing(doing)?.map(|change| (key, change)));
+        }
+        all.sort_by_key(|(key, change)| (change.at, *key));
+        for (key, change) in all {
+            if let Some(name) = self.name(&key)? {
                 let now = ns::monotonic_ns().doing(|| "read the clock".to_owned())?;
                 let (command, attributes) = request(&name, &change, now);
                 // Not there any more, or full: what the kernel says then it says to nobody in legacy either.

@@ -14,7 +14,7 @@ use crate::sys::bpf::{self, Map};
 use crate::sys::ipset::{self, Found};
 use bpftables_abi::image::FLAG_MAC;
 use bpftables_abi::maps;
-use bpftables_abi::sets::{COUNTERS, SetConf, SetProbe, TYPES};
+use bpftables_abi::sets::{COMMENTS, COUNTERS, SetConf, SetProbe, TYPES};
 use bpftables_compiler::{CompileError, RulePlace};
 use bpftables_ruleset::matches::{Match, Set};
 use bpftables_ruleset::{Family, Rule, Ruleset, TableKind, Target};
@@ -60,6 +60,8 @@ enum Change {
     None,
     /// `--add-set`.
     Add,
+    /// `--add-set` with `--exist`.
+    Renew,
     /// `--del-set`.
     Delete,
 }
@@ -105,11 +107,13 @@ fn uses(ruleset: &Ruleset) -> Vec<Use<'_>> {
                     Match::Set(set) => Some(Named::of(set)),
                     _ => None,
                 });
-                let (add, del) = match &rule.target {
-                    Target::Set(change) => (change.add.as_ref(), change.del.as_ref()),
-                    _ => (None, None),
+                let changed = match &rule.target {
+                    Target::Set(change) => {
+                        let adding = if change.exist { Change::Renew } else { Change::Add };
+                        [(change.add.as_ref(), adding), (change.del.as_ref(), Change::Delete)]
+                    }
+                    _ => [(None, Change::Add), (None, Change::Delete)],
                 };
-                let changed = [(add, Change::Add), (del, Change::Delete)];
                 let changed = changed.into_iter().filter_map(|(set, change)| Some(Named::changed(&set?.name, change)));
                 let chain = &*chain.name.0;
                 all.extend(matched.chain(changed).map(|named| Use { table: table.kind, chain, index, rule, named }));
@@ -124,6 +128,7 @@ fn uses(ruleset: &Ruleset) -> Vec<Use<'_>> {
 struct Known {
     kind: String,
     counts: bool,
+    comments: bool,
     /// Of a list: its sets.
     members: Vec<Known>,
 }
@@ -193,9 +198,14 @@ impl Search {
             let kind = &set.kind;
             return Err(Unfound::Reason(format!("set {name} is of type {kind}, which SET can't change exactly")));
         }
-        if one.change == Change::Add && set.counts {
+        if matches!(one.change, Change::Add | Change::Renew) && set.counts {
             return Err(Unfound::Reason(format!(
                 "set {name} counts what matches its elements, beginning with the packet that adds one, and no program can write into it"
+            )));
+        }
+        if one.change == Change::Renew && set.comments {
+            return Err(Unfound::Reason(format!(
+                "set {name} has comments, which an element that is added again would lose; leave --exist out"
             )));
         }
         let subcounters = set.members.iter().any(|member| member.counts);
@@ -372,7 +382,8 @@ impl Finder {
             let name = text(&answer.name);
             return Err(Unfound::Reason(format!("set {name} is of type {kind}, which no program can search here")));
         }
-        Ok(Known { kind, counts: answer.extensions & COUNTERS != 0, members: Vec::new() })
+        let has = |extension: u8| answer.extensions & extension != 0;
+        Ok(Known { kind, counts: has(COUNTERS), comments: has(COMMENTS), members: Vec::new() })
     }
 }
 
