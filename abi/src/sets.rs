@@ -245,12 +245,20 @@ pub struct SetChange {
     pub port: [u8; 2],
     /// Its link address.
     pub mac: [u8; 6],
+    /// Length of its prefix: of the second address where there is one.
+    pub cidr: u8,
+    /// Zero.
+    pub pad: [u8; 7],
 }
 
 /// [`SetChange::what`]: it is in the set.
 pub const SET_ADDED: u8 = 1;
 /// [`SetChange::what`]: it is not.
 pub const SET_DELETED: u8 = 2;
+/// [`SetChange::what`]: nothing; the set gets whole addresses for prefixes by another change. Its key's element is all ones.
+pub const SET_HOSTS: u8 = 3;
+/// [`SetChange::has`]: a prefix.
+pub const HAS_CIDR: u8 = 128;
 /// [`SetChange::has`]: an address.
 pub const HAS_IP: u8 = 1;
 /// [`SetChange::has`]: a second one.
@@ -269,7 +277,7 @@ pub const HAS_TIMEOUT: u8 = 64;
 const _: () = {
     assert!(size_of::<SetHead>() == 16);
     assert!(size_of::<SetKey>() == 64);
-    assert!(size_of::<SetChange>() == 64);
+    assert!(size_of::<SetChange>() == 72);
     assert!(size_of::<SetType>() == 44);
     assert!(size_of::<SetConf>() == 56 + 16 * 44);
     assert!(size_of::<SetProbe>() == 96);

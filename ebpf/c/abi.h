@@ -242,14 +242,14 @@ struct bt_set_key {
 	__u32 guard, heap, elem[12];
 };
 
-enum bt_set_what { SET_ADDED = 1, SET_DELETED };
-enum bt_set_has { HAS_IP = 1, HAS_IP2 = 2, HAS_PORT = 4, HAS_PROTO = 8, HAS_MAC = 16, HAS_MARK = 32, HAS_TIMEOUT = 64 };
+enum bt_set_what { SET_ADDED = 1, SET_DELETED, SET_HOSTS };
+enum bt_set_has { HAS_IP = 1, HAS_IP2 = 2, HAS_PORT = 4, HAS_PROTO = 8, HAS_MAC = 16, HAS_MARK = 32, HAS_TIMEOUT = 64, HAS_CIDR = 128 };
 
 struct bt_set_change {
 	__u64 at, expires;
 	__u8 what, has, family, proto;
 	__u32 mark;
-	__u8 ip[16], ip2[16], port[2], mac[6];
+	__u8 ip[16], ip2[16], port[2], mac[6], cidr, pad[7];
 };
 
 struct bt_acct {

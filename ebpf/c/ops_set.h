@@ -172,6 +172,13 @@ static __always_inline int set_ask_changes(struct set_ctx *c)
 	const struct bt_set_type *t = &c->f->types[masked(w->type, 15)];
 	int r = set_changed(c);
 
+	if (t->nets != SET_NO_16) {
+		/* Shorter prefixes may have it still. */
+		w->phase = SET_PREFIX;
+		if (r == SET_ON)
+			set_bucket(c, t);
+		return r || w->write ? r : SET_ON;
+	}
 	if (r != SET_ON)
 		return r;
 	if (w->type <= SETT_BITMAP_PORT)
@@ -213,7 +220,7 @@ static long set_step(__u32 n, struct set_ctx *c)
 	}
 	if (w->rule.flags & SETF_RETURN_NOMATCH && w->features & SET_FEATURE_NOMATCH)
 		r = -r;
-	w->found = r > 0;
+	w->found = w->write ? r & 3 : r > 0;
 	if (!w->outer)
 		return 1;
 	if (r > 0) {
@@ -350,6 +357,8 @@ __noinline int bt_op_set(struct __sk_buff *skb, __u32 how, __u32 at, __u32 hint)
 	w->found = 0;
 	w->phase = SET_ENTER;
 	set_changes_begin(w);
+	if (w->write)
+		w->hosts = set_hosts(w);
 	set_ports(skb, p, w);
 	set_macs(skb, p, w, net);
 	if (w->rule.dim > 1)

@@ -12,6 +12,7 @@
 #include "ops_arg.h"
 #include "set_walk.h"
 
+#define SET_NOMATCH 3 /* what is found, with that flag */
 #define SET_SECOND 1000000000ull
 #define SET_MOST_SECONDS (0xffffffffu / 1000)
 /* Extensions of elements that a change of one that is there changes: time, marks. */
@@ -61,6 +62,28 @@ static __always_inline void set_changes_begin(struct bt_set_walk *w)
 	struct bt_set_head *h = set_head();
 
 	w->some = h && h->some[0] | h->some[1] ? 1 | (h->heap & 1) << 1 : 0;
+}
+
+/* Makes the key that tells that a change gives the set whole addresses for prefixes. */
+static __always_inline void set_hosts_key(struct bt_set_walk *w, __u32 heap)
+{
+	w->changed.set = w->set;
+	w->changed.guard = 0;
+	w->changed.heap = heap;
+	__builtin_memset(w->changed.elem, 0xff, sizeof(w->changed.elem));
+}
+
+static __always_inline bool set_hosts(struct bt_set_walk *w)
+{
+	void *changes = w->some ? bpf_map_lookup_elem(&bt_set_changes, &w->none) : NULL;
+
+	if (!changes)
+		return false;
+	set_hosts_key(w, 0);
+	if (bpf_map_lookup_elem(changes, &w->changed))
+		return true;
+	w->changed.heap = 1;
+	return bpf_map_lookup_elem(changes, &w->changed);
 }
 
 /* What tells a set from another that has its place later. */
@@ -135,6 +158,10 @@ static __always_inline void set_describe(struct bt_set_walk *w, const struct bt_
 		v->has |= HAS_IP2;
 		*(bt_addr *)v->ip2 = w->ip2;
 	}
+	if (t->nets != SET_NO_16) {
+		v->has |= HAS_CIDR;
+		v->cidr = w->cidr;
+	}
 	if (t->mark != SET_NO_8)
 		v->has |= HAS_MARK;
 	if (t->mac != SET_NO_8) {
@@ -158,7 +185,7 @@ __noinline int bt_set_write(struct __sk_buff *skb, __u32 asked, __u32 seconds)
 	if (!w || !f || !changes || !h || !w->keyed)
 		return 0;
 	/* What is there already is new only if it is asked to be, and only in what the set keeps of it. */
-	if (asked & SETW_ADD ? w->found && !(asked & SETW_EXIST && w->ext & SET_EXT_RENEWED) : !w->found)
+	if (asked & SETW_ADD ? w->found && !(asked & SETW_EXIST && (w->ext & SET_EXT_RENEWED || w->found == SET_NOMATCH)) : !w->found)
 		return 0;
 	struct bt_set_change *v = &w->change;
 	set_describe(w, &f->types[masked(w->type, 15)], v);
@@ -180,6 +207,11 @@ __noinline int bt_set_write(struct __sk_buff *skb, __u32 asked, __u32 seconds)
 	if (bpf_map_update_elem(changes, &w->changed, v, BPF_ANY)) {
 		stat_add(STAT_SET_LOST);
 		return 0;
+	}
+	if (v->has & HAS_CIDR && w->longer) {
+		set_hosts_key(w, heap);
+		v->what = SET_HOSTS;
+		bpf_map_update_elem(changes, &w->changed, v, BPF_ANY);
 	}
 	if (!h->some[heap] && !__sync_lock_test_and_set(&h->some[heap], 1))
 		set_tell();

@@ -207,6 +207,19 @@ static __always_inline int set_prefix(struct set_ctx *c)
 	if (w->multi)
 		return 0;
 	a = prefix_at(c, t, 0, w->j);
+	if (set_may_change(w) && set_netted(t)) {
+		if (w->write) {
+			/* What is added is as long as the longest prefix that there is. */
+			w->longer = !a;
+			if (!a || w->hosts)
+				a = SET_HOST;
+		} else if (!w->k) {
+			/* Of such a length the set itself may know nothing yet. */
+			w->k = 1;
+			w->j--;
+			a = SET_HOST;
+		}
+	}
 	if (!a)
 		return 0;
 	if (a == PREFIX_UNUSED) {
@@ -235,6 +248,12 @@ static __always_inline int set_prefix(struct set_ctx *c)
 		else
 			put_addr(w, t->ip, cut(w->ip, a - 1));
 		put_8(w, t->cidr, t->packed ? a - 2 : a - 1);
+		if (set_may_change(w) && set_netted(t)) {
+			w->cidr = a - 1;
+			w->multi = w->write;
+			w->phase = SET_CHANGED;
+			return SET_ON;
+		}
 	}
 	set_bucket(c, t);
 	return SET_ON;

@@ -56,6 +56,9 @@ struct bt_set_walk {
 	__u32 some; /* 0: there are none; else 1, and 2 if they write into the second heap */
 	__u32 none; /* 0: a key of maps of one element, on no stack */
 	__u32 write; /* 0: it asks only */
+	__u32 hosts;  /* a change is of a whole address where the set had no prefix so long */
+	__u32 longer; /* this one will be */
+	__u32 cidr;   /* its prefix's length */
 	__u32 keyed; /* `changed` is the element's */
 	struct bt_set_key changed;
 	struct bt_set_change change;
@@ -85,6 +88,14 @@ static __always_inline bool set_may_change(const struct bt_set_walk *w)
 {
 	return unlikely(w->some | w->write);
 }
+
+/* Types with one prefix, and no device's name, whose elements rules may add. */
+static __always_inline bool set_netted(const struct bt_set_type *t)
+{
+	return t->nets != SET_NO_16 && t->cidr2 == SET_NO_8 && t->iface == SET_NO_8;
+}
+
+#define SET_HOST (BT_FAMILY == 6 ? 129u : 33u) /* a whole address, as prefix_at tells it */
 
 /* The bytes of `v` before its first zero byte, as a mask. */
 static __always_inline __u64 before_end(__u64 v)

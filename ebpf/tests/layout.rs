@@ -100,7 +100,7 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_set_target" = ops::SetTarget { add, add_state, del, del_state, flags, timeout }
         "bt_set_head" = sets::SetHead { heap, some, pad }
         "bt_set_key" = sets::SetKey { set, guard, heap, elem }
-        "bt_set_change" = sets::SetChange { at, expires, what, has, family, proto, mark, ip, ip2, port, mac }
+        "bt_set_change" = sets::SetChange { at, expires, what, has, family, proto, mark, ip, ip2, port, mac, cidr, pad }
         "bt_acct" = conn::Acct { packets, bytes }
         "bt_icmp_conf" = maps::IcmpConf { known, ratelimit_ms, ratemask, msgs_per_sec, msgs_burst, ttl }
         "bt_counter" = maps::Counter { packets, bytes }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The binary.
 const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
 /// Sets of both families, and what is in them at first.
-const SETS: [&str; 14] = [
+const SETS: [&str; 19] = [
     "create ip hash:ip",
     "create nm hash:ip netmask 24",
     "create t hash:ip timeout 600",
@@ -30,9 +30,15 @@ const SETS: [&str; 14] = [
     "create ip6 hash:ip family inet6",
     "create pip6 hash:ip,port,ip family inet6",
     "create gone hash:ip",
+    "create n hash:net",
+    "create n24 hash:net timeout 600",
+    "create np hash:net,port",
+    "create pn hash:ip,port,net",
+    "create n6 hash:net family inet6",
     "create info hash:ip skbinfo",
 ];
-const ELEMENTS: [&str; 6] = [
+const ELEMENTS: [&str; 7] = [
+    "add n24 10.9.0.0/24",
     "add e 127.0.0.3 timeout 20",
     "add gone 127.0.0.2",
     "add gone 127.0.0.9",
@@ -52,6 +58,10 @@ const RULES: &str = "*filter
 -A INPUT -p udp -j SET --add-set port dst
 -A INPUT -p udp -j SET --add-set full src
 -A INPUT -p udp -j SET --del-set gone src
+-A INPUT -p udp -j SET --add-set n src
+-A INPUT -p udp -j SET --add-set n24 src
+-A INPUT -p udp -j SET --add-set np src,dst
+-A INPUT -p udp -j SET --add-set pn src,dst,dst
 -A INPUT -p udp -s 127.0.0.2 -j SET --add-set info src
 -A INPUT -p udp -s 127.0.0.3 -j SET --add-set info src --exist
 -A INPUT -p udp -s 127.0.0.4 -j SET --del-set ip src
@@ -60,6 +70,7 @@ COMMIT
 const RULES6: &str = "*filter
 -A INPUT -p udp -j SET --add-set ip6 src
 -A INPUT -p udp -j SET --add-set pip6 src,dst,dst
+-A INPUT -p udp -j SET --add-set n6 src
 -A INPUT -p udp -j SET --add-set port dst
 -A INPUT -p udp -m udp --dport 6003 -m set --match-set port dst -j SET --del-set port dst
 COMMIT
@@ -186,6 +197,7 @@ fn the_agent_brings_into_sets_what_legacys_rules_make_of_them() {
         command("ipset", &["del", "port", "6009"], "");
         command("ipset", &["flush", "ip6"], "");
         command("ipset", &["flush", "pip6"], "");
+        command("ipset", &["flush", "n6"], "");
         packets();
         let took = eventually(&wanted);
         println!("the sets were as legacy's after {took:?}");

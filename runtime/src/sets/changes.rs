@@ -14,7 +14,7 @@ use crate::sys::mmap::Mapping;
 use crate::sys::ns;
 use bpftables_abi::maps;
 use bpftables_abi::sets::{
-    HAS_IP, HAS_IP2, HAS_MAC, HAS_MARK, HAS_PORT, HAS_PROTO, HAS_TIMEOUT, SET_ADDED, SetChange, SetHead, SetKey,
+    HAS_CIDR, HAS_IP, HAS_IP2, HAS_MAC, HAS_MARK, HAS_PORT, HAS_PROTO, HAS_TIMEOUT, SET_ADDED, SET_HOSTS, SetChange, SetHead, SetKey,
     SetProbe,
 };
 use bpftables_ruleset::Family;
@@ -32,12 +32,14 @@ const SET_NAME: u16 = 2;
 /// `IPSET_ATTR_DATA`, and what is in it.
 const DATA: u16 = 7;
 const IP: u16 = 1;
+const CIDR: u16 = 3;
 const PORT: u16 = 4;
 const TIMEOUT: u16 = 6;
 const PROTO: u16 = 7;
 const MARK: u16 = 10;
 const ETHER: u16 = 17;
 const IP2: u16 = 20;
+const CIDR2: u16 = 21;
 /// `IPSET_ATTR_IPADDR_IPV4` and `_IPV6`.
 const ADDRESS: [u16; 2] = [1, 2];
 /// `NLA_F_NET_BYTEORDER`.
@@ -156,7 +158,9 @@ impl Bringing {
         }
         all.sort_by_key(|(key, change)| (change.at, *key));
         for (key, change) in all {
-            if let Some(name) = self.name(&key)? {
+            if change.what != SET_HOSTS
+                && let Some(name) = self.name(&key)?
+            {
                 let now = ns::monotonic_ns().doing(|| "read the clock".to_owned())?;
                 let (command, attributes) = request(&name, &change, now);
                 // Not there any more, or full: what the kernel says then it says to nobody in legacy either.
@@ -220,6 +224,9 @@ fn request(set: &str, change: &SetChange, now: u64) -> (u8, Vec<u8>) {
     }
     if has(HAS_IP2) {
         data.extend(address(IP2, &change.ip2));
+    }
+    if has(HAS_CIDR) {
+        data.extend(attribute(if has(HAS_IP2) { CIDR2 } else { CIDR }, &[change.cidr]));
     }
     if has(HAS_MARK) {
         data.extend(attribute(MARK | NETWORK, &change.mark.to_be_bytes()));

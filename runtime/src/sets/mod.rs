@@ -38,6 +38,8 @@ const CHANGED: [&str; 8] = [
     "hash:ip,port",
     "hash:ip,port,ip",
 ];
+/// Those to which it may add: a packet's address with the longest prefix that the set has.
+const ADDED: [&str; 3] = ["hash:net", "hash:net,port", "hash:ip,port,net"];
 /// `NFNL_SUBSYS_IPSET`, `IPSET_CMD_TYPE`, and what they are asked with.
 const SUBSYSTEM: u8 = 6;
 const CMD_TYPE: u8 = 13;
@@ -194,7 +196,8 @@ impl Search {
                 "set {name} counts what matches its elements, and no program can write into it; say ! --update-counters"
             )));
         }
-        if one.change != Change::None && !CHANGED.contains(&&*set.kind) {
+        let changeable = CHANGED.contains(&&*set.kind) || one.change != Change::Delete && ADDED.contains(&&*set.kind);
+        if one.change != Change::None && !changeable {
             let kind = &set.kind;
             return Err(Unfound::Reason(format!("set {name} is of type {kind}, which SET can't change exactly")));
         }
