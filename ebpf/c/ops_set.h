@@ -125,8 +125,8 @@ static __always_inline int set_enter(struct set_ctx *c)
 	w->timeout = k64(w->set + f->offsets + 8);
 	w->behind = 0;
 	if (w->features & SET_FEATURE_LIST) {
-		/* No list has lists, and none is a rule's to change. */
-		if (w->outer || w->write)
+		/* No list has lists. */
+		if (w->outer)
 			return 0;
 		w->outer = w->set;
 		w->outer_ext = w->ext;
@@ -186,6 +186,12 @@ static __always_inline int set_ask_changes(struct set_ctx *c)
 	return set_bucket(c, t) ? SET_ON : 0;
 }
 
+/* Whether a list's member takes a change, which no other gets then. */
+static __always_inline bool set_takes(const struct bt_set_walk *w)
+{
+	return w->keyed && (w->write & SETW_ADD ? !w->found || w->write & SETW_EXIST : w->found);
+}
+
 static long set_step(__u32 n, struct set_ctx *c)
 {
 	struct bt_set_walk *w = c->w;
@@ -223,13 +229,13 @@ static long set_step(__u32 n, struct set_ctx *c)
 	w->found = w->write ? r & 3 : r > 0;
 	if (!w->outer)
 		return 1;
-	if (r > 0) {
+	if (w->write ? set_takes(w) : r > 0) {
 		__u64 elem = w->node - c->f->elem_list;
 		if (!(w->outer_ext & SET_EXT_TIMEOUT && set_expired(elem + w->outer_timeout)) &&
-		    (!(w->outer_ext & SET_EXT_COUNTER) || set_counters(c, elem + w->outer_counter)))
+		    (w->write || !(w->outer_ext & SET_EXT_COUNTER) || set_counters(c, elem + w->outer_counter)))
 			return 1;
 	}
-	w->found = 0;
+	w->found = w->keyed = 0;
 	w->phase = SET_MEMBER;
 	return 0;
 }
@@ -378,7 +384,7 @@ __noinline int bt_target_set(struct __sk_buff *skb, __u32 at)
 	if (!n)
 		return 0;
 	if (n->add) {
-		bt_op_set(skb, SETW_ADD << 16, n->add, n->add_state);
+		bt_op_set(skb, (SETW_ADD | n->flags) << 16, n->add, n->add_state);
 		bt_set_write(skb, SETW_ADD | n->flags, n->timeout);
 	}
 	if (n->del) {

@@ -135,6 +135,8 @@ static __always_inline int set_key(struct set_ctx *c, const struct bt_set_type *
 		w->phase = SET_CHANGED;
 		return set_may_change(w) || set_bucket(c, t) ? SET_ON : 0;
 	}
+	if (w->write && (w->outer || !set_netted(t)))
+		return 0;
 	if (t->iface != SET_NO_8) {
 		if (!w->iface[0])
 			return 0;

@@ -136,6 +136,31 @@ struct Known {
 }
 
 impl Known {
+    /// Whether rules may change it, or why not.
+    fn changeable(&self, name: &str, change: Change) -> std::result::Result<(), Unfound> {
+        let list = self.kind == LIST;
+        let all = if list { &*self.members } else { std::slice::from_ref(self) };
+        let set = if list { format!("a set of {name}") } else { format!("set {name}") };
+        for one in all {
+            let adds = change != Change::Delete;
+            if !CHANGED.contains(&&*one.kind) && !(adds && !list && ADDED.contains(&&*one.kind)) {
+                let (kind, what) = (&one.kind, if adds { "--add-set" } else { "--del-set" });
+                return Err(Unfound::Reason(format!("{set} is of type {kind}, which {what} can't change exactly here")));
+            }
+            if adds && one.counts {
+                return Err(Unfound::Reason(format!(
+                    "{set} counts what matches its elements, beginning with the packet that adds one, and no program can write into it"
+                )));
+            }
+            if change == Change::Renew && one.comments {
+                return Err(Unfound::Reason(format!(
+                    "{set} has comments, which an element that is added again would lose; leave --exist out"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn kinds(&self) -> impl Iterator<Item = &str> {
         [self.kind.as_str()].into_iter().chain(self.members.iter().map(|member| member.kind.as_str()))
     }
@@ -196,20 +221,8 @@ impl Search {
                 "set {name} counts what matches its elements, and no program can write into it; say ! --update-counters"
             )));
         }
-        let changeable = CHANGED.contains(&&*set.kind) || one.change != Change::Delete && ADDED.contains(&&*set.kind);
-        if one.change != Change::None && !changeable {
-            let kind = &set.kind;
-            return Err(Unfound::Reason(format!("set {name} is of type {kind}, which SET can't change exactly")));
-        }
-        if matches!(one.change, Change::Add | Change::Renew) && set.counts {
-            return Err(Unfound::Reason(format!(
-                "set {name} counts what matches its elements, beginning with the packet that adds one, and no program can write into it"
-            )));
-        }
-        if one.change == Change::Renew && set.comments {
-            return Err(Unfound::Reason(format!(
-                "set {name} has comments, which an element that is added again would lose; leave --exist out"
-            )));
+        if one.change != Change::None {
+            set.changeable(name, one.change)?;
         }
         let subcounters = set.members.iter().any(|member| member.counts);
         if subcounters && !one.keep_counters && !one.keep_subcounters {
