@@ -446,7 +446,11 @@ pub struct SetTarget {
     pub del: u32,
     /// Likewise.
     pub del_state: u32,
-    /// [`SET_EXIST`], [`SET_TIMEOUT`].
+    /// `--map-set`, likewise.
+    pub map: u32,
+    /// Likewise.
+    pub map_state: u32,
+    /// [`SET_EXIST`], [`SET_TIMEOUT`], [`SET_MAP_MARK`], [`SET_MAP_PRIORITY`].
     pub flags: u32,
     /// `--timeout`, in seconds.
     pub timeout: u32,
@@ -454,6 +458,10 @@ pub struct SetTarget {
 
 /// [`SetTarget::flags`]: `--exist`.
 pub const SET_EXIST: u32 = 4;
+/// [`SetTarget::flags`]: `--map-mark`.
+pub const SET_MAP_MARK: u32 = 16;
+/// [`SetTarget::flags`]: `--map-prio`.
+pub const SET_MAP_PRIORITY: u32 = 32;
 /// [`SetTarget::flags`]: `--timeout` is given.
 pub const SET_TIMEOUT: u32 = 8;
 

@@ -112,7 +112,7 @@ pub struct SetConf {
     pub extensions: u16,
     /// Bytes of an element.
     pub dsize: u16,
-    /// Where in an element the extensions are: counters, then the timeout.
+    /// Where in an element the extensions are: counters, the timeout, marks.
     pub offsets: u16,
     /// The type's own structure.
     pub data: u16,
@@ -150,6 +150,14 @@ pub struct SetConf {
     pub prefixes_list: u16,
     /// Of a set: the time that its elements have if none is said, in seconds.
     pub timeout: u16,
+    /// Of an element's marks (skbinfo): the packet's mark.
+    pub skbmark: u16,
+    /// Its mask.
+    pub skbmarkmask: u16,
+    /// The packet's priority.
+    pub skbprio: u16,
+    /// Zero.
+    pub pad: u16,
     /// In the order of [`TYPES`].
     pub types: [SetType; 16],
 }
@@ -279,6 +287,6 @@ const _: () = {
     assert!(size_of::<SetKey>() == 64);
     assert!(size_of::<SetChange>() == 72);
     assert!(size_of::<SetType>() == 44);
-    assert!(size_of::<SetConf>() == 56 + 16 * 44);
+    assert!(size_of::<SetConf>() == 64 + 16 * 44);
     assert!(size_of::<SetProbe>() == 96);
 };

@@ -291,8 +291,15 @@ fn sets_that_programs_would_have_to_write_into_are_refused_by_name() {
         let (code, said) = exit(&world, &format!("-A FORWARD -j SET {refused}"));
         assert!(code == Some(1) && said.contains(reason) && said.contains("FORWARD, rule 1"), "{code:?}: {said}");
     }
-    let (code, said) = exit(&world, "-t mangle -A FORWARD -j SET --map-set p src --map-mark");
-    assert!(code == Some(1) && said.contains("--map-set can't be run"), "{code:?}: {said}");
+    let refused = [
+        ("p src --map-mark --map-queue", "--map-queue can't be run"),
+        ("n src --map-mark", "set n counts"),
+        ("l src --map-mark", "set l is a list"),
+    ];
+    for (refused, reason) in refused {
+        let (code, said) = exit(&world, &format!("-t mangle -A FORWARD -j SET --map-set {refused}"));
+        assert!(code == Some(1) && said.contains(reason), "{code:?}: {said}");
+    }
     assert_eq!(world.save().expect("a save"), "", "something was changed");
     for taken in ["n src ! --update-counters", "q src ! --update-subcounters", "q src ! --update-counters", "l src"] {
         let (code, said) = exit(&world, &format!("-A FORWARD -m set --match-set {taken} -j DROP"));

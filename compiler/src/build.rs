@@ -272,7 +272,10 @@ fn rule_flags(rule: &Rule) -> u32 {
         Target::Dnpt(_) => FLAG_DNPT,
         Target::Tproxy(_) => FLAG_DEFRAG,
         Target::Rateest(_) => FLAG_SELDOM | chain_flag::SHARES,
-        Target::Set(_) => FLAG_SETS | FLAG_SET_CHANGES | chain_flag::SHARES,
+        Target::Set(ref set) => {
+            let changes = set.add.is_some() || set.del.is_some();
+            FLAG_SETS | chain_flag::SHARES | if changes { FLAG_SET_CHANGES } else { 0 }
+        }
         Target::Idletimer(_) => chain_flag::SHARES,
         Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
         Target::Ct(ref ct) if !ct.notrack => FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES },

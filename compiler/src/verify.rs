@@ -141,7 +141,7 @@ impl Walk<'_> {
             target::RATEEST => self.estimator(at, r.arg)?,
             target::SET => {
                 let words = line(self.image, r.arg)?;
-                for of in [0, 2] {
+                for of in [0, 2, 4] {
                     let (params, state) = (words.word(of), words.word(of + 1));
                     if params != 0 {
                         line(self.image, params)?;

@@ -215,7 +215,7 @@ struct bt_set_conf {
 	__u16 net_list, net_max, name, type_, family, extensions, dsize, offsets, data;
 	__u16 type_name, type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets;
 	__u16 list_members, elem_list, elem_id;
-	__u16 prefixes_seq, prefixes_len, prefixes_list, timeout;
+	__u16 prefixes_seq, prefixes_len, prefixes_list, timeout, skbmark, skbmarkmask, skbprio, pad;
 	struct bt_set_type types[16];
 };
 
@@ -227,10 +227,10 @@ struct bt_set_probe {
 	__u64 set;
 };
 
-enum bt_set_target_flag { SETW_ADD = 1, SETW_DEL = 2, SETW_EXIST = 4, SETW_TIMEOUT = 8 };
+enum bt_set_target_flag { SETW_ADD = 1, SETW_DEL = 2, SETW_EXIST = 4, SETW_TIMEOUT = 8, SETW_MAP_MARK = 16, SETW_MAP_PRIO = 32 };
 
 struct bt_set_target {
-	__u32 add, add_state, del, del_state, flags, timeout;
+	__u32 add, add_state, del, del_state, map, map_state, flags, timeout;
 };
 
 struct bt_set_head {

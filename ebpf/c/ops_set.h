@@ -373,6 +373,24 @@ __noinline int bt_op_set(struct __sk_buff *skb, __u32 how, __u32 at, __u32 hint)
 	return (w->found != 0) != invert;
 }
 
+/* --map-set: gives the packet the marks of the element that was found; those of one that has none are zero, and no mask takes nothing away. */
+__noinline int bt_set_map(struct __sk_buff *skb, __u32 asked)
+{
+	struct bt_pkt *p = pkt();
+	__u32 zero = 0;
+	struct bt_set_walk *w = bpf_map_lookup_elem(&bt_set_scratch, &zero);
+	struct bt_set_conf *f = bpf_map_lookup_elem(&bt_sets, &zero);
+
+	if (!p || !w || !f)
+		return 0;
+	__u64 marks = w->elem && w->ext & SET_EXT_MARKS ? w->elem + k64(w->set + f->offsets + 16) : 0;
+	if (asked & SETW_MAP_MARK)
+		p->mark = (p->mark & ~k32(marks ? marks + f->skbmarkmask : 0)) ^ k32(marks ? marks + f->skbmark : 0);
+	if (asked & SETW_MAP_PRIO)
+		skb->priority = marks ? k32(marks + f->skbprio) : 0;
+	return 0;
+}
+
 /* -j SET. `at`: line of struct bt_set_target. */
 __noinline int bt_target_set(struct __sk_buff *skb, __u32 at)
 {
@@ -391,5 +409,7 @@ __noinline int bt_target_set(struct __sk_buff *skb, __u32 at)
 		bt_op_set(skb, SETW_DEL << 16, n->del, n->del_state);
 		bt_set_write(skb, SETW_DEL, 0);
 	}
+	if (n->map && bt_op_set(skb, 0, n->map, n->map_state) == 1)
+		bt_set_map(skb, n->flags);
 	return 0;
 }

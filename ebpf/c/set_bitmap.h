@@ -13,6 +13,7 @@ static __always_inline int set_bit(struct set_ctx *c, const struct bt_set_type *
 	if (!(k64(k64(w->data + t->members) + (id >> 6) * 8ull) >> (id & 63) & 1))
 		return 0;
 	__u64 elem = w->data + t->ext + w->dsize * id;
+	w->elem = elem;
 	if (w->type == SETT_BITMAP_IPMAC) {
 		/* One without an address takes any. The kernel would put the packet's into it. */
 		if (k8(elem + t->filled) != SET_MAC_FILLED)

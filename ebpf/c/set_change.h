@@ -116,6 +116,7 @@ static __always_inline int set_changed(struct set_ctx *c)
 	}
 	if (!v)
 		return SET_ON;
+	w->elem = 0;
 	return v->what == SET_ADDED && !(v->expires && bpf_ktime_get_ns() >= v->expires);
 }
 

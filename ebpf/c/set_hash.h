@@ -287,6 +287,7 @@ static __always_inline int set_elem(struct set_ctx *c)
 	if (!(w->used >> i & 1))
 		return SET_ON;
 	__u64 elem = w->bucket + c->f->value + w->dsize * i;
+	w->elem = elem;
 	for (int n = 0; n < 12; n++) {
 		if (n >= t->words)
 			break;

@@ -13,6 +13,7 @@
 #define SET_FEATURE_NOMATCH 0x80u
 #define SET_EXT_TIMEOUT 1
 #define SET_EXT_COUNTER 2
+#define SET_EXT_MARKS 8
 #define SET_NO_16 0xffffu
 #define SET_NO_8 0xffu
 #define SET_MAC_FILLED 1
@@ -51,6 +52,7 @@ struct bt_set_walk {
 	__u32 multi;
 	__u32 key[20];
 	__u32 found;
+	__u64 elem; /* what was found; 0: what rules added, or nothing */
 	__u32 fence;
 	/* Changes that rules make. */
 	__u32 some; /* 0: there are none; else 1, and 2 if they write into the second heap */

@@ -92,12 +92,13 @@ fn expected(object: &Object) -> Vec<(&'static str, Layout)> {
         "bt_set_conf" = sets::SetConf {
             net_id, net_list, net_max, name, type_, family, extensions, dsize, offsets, data, type_name,
             type_dimension, type_features, bits, buckets, used, pos, value, bytes, packets, list_members, elem_list,
-            elem_id, prefixes_seq, prefixes_len, prefixes_list, timeout, types,
+            elem_id, prefixes_seq, prefixes_len, prefixes_list, timeout, skbmark,
+            skbmarkmask, skbprio, pad, types,
         }
         "bt_set_probe" = sets::SetProbe {
             net_id, index, member, found, name, type_, extensions, family, dimension, pad, guard, set,
         }
-        "bt_set_target" = ops::SetTarget { add, add_state, del, del_state, flags, timeout }
+        "bt_set_target" = ops::SetTarget { add, add_state, del, del_state, map, map_state, flags, timeout }
         "bt_set_head" = sets::SetHead { heap, some, pad }
         "bt_set_key" = sets::SetKey { set, guard, heap, elem }
         "bt_set_change" = sets::SetChange { at, expires, what, has, family, proto, mark, ip, ip2, port, mac, cidr, pad }

@@ -2,7 +2,7 @@
 
 use super::{Encoder, ZERO, inv};
 use crate::image::{Line, StateKind};
-use bpftables_abi::ops::{Op, SET_EXIST, SET_RETURN_NOMATCH, SET_TIMEOUT, SetParams, SetTarget, op};
+use bpftables_abi::ops::{Op, SET_EXIST, SET_MAP_MARK, SET_MAP_PRIORITY, SET_RETURN_NOMATCH, SET_TIMEOUT, SetParams, SetTarget, op};
 use bpftables_ruleset::matches::Set;
 use bpftables_ruleset::matches::set::SetComparison;
 use bpftables_ruleset::targets::{NamedSet, SetChange};
@@ -50,15 +50,21 @@ fn store(encoder: &mut Encoder<'_>, params: &SetParams) -> [u32; 2] {
 
 /// `-j SET`: the line of its parameters.
 pub(super) fn change(encoder: &mut Encoder<'_>, change: &SetChange) -> Result<u32, &'static str> {
-    if change.map.is_some() {
-        return Err("-j SET --map-set can't be run yet");
+    if change.queue {
+        return Err("-j SET --map-queue can't be run, since a queue is chosen behind programs");
     }
     let mut stored = |set: &Option<NamedSet>| {
         set.as_ref().map_or([0; 2], |set| store(encoder, &params(&set.name, &set.sources)))
     };
     let ([add, add_state], [del, del_state]) = (stored(&change.add), stored(&change.del));
-    let flags = if change.exist { SET_EXIST } else { 0 } | if change.timeout.is_some() { SET_TIMEOUT } else { 0 };
-    let target = SetTarget { add, add_state, del, del_state, flags, timeout: change.timeout.unwrap_or_default() };
-    let words: [u32; 6] = zerocopy::transmute!(target);
+    let [map, map_state] = stored(&change.map);
+    let on = |asked: bool, bit: u32| if asked { bit } else { 0 };
+    let flags = on(change.exist, SET_EXIST)
+        | on(change.timeout.is_some(), SET_TIMEOUT)
+        | on(change.mark, SET_MAP_MARK)
+        | on(change.priority, SET_MAP_PRIORITY);
+    let timeout = change.timeout.unwrap_or_default();
+    let target = SetTarget { add, add_state, del, del_state, map, map_state, flags, timeout };
+    let words: [u32; 8] = zerocopy::transmute!(target);
     Ok(encoder.lines.intern_words(&words))
 }

@@ -94,6 +94,9 @@ fn common(types: &Types<'_>) -> Option<SetConf> {
     conf.dsize = at("ip_set", "dsize")?;
     conf.offsets = at("ip_set", "offset")?;
     conf.timeout = at("ip_set", "timeout")?;
+    conf.skbmark = at("ip_set_skbinfo", "skbmark")?;
+    conf.skbmarkmask = at("ip_set_skbinfo", "skbmarkmask")?;
+    conf.skbprio = at("ip_set_skbinfo", "skbprio")?;
     conf.data = at("ip_set", "data")?;
     conf.type_name = at("ip_set_type", "name")?;
     conf.type_dimension = at("ip_set_type", "dimension")?;

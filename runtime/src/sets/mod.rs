@@ -66,6 +66,8 @@ enum Change {
     Renew,
     /// `--del-set`.
     Delete,
+    /// `--map-set`, which changes the packet.
+    Map,
 }
 
 impl Named {
@@ -75,7 +77,8 @@ impl Named {
     }
 
     fn changed(name: &str, change: Change) -> Self {
-        Self { name: name.into(), keep_counters: true, keep_subcounters: true, change }
+        let keep = change != Change::Map;
+        Self { name: name.into(), keep_counters: keep, keep_subcounters: keep, change }
     }
 }
 
@@ -112,9 +115,13 @@ fn uses(ruleset: &Ruleset) -> Vec<Use<'_>> {
                 let changed = match &rule.target {
                     Target::Set(change) => {
                         let adding = if change.exist { Change::Renew } else { Change::Add };
-                        [(change.add.as_ref(), adding), (change.del.as_ref(), Change::Delete)]
+                        vec![
+                            (change.add.as_ref(), adding),
+                            (change.del.as_ref(), Change::Delete),
+                            (change.map.as_ref(), Change::Map),
+                        ]
                     }
-                    _ => [(None, Change::Add), (None, Change::Delete)],
+                    _ => Vec::new(),
                 };
                 let changed = changed.into_iter().filter_map(|(set, change)| Some(Named::changed(&set?.name, change)));
                 let chain = &*chain.name.0;
@@ -216,12 +223,20 @@ impl Search {
         }
         // One that is gone has nothing until it is made again.
         let Some(Some(set)) = self.known.get(name) else { return Ok(0) };
+        if one.change == Change::Map && set.counts {
+            return Err(Unfound::Reason(format!(
+                "set {name} counts what matches its elements, and no program can write into it"
+            )));
+        }
+        if one.change == Change::Map && set.kind == LIST {
+            return Err(Unfound::Reason(format!("set {name} is a list, whose marks --map-set can't tell")));
+        }
         if set.counts && !one.keep_counters {
             return Err(Unfound::Reason(format!(
                 "set {name} counts what matches its elements, and no program can write into it; say ! --update-counters"
             )));
         }
-        if one.change != Change::None {
+        if matches!(one.change, Change::Add | Change::Renew | Change::Delete) {
             set.changeable(name, one.change)?;
         }
         let subcounters = set.members.iter().any(|member| member.counts);
