@@ -191,8 +191,12 @@ impl Drop for Place {
 
 /// A deliberate addition to what legacy says: LOG, NFLOG, TRACE and SET need the agent, which does not run in these tests.
 fn is_agent_note(line: &str) -> bool {
-    let sets = "bpftables: what SET changes holds for rules at once, but ipset does not show it until bpftablesd runs\n";
-    line == sets || ["LOG", "NFLOG", "TRACE"].iter().any(|t| line == format!("bpftables: {t} writes nothing until bpftablesd runs\n"))
+    let sets =
+        "bpftables: what SET changes holds for rules at once, but ipset does not show it until bpftablesd runs\n";
+    line == sets
+        || ["LOG", "NFLOG", "TRACE"]
+            .iter()
+            .any(|t| line == format!("bpftables: {t} writes nothing until bpftablesd runs\n"))
 }
 
 /// Takes out what may differ: versions, dates, and (for legacy 1.8.9) numbers where 1.8.11 has names or the other way round.

@@ -268,7 +268,17 @@ fn sets_that_programs_would_have_to_write_into_are_refused_by_name() {
         &mut world,
         &["create n hash:ip counters", "create l list:set", "create p hash:ip", "add l p", "create q list:set"],
     );
-    ipset(&mut world, &["add q n", "create net hash:net", "create iface hash:net,iface", "create m list:set", "add m net", "create said hash:ip comment"]);
+    ipset(
+        &mut world,
+        &[
+            "add q n",
+            "create net hash:net",
+            "create iface hash:net,iface",
+            "create m list:set",
+            "add m net",
+            "create said hash:ip comment",
+        ],
+    );
     let exit = |world: &World, rule: &str| {
         let args: Vec<&str> = rule.split(' ').collect();
         let out = world.tool("iptables", &args, "").expect("iptables");

@@ -14,7 +14,8 @@ use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
     BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DEFRAG, FLAG_DNPT, FLAG_EVENTS,
     FLAG_GROUPS, FLAG_GUARD, FLAG_HEADERS, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_RECENT, FLAG_SELDOM,
-    FLAG_SET_CHANGES, FLAG_SETS, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES, policy, vecref,
+    FLAG_SET_CHANGES, FLAG_SETS, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES,
+    policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;

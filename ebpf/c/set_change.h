@@ -205,6 +205,12 @@ __noinline int bt_set_write(struct __sk_buff *skb, __u32 asked, __u32 seconds)
 	}
 	heap = h->heap & 1;
 	w->changed.heap = heap;
+	/* What is added again and again. */
+	struct bt_set_change *old = v->what == SET_ADDED ? bpf_map_lookup_elem(changes, &w->changed) : NULL;
+	if (old && old->what == SET_ADDED) {
+		old->expires = v->expires;
+		return 0;
+	}
 	if (bpf_map_update_elem(changes, &w->changed, v, BPF_ANY)) {
 		stat_add(STAT_SET_LOST);
 		return 0;

@@ -26,8 +26,8 @@ use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
 use bpftables_abi::image::{
-    FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_SET_CHANGES,
-    FLAG_SETS, FLAG_TRACE,
+    FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_SET_CHANGES, FLAG_SETS,
+    FLAG_TRACE,
 };
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_abi::parts;

@@ -2,7 +2,9 @@
 
 use super::{Encoder, ZERO, inv};
 use crate::image::{Line, StateKind};
-use bpftables_abi::ops::{Op, SET_EXIST, SET_MAP_MARK, SET_MAP_PRIORITY, SET_RETURN_NOMATCH, SET_TIMEOUT, SetParams, SetTarget, op};
+use bpftables_abi::ops::{
+    Op, SET_EXIST, SET_MAP_MARK, SET_MAP_PRIORITY, SET_RETURN_NOMATCH, SET_TIMEOUT, SetParams, SetTarget, op,
+};
 use bpftables_ruleset::matches::Set;
 use bpftables_ruleset::matches::set::SetComparison;
 use bpftables_ruleset::targets::{NamedSet, SetChange};
@@ -53,9 +55,8 @@ pub(super) fn change(encoder: &mut Encoder<'_>, change: &SetChange) -> Result<u3
     if change.queue {
         return Err("-j SET --map-queue can't be run, since a queue is chosen behind programs");
     }
-    let mut stored = |set: &Option<NamedSet>| {
-        set.as_ref().map_or([0; 2], |set| store(encoder, &params(&set.name, &set.sources)))
-    };
+    let mut stored =
+        |set: &Option<NamedSet>| set.as_ref().map_or([0; 2], |set| store(encoder, &params(&set.name, &set.sources)));
     let ([add, add_state], [del, del_state]) = (stored(&change.add), stored(&change.del));
     let [map, map_state] = stored(&change.map);
     let on = |asked: bool, bit: u32| if asked { bit } else { 0 };

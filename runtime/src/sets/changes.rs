@@ -14,8 +14,8 @@ use crate::sys::mmap::Mapping;
 use crate::sys::ns;
 use bpftables_abi::maps;
 use bpftables_abi::sets::{
-    HAS_CIDR, HAS_IP, HAS_IP2, HAS_MAC, HAS_MARK, HAS_PORT, HAS_PROTO, HAS_TIMEOUT, SET_ADDED, SET_HOSTS, SetChange, SetHead, SetKey,
-    SetProbe,
+    HAS_CIDR, HAS_IP, HAS_IP2, HAS_MAC, HAS_MARK, HAS_PORT, HAS_PROTO, HAS_TIMEOUT, SET_ADDED, SET_HOSTS, SetChange,
+    SetHead, SetKey, SetProbe,
 };
 use bpftables_ruleset::Family;
 use std::collections::BTreeMap;

@@ -150,9 +150,12 @@ impl Known {
         let set = if list { format!("a set of {name}") } else { format!("set {name}") };
         for one in all {
             let adds = change != Change::Delete;
-            if !CHANGED.contains(&&*one.kind) && !(adds && !list && ADDED.contains(&&*one.kind)) {
+            let exactly = CHANGED.contains(&&*one.kind) || adds && !list && ADDED.contains(&&*one.kind);
+            if !exactly {
                 let (kind, what) = (&one.kind, if adds { "--add-set" } else { "--del-set" });
-                return Err(Unfound::Reason(format!("{set} is of type {kind}, which {what} can't change exactly here")));
+                return Err(Unfound::Reason(format!(
+                    "{set} is of type {kind}, which {what} can't change exactly here"
+                )));
             }
             if adds && one.counts {
                 return Err(Unfound::Reason(format!(
