@@ -21,7 +21,7 @@ const TRIED: usize = 10;
 const USER: [&str; 3] = ["UC", "A", "B"];
 
 /// Natives whose rules all chains share, so that no patch has any.
-const SHARED: [&str; 6] = ["-m hashlimit", "-m rateest", "-m recent", "-m set", "-j RATEEST", "-j TRACE"];
+const SHARED: [&str; 7] = ["-m hashlimit", "-m rateest", "-m recent", "-m set", "-j RATEEST", "-j SET", "-j TRACE"];
 
 fn names(rule: &Rule) -> Vec<String> {
     let matches = rule.matches.iter().map(|m| format!("-m {}", m.name()));

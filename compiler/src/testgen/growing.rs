@@ -248,6 +248,12 @@ fn same_word((a, x): (&Side<'_>, u32), (b, y): (&Side<'_>, u32)) -> bool {
     x == y || a.line(x).zip(b.line(y)).is_some_and(|(x, y)| x == y)
 }
 
+/// Whether two lines say the same, or name lines that do.
+fn same_words((a, x): (&Side<'_>, u32), (b, y): (&Side<'_>, u32)) -> bool {
+    let (Some(x), Some(y)) = (a.line(x), b.line(y)) else { return false };
+    (0..16).all(|word| same_word((a, x.word(word)), (b, y.word(word))))
+}
+
 fn same_devices((a, x): (&Side<'_>, (u16, u16)), (b, y): (&Side<'_>, (u16, u16))) -> bool {
     let patterns = || b.image.ifaces.iter().map(|(name, _)| &**name);
     let longer = patterns().map(|name| format!("{name}7")).filter(|name| name.len() < 16);
@@ -270,7 +276,11 @@ fn same_rule((a, x): (&Side<'_>, &Record), (b, y): (&Side<'_>, &Record)) -> bool
         ..*record
     };
     let goes = matches!(x.target, target::JUMP | target::GOTO);
-    let arg = if goes { a.names.get(&x.arg) == b.names.get(&y.arg) } else { same_word((a, x.arg), (b, y.arg)) };
+    let arg = match x.target {
+        _ if goes => a.names.get(&x.arg) == b.names.get(&y.arg),
+        target::SET => same_words((a, x.arg), (b, y.arg)),
+        _ => same_word((a, x.arg), (b, y.arg)),
+    };
     let ops = (0..x.nops.min(y.nops)).all(|index| same_op((a, a.op(x, index)), (b, b.op(y, index))));
     bare(x) == bare(y)
         && same_word((a, x.saddr), (b, y.saddr))
