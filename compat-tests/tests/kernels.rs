@@ -100,7 +100,7 @@ fn inside_sets_that_are_modules_are_searched() {
     load_modules();
     suite::file("set_types.txt");
     suite::file("set_networks.txt");
-    suite::file("set_changes.txt");
+    suite::file("set_changes_networks.txt");
     suite::file("set_changes_links.txt");
 }
 

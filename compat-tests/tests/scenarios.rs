@@ -95,6 +95,7 @@ fn matches_that_remember_do_so_as_in_legacy() {
 #[test]
 fn sets_are_changed_as_by_legacy() {
     suite::file("set_changes.txt");
+    suite::file("set_changes_networks.txt");
 }
 
 #[test]
