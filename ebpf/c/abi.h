@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 11
+#define BT_ABI_VERSION 12
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
