@@ -2,8 +2,8 @@
 /* -j SET. No program can write into the kernel's sets. So what a rule changes is kept here, where every search of the set meets it at once, until
  * the agent has brought it into the set; a ring tells the agent that there is something. Without an agent it stays.
  *
- * A change is of one element of one set, which its place in the kernel tells, so swaps and other names do not mislead; and of an element that is
- * exactly what the packet has: types with prefixes, and lists, are no rule's to change. */
+ * A change is of one element of one set, which its place in the kernel tells, so swaps and other names do not mislead. Of sets with prefixes it
+ * is one as long as the set's longest, so what will be the longest is noted, too (SET_HOSTS). */
 #pragma once
 
 #include "kernel_load.h"
