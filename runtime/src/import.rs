@@ -131,7 +131,7 @@ impl Tuples {
 
     /// Puts a connection's keys in, each with its direction; all of them, or none where one finds no room.
     fn claim(&mut self, number: usize, keys: &[(KeyPlace, u64)]) -> bool {
-        let way = |(place, direction): &(KeyPlace, u64)| place.like | ((number as u64) << 1 | direction) + 2;
+        let way = |(place, direction): &(KeyPlace, u64)| place.like | ((((number as u64) << 1) | direction) + 2);
         let Some(full) = keys.iter().position(|key| !self.swap(&key.0, 0, way(key))) else { return true };
         for key in &keys[..full] {
             self.swap(&key.0, way(key), 0);
