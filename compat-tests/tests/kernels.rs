@@ -44,7 +44,7 @@ const MODULES: [&str; 28] = [
     "xt_policy",
 ];
 /// Emulated, and maybe beside other tests: seconds mean little there.
-const TIMEOUT: &str = "600";
+const TIMEOUT: &str = "900";
 
 #[test]
 fn devices_are_filtered_as_by_legacy_on_linux_6_12() {
