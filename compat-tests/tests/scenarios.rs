@@ -73,6 +73,11 @@ fn fragments_are_tracked_as_by_legacy() {
 }
 
 #[test]
+fn a_host_that_is_no_router_does_as_with_legacy() {
+    suite::file("hosts.txt");
+}
+
+#[test]
 fn matches_of_devices_and_routes_and_what_goes_by_them_do_as_in_legacy() {
     suite::file("routes.txt");
 }

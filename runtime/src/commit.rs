@@ -258,8 +258,8 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     let (lines, bytes) = (prepared.header.lines, prepared.bytes());
 
     // What the new ruleset stands on. Packets still meet the old one.
-    if plan.sends_by_lo {
-        sysctl::set_lo(installed.family, &installed.dir)?;
+    if guarded || plan.sends_by_lo {
+        sysctl::set_lo(installed.family, &installed.dir, plan.sends_by_lo)?;
     }
     installed.refresh_settings()?;
     addrs::mirror(installed)?;

@@ -123,13 +123,15 @@ fn first_bits(list: &str) -> u32 {
     ranges.flat_map(|(lo, hi)| lo..=hi.min(31)).filter(|bit| *bit < 32).fold(0, |bits, bit| bits | 1 << bit)
 }
 
-/// Settings of `lo` that the nat table needs. Answers rewritten for a local socket come in by `lo` with a foreign source, and packets
-/// to this host with a source of this host, or to 127.0.0.1 (`accept_local`, `route_localnet`, no strict `rp_filter`); and the
-/// programs ask the FIB for a packet's new way as if it came from `lo` (`forwarding`). Only packets of this host are ever on `lo`.
-const LO4: [(&str, &str); 4] =
-    [("accept_local", "1"), ("forwarding", "1"), ("route_localnet", "1"), ("rp_filter", "2")];
+/// Settings of `lo` that rules need. The programs ask the FIB for ways of packets as if they came from `lo`, and it answers of no device that
+/// does not forward (`forwarding`; whatever rules there are). Answers rewritten for a local socket come in by `lo` with a foreign source, and
+/// packets to this host with a source of this host, or to 127.0.0.1 (`accept_local`, `route_localnet`, no strict `rp_filter`; where programs
+/// send packets there). Only packets of this host are ever on `lo`.
+const LO4: [(&str, &str); 4] = [FORWARDING, ("accept_local", "1"), ("route_localnet", "1"), ("rp_filter", "2")];
 /// IPv6 has none of these checks; the FIB is asked alike.
-const LO6: [(&str, &str); 1] = [("forwarding", "1")];
+const LO6: [(&str, &str); 1] = [FORWARDING];
+/// What all rules need.
+const FORWARDING: (&str, &str) = ("forwarding", "1");
 
 const fn lo_settings(family: Family) -> &'static [(&'static str, &'static str)] {
     match family {
@@ -151,9 +153,9 @@ fn record(dir: &Path, name: &str) -> std::path::PathBuf {
     dir.join(format!("sysctl_lo_{name}"))
 }
 
-/// Sets what the nat table needs; the old values are recorded first, once.
-pub(crate) fn set_lo(family: Family, dir: &Path) -> Result<()> {
-    for &(name, wanted) in lo_settings(family) {
+/// Sets what rules need, and if `sends` what packets that programs send in by `lo` need besides; the old values are recorded first, once.
+pub(crate) fn set_lo(family: Family, dir: &Path, sends: bool) -> Result<()> {
+    for &(name, wanted) in lo_settings(family).iter().filter(|setting| sends || **setting == FORWARDING) {
         let path = lo_path(family, name);
         let old = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
         let old = old.trim();

@@ -8,6 +8,7 @@ use crate::connections;
 use crate::devices::{self, Device, Link};
 use crate::error::{Doing, EngineError, Result};
 use crate::events::{self, Events, Writing};
+use crate::guard;
 use crate::install::Installed;
 use crate::location::{DirLock, Home};
 use crate::sets;
@@ -26,8 +27,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// `RTNLGRP_*`: links, addresses and routes of both families.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// `RTNLGRP_*`: links, addresses, routes and settings of devices, of both families.
+const GROUPS: [u32; 7] = [1, 5, 7, 9, 11, 24, 25];
+/// `RTM_NEWNETCONF`: a device's settings.
+const SETTINGS: u16 = 80;
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Bytes that may wait in the socket: some ten thousand messages.
 const BUFFER: usize = 16 << 20;
@@ -66,6 +69,7 @@ pub(crate) enum Followed {
 struct Changes {
     devices: bool,
     routes: bool,
+    settings: bool,
     /// Devices that went down or away.
     down: BTreeSet<u32>,
     /// Addresses that were removed.
@@ -141,6 +145,7 @@ impl Watcher {
             apply(installed, &now, done)?;
             addrs::mirror(installed)?;
             sets::changes::bring(installed)?;
+            keep_settings(installed)?;
             installed.refresh_settings()
         })
     }
@@ -170,16 +175,20 @@ impl Watcher {
             // Some were lost.
             return self.resync();
         };
-        if !changes.devices && !changes.routes && changes.down.is_empty() && changes.gone.is_empty() {
+        let Changes { devices, routes, settings, .. } = changes;
+        if !devices && !routes && !settings && changes.down.is_empty() && changes.gone.is_empty() {
             return Ok(Followed::Served);
         }
         let now = self.now();
         self.each(|installed, done| {
-            if changes.devices {
+            if devices {
                 apply(installed, &now, done)?;
             }
-            if changes.routes {
+            if routes {
                 addrs::mirror(installed)?;
+            }
+            if settings {
+                keep_settings(installed)?;
             }
             // As nf_nat_masquerade does when a device goes down or loses an address.
             for ifindex in &changes.down {
@@ -221,6 +230,10 @@ impl Watcher {
                 let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
                 let (message, next) = rest.split_at(length.next_multiple_of(4).clamp(16, rest.len()));
                 rest = next;
+                if u16::from_ne_bytes([message[4], message[5]]) == SETTINGS {
+                    changes.settings = true;
+                    continue;
+                }
                 match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) {
                     Ok(message) => self.note(message.payload, &mut changes),
                     Err(error) => {
@@ -308,6 +321,14 @@ fn apply(installed: &Installed, now: &[Device], done: &mut BTreeMap<u32, Device>
         done.insert(device.ifindex, device);
     }
     Ok(())
+}
+
+/// Sets again what rules need of `lo`: `ip_forward` and the like change it for all devices.
+fn keep_settings(installed: &Installed) -> Result<()> {
+    if guard::count(&installed.dir) == 0 {
+        return Ok(());
+    }
+    sysctl::set_lo(installed.family, &installed.dir, false)
 }
 
 /// The address that netfilter compares.

@@ -155,7 +155,7 @@ fn listing_a_table_initialises_it_once_there_are_rules() {
 }
 
 #[test]
-fn the_nat_table_sets_lo_and_uninstalling_puts_it_back() {
+fn rules_and_the_nat_table_set_lo_and_uninstalling_puts_it_back() {
     in_namespace(|| {
         let settings = || {
             ["accept_local", "route_localnet", "forwarding"]
@@ -164,6 +164,9 @@ fn the_nat_table_sets_lo_and_uninstalling_puts_it_back() {
         let before = settings();
         let mut engine = Engine::open().unwrap();
         let mut ruleset = Ruleset::new(Family::V4);
+        ruleset.table_mut(TableKind::Filter).builtin[0].rules.extend(rules(&Target::Accept, 1));
+        engine.commit(&mut ruleset).unwrap();
+        assert_eq!(settings().map(|s| s.trim().to_owned()), ["0", "0", "1"]);
         ruleset.table_mut(TableKind::Nat);
         engine.commit(&mut ruleset).unwrap();
         assert_eq!(settings().map(|s| s.trim().to_owned()), ["1", "1", "1"]);

@@ -150,6 +150,13 @@ fn devices_addresses_and_settings_are_followed() {
         assert!(!run("bpftables conntrack list --dport 7777").contains("dport=7777"));
         here.send_to(b"x", "10.50.1.2:7777").unwrap();
         eventually("a masqueraded connection again", || run("bpftables conntrack list").contains("dport=7777"));
+        // The programs ask the FIB as if from lo, which answers of no device that does not forward.
+        let forwards = || std::fs::read_to_string("/proc/sys/net/ipv4/conf/lo/forwarding").unwrap() == "1\n";
+        assert!(forwards());
+        for on in ["1", "0"] {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", on).unwrap();
+        }
+        eventually("lo forwards, though nothing else does", forwards);
         // Timeouts, as every connection's next packet takes them.
         std::fs::write("/proc/sys/net/netfilter/nf_conntrack_udp_timeout", "90").unwrap();
         eventually("a timeout is read again", || {
