@@ -96,6 +96,9 @@ pub const FLAG_SELDOM: u32 = 1 << 7;
 /// Some rule asks for sockets (socket, TPROXY): fragments are shown to rules as parts of their packets, as where connections are tracked.
 pub const FLAG_DEFRAG: u32 = 1 << 24;
 
+/// Some rule asks what the programs cannot tell of a VRF's packets: the guard closes VRFs and their members.
+pub const FLAG_NO_VRF: u32 = 1 << 14;
+
 /// Some rule changes sets (SET), which the agent brings into the kernel's. Programs do not ask for it.
 pub const FLAG_SET_CHANGES: u32 = 1 << 25;
 

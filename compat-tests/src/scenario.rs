@@ -12,6 +12,7 @@
 //! Before the rules: `@fresh` (own namespaces), `@ipv6` (rules of ip6tables, addresses `fd00:1::10,1000`; no `serve`, `tcp-get`, `udp-ask`),
 //! `@mask-ports [FROM-TO]` (ports that no step names are random, or from this range),
 //! `@counters nat|none` (compare only those), `@partial-quotes` (a segment in an ICMP error may have a sum that a device was to complete),
+//! `@vrf` (the router's devices are members of a VRF `blue`; all scenarios are so if the environment has `COMPAT_VRF`),
 //! `@needs TYPE` (a device type of ip(8); not run, and said so, without it),
 //! `@differs REASON` (a deliberate difference: bpftables must not be equal here), `@ours LINE` (with it: a line that its report must have),
 //! `@ip NODE LINE`, `@sysctl NODE PATH=VALUE`, `@ipset LINE;LINE...`.
@@ -148,6 +149,8 @@ pub struct Scenario {
     pub ours: Vec<String>,
     /// A device type (of ip(8)) that a kernel may not have.
     pub needs: Option<String>,
+    /// The router's devices are members of a VRF.
+    pub vrf: bool,
     /// What ICMP errors quote may have a sum that a device was to complete.
     pub partial_quotes: bool,
     /// Ports are random: those that no step names are shown as `*`, or as the range here when they lie in it.
@@ -230,6 +233,7 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
                 "counters none" => s.counters = Counters::None,
                 other if other.starts_with("differs ") => s.differs = Some(other[8..].to_owned()),
                 other if other.starts_with("ours ") => s.ours.push(other[5..].to_owned()),
+                "vrf" => s.vrf = true,
                 other if other.starts_with("needs ") => s.needs = Some(other[6..].to_owned()),
                 other if other.starts_with("mask-ports ") => {
                     let (a, b) = other[11..].split_once('-').ok_or("mask-ports FROM-TO")?;
@@ -241,6 +245,9 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
             s.rules.push_str(line);
             s.rules.push('\n');
         }
+    }
+    if std::env::var_os("COMPAT_VRF").is_some() {
+        all.iter_mut().for_each(|s| s.vrf = true);
     }
     if let Some(s) = all.iter().find(|s| s.differs.is_none() && !s.ours.is_empty()) {
         return Err(format!("scenario {:?} has @ours without @differs", s.name).into());

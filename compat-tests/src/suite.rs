@@ -29,8 +29,8 @@ pub struct Pair {
 
 impl Pair {
     /// Builds both.
-    pub fn new(kind: Kind, family: Family) -> Result<Self> {
-        Ok(Self { legacy: World::of(Kind::Legacy, family, 0)?, subject: World::of(kind, family, 1)? })
+    pub fn new(kind: Kind, family: Family, vrf: bool) -> Result<Self> {
+        Ok(Self { legacy: World::with(Kind::Legacy, family, vrf, 0)?, subject: World::with(kind, family, vrf, 1)? })
     }
 
     /// Does something in both at once.
@@ -132,7 +132,7 @@ pub fn differences(all: &[&Scenario], kind: Kind) -> Vec<Failure> {
             }
             // A difference must also be seen in new worlds with all the time in the world.
             pair = None;
-            let mut fresh = Pair::new(kind, sc.family)?;
+            let mut fresh = Pair::new(kind, sc.family, sc.vrf)?;
             let (a, b) = fresh.run(sc, PATIENT)?;
             let real = compare(sc, &a, &b);
             if real.is_none() {
@@ -187,7 +187,7 @@ fn quick(pair: &mut Option<Pair>, sc: &Scenario, kind: Kind) -> Result<Option<Di
     if std::env::var_os("COMPAT_FRESH").is_some() {
         *pair = None;
     }
-    if pair.as_ref().is_some_and(|p| p.legacy.family != sc.family) {
+    if pair.as_ref().is_some_and(|p| (p.legacy.family, p.legacy.vrf) != (sc.family, sc.vrf)) {
         *pair = None;
     }
     if let Some(p) = pair.as_mut()
@@ -198,7 +198,7 @@ fn quick(pair: &mut Option<Pair>, sc: &Scenario, kind: Kind) -> Result<Option<Di
     }
     let p = match pair {
         Some(p) => p,
-        None => pair.insert(Pair::new(kind, sc.family)?),
+        None => pair.insert(Pair::new(kind, sc.family, sc.vrf)?),
     };
     let (a, b) = p.run(sc, QUICK)?;
     if std::env::var_os("COMPAT_SHOW").is_some() {

@@ -230,6 +230,8 @@ pub struct World {
     sets: bool,
     /// Whose packets it carries.
     pub family: Family,
+    /// Its router's devices are members of a VRF.
+    pub vrf: bool,
     /// Sends from the router's eth0 what says that everything before it has passed.
     pub herald: PacketSocket,
     nets: Vec<Netns>,
@@ -259,6 +261,12 @@ impl World {
 
     /// Builds the topology of a family on one CPU.
     pub fn of(kind: Kind, family: Family, cpu: usize) -> Result<Self> {
+        Self::with(kind, family, false, cpu)
+    }
+
+    /// Builds the topology of a family on one CPU; with `vrf`, all devices of the router are members of a VRF `blue`, and what the router
+    /// sends goes by the VRF's routes.
+    pub fn with(kind: Kind, family: Family, vrf: bool, cpu: usize) -> Result<Self> {
         let tools = Tools::new(kind)?;
         let nets = (0..4).map(|_| Netns::new(cpu)).collect::<Result<Vec<_>>>()?;
         for n in &nets {
@@ -313,14 +321,32 @@ impl World {
                 ),
             })?;
         }
+        if vrf {
+            r.sysctls(&[
+                "net/ipv4/ip_nonlocal_bind=1",
+                "net/ipv6/ip_nonlocal_bind=1",
+                "net/ipv4/tcp_l3mdev_accept=1",
+                "net/ipv4/udp_l3mdev_accept=1",
+                "net/ipv4/raw_l3mdev_accept=1",
+            ])?;
+            r.ip_batch(
+                "link add blue type vrf table 5\nlink set blue up\n\
+                 link set eth0 master blue\nlink set eth1 master blue\nlink set eth2 master blue\nlink set tun0 master blue\n",
+            )?;
+            r.ip_batch(if family == Family::V6 {
+                "-6 rule add iif lo lookup 5\n"
+            } else {
+                "rule add iif lo lookup 5\n"
+            })?;
+        }
         r.wait_running(&["eth0", "eth1", "eth2", "tun0"])?;
         for n in Node::ENDS {
             nets[n.index()].wait_running(&["eth0"])?;
         }
         // Addresses come after both ends of the links are up, lest a route be missing.
         r.ip_batch(&match family {
-            Family::V4 => addresses(),
-            Family::V6 => addresses6(),
+            Family::V4 => addresses(vrf),
+            Family::V6 => addresses6(vrf),
         })?;
         match family {
             Family::V4 => r.sysctls(&["net/ipv4/ip_forward=1"])?,
@@ -350,6 +376,7 @@ impl World {
             tun,
             delivered,
             family,
+            vrf,
             herald,
             nets,
         })
@@ -442,7 +469,12 @@ impl World {
 /// The hosts behind each of the router's devices that have a neighbour's entry there.
 const HOSTS: [u8; 7] = [2, 10, 11, 12, 13, 14, 100];
 
-fn addresses() -> String {
+/// Where the router's own routes are.
+const fn table(vrf: bool) -> &'static str {
+    if vrf { "vrf blue" } else { "" }
+}
+
+fn addresses(vrf: bool) -> String {
     let mut lines = String::new();
     for (i, n) in Node::ENDS.into_iter().enumerate() {
         let k = i + 1;
@@ -452,13 +484,19 @@ fn addresses() -> String {
         }
     }
     lines += "addr add 10.4.0.1/24 dev tun0\n";
-    lines += "route add 192.0.2.0/24 via 10.2.0.10\nroute add 198.51.100.0/24 via 10.3.0.10\n\
-              route add unreachable 203.0.113.0/26\nroute add prohibit 203.0.113.64/26\n\
-              route add blackhole 203.0.113.128/26\n";
+    for route in [
+        "192.0.2.0/24 via 10.2.0.10",
+        "198.51.100.0/24 via 10.3.0.10",
+        "unreachable 203.0.113.0/26",
+        "prohibit 203.0.113.64/26",
+        "blackhole 203.0.113.128/26",
+    ] {
+        lines += &format!("route add {} {route}\n", table(vrf));
+    }
     lines
 }
 
-fn addresses6() -> String {
+fn addresses6(vrf: bool) -> String {
     let mut lines = String::new();
     for (i, n) in Node::ENDS.into_iter().enumerate() {
         let k = i + 1;
@@ -470,9 +508,10 @@ fn addresses6() -> String {
         }
     }
     lines += "addr add fd00:4::1/64 dev tun0 nodad\n";
-    lines += "route add 2001:db8:2::/48 via fd00:2::10\nroute add 2001:db8:3::/48 via fd00:3::10\n";
-    // What NPT makes of others' addresses; whoever answers there gets an answer.
-    lines += "route add fd00:7::/48 via fd00:3::10\n";
+    // The last one is for what NPT makes of others' addresses; whoever answers there gets an answer.
+    for route in ["2001:db8:2::/48 via fd00:2::10", "2001:db8:3::/48 via fd00:3::10", "fd00:7::/48 via fd00:3::10"] {
+        lines += &format!("route add {} {route}\n", table(vrf));
+    }
     lines
 }
 

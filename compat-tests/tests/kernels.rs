@@ -10,6 +10,7 @@ use bpftables_compat_tests::world::{Kind, Tools, our_binary};
 use std::net::{SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Modules that a stock kernel does not load by itself where no udev runs, or not without CAP_SYS_MODULE in the right place.
@@ -53,8 +54,9 @@ const SHARED: [&str; 3] = [
     "inside_sets_that_are_modules_are_changed",
 ];
 /// The tests that both kernels run.
-const BOTH: [&str; 5] = [
-    "inside_both_families_load_and_a_vrf_is_refused",
+const BOTH: [&str; 6] = [
+    "inside_a_router_with_vrfs_does_as_with_legacy",
+    "inside_both_families_load_and_a_vrf_is_open_once_it_has_programs",
     "inside_the_agent_follows_bonds_vlans_and_vrfs",
     "inside_what_comes_and_goes_by_wireguard_is_filtered_as_by_legacy",
     "ipsec::inside_what_ipsec_unwraps_is_filtered_as_by_legacy_or_not_let_pass",
@@ -119,6 +121,13 @@ fn inside_the_devices_of_a_stock_kernel() {
 
 #[test]
 #[ignore = "runs in the virtual machine"]
+fn inside_a_router_with_vrfs_does_as_with_legacy() {
+    load_modules();
+    suite::file("vrf.txt");
+}
+
+#[test]
+#[ignore = "runs in the virtual machine"]
 fn inside_types_of_sets_that_are_modules_are_searched() {
     load_modules();
     suite::file("set_types.txt");
@@ -141,7 +150,7 @@ fn inside_sets_that_are_modules_are_changed() {
 
 #[test]
 #[ignore = "runs in the virtual machine"]
-fn inside_both_families_load_and_a_vrf_is_refused() {
+fn inside_both_families_load_and_a_vrf_is_open_once_it_has_programs() {
     load_modules();
     let tools = Tools::new(Kind::Ours).expect("the binary under test");
     let (net, far) = (Netns::new(0).expect("a namespace"), Netns::new(0).expect("a namespace"));
@@ -178,18 +187,53 @@ fn inside_both_families_load_and_a_vrf_is_refused() {
     };
     eventually("a group by a device of its own", hears);
     net.ip_batch("link add vrf7 type vrf table 7\n").expect("a VRF");
-    let refused = run("iptables", "-A INPUT -j ACCEPT");
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("device vrf7"), "{said}");
-    assert_eq!(String::from_utf8_lossy(&run("iptables", "-S INPUT").stdout), "-P INPUT ACCEPT\n");
-    // Rules would have to see the VRF as the way in.
+    let refused = |family: &str, line: &str, why: &str| {
+        let refused = run(&format!("{family}tables"), line);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("device vrf7: {why}")), "{said}");
+        assert_eq!(String::from_utf8_lossy(&run("iptables", "-S INPUT").stdout), "-P INPUT ACCEPT\n");
+    };
+    refused("ip", "-A INPUT -j ACCEPT", "it is a VRF whose setting `forwarding` is off");
     net.ip_batch("link set vrf7 up\nlink set m7 master vrf7\n").expect("a member");
     while heard.recv(&mut [0; 8]).is_ok() {}
-    assert!(!(0..5).any(|_| hears()), "a group by a VRF's member");
+    // The nat table's rules are there still, and no program at the VRF.
+    assert!(!(0..5).any(|_| hears()), "a group by the member of a VRF that does not forward");
+    net.sysctls(&["net/ipv4/ip_forward=1"]).expect("a setting");
+    refused("ip", "-A INPUT -m socket -j ACCEPT", "it is a VRF, and of its packets nothing can be told that socket,");
+    let added = run("iptables", "-A INPUT -i vrf7 -j ACCEPT");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    eventually("a group by a VRF's member", hears);
+    let rules = run("iptables", "-S INPUT -v");
+    let text = String::from_utf8_lossy(&rules.stdout);
+    assert!(!text.contains("-i vrf7 -c 0 0"), "{text}");
+
+    // It joins and leaves while packets come.
+    for line in ["-P INPUT DROP", "-F INPUT"] {
+        assert!(run("iptables", line).status.success(), "{line}");
+    }
+    while heard.recv(&mut [0; 8]).is_ok() {}
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flood = far.run(|| UdpSocket::bind("10.7.0.2:0")).expect("a socket");
+        let over = &over;
+        scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                for to in [group, "10.7.0.1:5000".parse().expect("an address")] {
+                    let _ = flood.send_to(b"x", to);
+                }
+            }
+        });
+        for n in 0..40 {
+            let master = if n % 2 == 0 { "nomaster" } else { "master vrf7" };
+            net.ip_batch(&format!("link set m7 {master}\n")).expect("it joins or leaves");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(heard.recv(&mut [0; 8]).is_err(), "a packet passed INPUT's policy DROP");
     let removed = run("bpftables", "uninstall-hooks");
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
-    eventually("a group by a VRF's member where there are no rules", hears);
 }
 
 /// Emulated machines are slow.
@@ -278,8 +322,17 @@ fn inside_the_agent_follows_bonds_vlans_and_vrfs() {
     });
 
     net.ip_batch("link add vrf7 type vrf table 7\nlink set vrf7 up\n").expect("a VRF");
-    says("vrf7", "a VRF: the guard drops its packets");
+    says("vrf7", "a VRF that does not forward: the guard drops its packets");
+    net.sysctls(&["net/ipv4/conf/vrf7/forwarding=1"]).expect("a setting");
+    says("vrf7", ours);
+    net.ip_batch("link set e1.5 master vrf7\n").expect("a member");
+    run("iptables", "-A INPUT -i vrf7 -p udp --dport 9 -j ACCEPT");
+    eventually("packets come by the VRF", || {
+        let _ = send("10.5.0.1:9");
+        counted("vrf7") > 0
+    });
     net.ip_batch("link del vrf7\n").expect("it goes");
+    says("e1.5", ours);
     run("bpftables", "uninstall-hooks");
 }
 

@@ -13,9 +13,9 @@ use crate::{Options, graph, guard, strategy};
 use bpftables_abi::ABI_VERSION;
 use bpftables_abi::image::{
     BASES_LINE, Chain, FIRST_FREE_LINE, FLAG_ACCT, FLAG_CLAMP, FLAG_CONNTRACK, FLAG_DEFRAG, FLAG_DNPT, FLAG_EVENTS,
-    FLAG_GROUPS, FLAG_GUARD, FLAG_HEADERS, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_RECENT, FLAG_SELDOM,
-    FLAG_SET_CHANGES, FLAG_SETS, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record, TABLES,
-    policy, vecref,
+    FLAG_GROUPS, FLAG_GUARD, FLAG_HEADERS, FLAG_LABELS, FLAG_MAC, FLAG_NAT, FLAG_NFLOG, FLAG_NO_VRF, FLAG_RECENT,
+    FLAG_SELDOM, FLAG_SET_CHANGES, FLAG_SETS, FLAG_TRACE, FLAG_ZONES, Header, MAGIC, MAX_CHAIN_RULES, Rule as Record,
+    TABLES, policy, vecref,
 };
 use bpftables_ruleset::matches::Match;
 use bpftables_ruleset::targets::TcpmssSet;
@@ -271,7 +271,7 @@ fn rule_flags(rule: &Rule) -> u32 {
         Target::Nflog(_) => FLAG_NFLOG,
         Target::Trace(_) => FLAG_TRACE,
         Target::Dnpt(_) => FLAG_DNPT,
-        Target::Tproxy(_) => FLAG_DEFRAG,
+        Target::Tproxy(_) => FLAG_DEFRAG | FLAG_NO_VRF,
         Target::Rateest(_) => FLAG_SELDOM | chain_flag::SHARES,
         Target::Set(ref set) => {
             let changes = set.add.is_some() || set.del.is_some();
@@ -281,7 +281,8 @@ fn rule_flags(rule: &Rule) -> u32 {
         Target::Tcpmss(TcpmssSet::Clamp) => FLAG_CLAMP,
         Target::Ct(ref ct) if !ct.notrack => FLAG_CONNTRACK | if ct.zone == Zone::default() { 0 } else { FLAG_ZONES },
         Target::Reject(_) => chain_flag::REJECTS,
-        Target::Hmark(_) | Target::Tee(_) => FLAG_SELDOM,
+        Target::Hmark(_) => FLAG_SELDOM,
+        Target::Tee(_) => FLAG_SELDOM | FLAG_NO_VRF,
         _ => 0,
     };
     for m in &rule.matches {
@@ -296,6 +297,10 @@ fn rule_flags(rule: &Rule) -> u32 {
             Match::Connlabel(_) => FLAG_CONNTRACK | FLAG_LABELS,
             Match::Mac(_) | Match::Eui64(_) => FLAG_MAC,
             Match::Devgroup(_) => FLAG_GROUPS,
+            Match::Socket(_) => FLAG_NO_VRF,
+            // Which of a VRF's addresses are whose is not in the table that programs see.
+            Match::Addrtype(types) if types.limit_in || types.limit_out => FLAG_NO_VRF,
+            Match::Rpfilter(filter) if filter.accept_local => FLAG_NO_VRF,
             Match::Hashlimit(_) | Match::Rateest(_) | Match::Recent(_) | Match::Set(_) => chain_flag::SHARES,
             // The path is looked up anew whenever the table is committed.
             Match::Cgroup(cgroup) if cgroup.path.is_some() => chain_flag::SHARES,
@@ -347,7 +352,9 @@ fn part(m: &Match) -> u32 {
 }
 
 const _: () = assert!(
-    (FLAG_LABELS | FLAG_ACCT | FLAG_NFLOG | FLAG_CLAMP | FLAG_ZONES | bpftables_abi::parts::ALL) & chain_flag::ALL == 0
+    (FLAG_LABELS | FLAG_ACCT | FLAG_NFLOG | FLAG_CLAMP | FLAG_ZONES | FLAG_NO_VRF | bpftables_abi::parts::ALL)
+        & chain_flag::ALL
+        == 0
 );
 
 /// What a chain asks of the image.

@@ -15,7 +15,7 @@ typedef struct bt_addr6 {
 typedef __u32 bt_addr;
 #endif
 
-#define BT_ABI_VERSION 12
+#define BT_ABI_VERSION 13
 #define BT_MAGIC 0x4d495442u
 #define BT_IMAGE_SLOTS 64
 #define BT_COUNTER_CHUNK 4096
@@ -27,7 +27,7 @@ enum bt_table { T_RAW, T_MANGLE, T_NAT, T_FILTER, T_SECURITY };
 enum bt_hook { H_PRE, H_IN, H_FWD, H_OUT, H_POST };
 enum bt_image_flag {
 	IMG_CONNTRACK = 1, IMG_NAT = 2, IMG_IFACE = 4, IMG_DNPT = 8, IMG_GUARD = 256, IMG_MAC = 1024, IMG_GROUPS = 2048, IMG_ZONES = 4096,
-	IMG_CLAMP = 8192, IMG_GUARD_LOOPBACK = 1 << 15, IMG_DEFRAG = 1 << 24, IMG_TRACE = 1 << 17, IMG_ACCT = 1 << 18, IMG_LABELS = 1 << 19,
+	IMG_CLAMP = 8192, IMG_GUARD_LOOPBACK = 1 << 15, IMG_NO_VRF = 1 << 14, IMG_DEFRAG = 1 << 24, IMG_TRACE = 1 << 17, IMG_ACCT = 1 << 18, IMG_LABELS = 1 << 19,
 	/* Asked for by their parts of the programs alone. */
 	IMG_SETS = 1 << 4, IMG_RECENT = 1 << 5, IMG_HEADERS = 1 << 6, IMG_SELDOM = 1 << 7,
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bt.h"
+#include "vrf.h"
 #include "inject.h"
 #include "ops_arg.h"
 #include "ops_addr.h"
@@ -198,6 +199,8 @@ __noinline int bt_answer_send(struct __sk_buff *skb, __u32 total)
 		return BT_DROP;
 	if (p->l2len && p->l2len != ETH_HLEN)
 		return BT_DROP;
+	loopback_macs(skb, p, a->local ? p->vrf : 0);
+	__builtin_memcpy(eth, p->macs, sizeof(p->macs));
 	if (answer_reshape(skb, p->l2len, total) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
 		return BT_DROP;
 	if (bpf_skb_store_bytes(skb, ETH_HLEN, a->buf, length(total, ANSWER_MASK), BPF_F_INVALIDATE_HASH))

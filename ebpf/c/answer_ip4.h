@@ -16,15 +16,19 @@ static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p
 	a->from_tos = ip.tos;
 	a->frag = bpf_ntohs(ip.frag_off);
 	/* What did not come in has its sender here, but for copies, answers of REJECT and what is forged: there it may be any other host. */
-	a->local = (p->hook == H_IN ? p->ifin == p->lo : p->hook != H_FWD || p->answer != ANSWER_NONE) && local_device(ip.saddr);
+	a->local = p->hook == H_IN ? by_loopback(skb, p) : p->hook != H_FWD || p->answer != ANSWER_NONE;
+	/* (Of a VRF the FIB knows, once it is asked.) */
+	if (likely(!p->vrf))
+		a->local = a->local && local_device(ip.saddr);
 	return true;
 }
 
 /* Neither broadcast nor multicast, by form and by the local table. */
-static __always_inline bool answer_unicast(__be32 addr)
+static __always_inline bool answer_unicast(struct __sk_buff *skb, const struct bt_pkt *p, __be32 addr)
 {
 	__u32 type = addr_type(addr, 0);
-	return type != 3 && type != 5;
+
+	return type != 3 && type != 5 && !(p->vrf && bt_vrf_broadcast(skb, addr));
 }
 
 /* The sum that a TCP segment has from its pseudo header. */
@@ -41,7 +45,7 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 	__u32 flags = FIB_SKIP_NEIGH | (a->saddr ? 0 : FIB_SRC);
 	int r = BPF_FIB_LKUP_RET_FWD_DISABLED;
 
-	if (a->local) {
+	if (a->local && likely(!p->vrf)) {
 		a->ifindex = p->lo;
 		if (!a->saddr)
 			a->saddr = (a->from_saddr & 0xff) == 127 ? bpf_htonl(0x7f000001) : a->from_saddr;
@@ -55,10 +59,18 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 		a->fib.l4_protocol = a->proto;
 		a->fib.ipv4_src = a->saddr;
 		a->fib.ipv4_dst = a->from_saddr;
-		a->fib.ifindex = i ? p->ifin : p->lo;
+		a->fib.ifindex = i ? came_by(skb, p) : p->lo;
 		r = bpf_fib_lookup(skb, &a->fib, sizeof(a->fib), flags);
 		if (r != BPF_FIB_LKUP_RET_FWD_DISABLED)
 			break;
+	}
+	/* An address of this host in the packet's VRF. */
+	a->local = a->local && r == BPF_FIB_LKUP_RET_NOT_FWDED;
+	if (a->local) {
+		a->ifindex = p->lo;
+		if (!a->saddr)
+			a->saddr = a->from_saddr;
+		return 0;
 	}
 	if (r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		a->ifindex = a->fib.ifindex;
@@ -67,7 +79,7 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 		return 0;
 	}
 	if (r == BPF_FIB_LKUP_RET_FWD_DISABLED && a->saddr && p->ifin) {
-		a->ifindex = p->ifin; /* a host that does not forward: back where it came from */
+		a->ifindex = came_by(skb, p); /* a host that does not forward: back where it came from */
 		return 0;
 	}
 	return -1;

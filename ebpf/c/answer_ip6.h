@@ -17,12 +17,15 @@ static __always_inline bool answer_begin(struct __sk_buff *skb, struct bt_pkt *p
 	/* Offset and flag of the packet itself, as the IPv4 header has them. */
 	a->frag = p->frag_real | (p->flags & P_MORE ? 0x2000 : 0);
 	/* What did not come in has its sender here, but for copies, answers of REJECT and what is forged: there it may be any other host. */
-	a->local = (p->hook == H_IN ? p->ifin == p->lo : p->hook != H_FWD || p->answer != ANSWER_NONE) && local_device(ip.saddr);
+	a->local = p->hook == H_IN ? by_loopback(skb, p) : p->hook != H_FWD || p->answer != ANSWER_NONE;
+	/* (Of a VRF the FIB knows, once it is asked.) */
+	if (likely(!p->vrf))
+		a->local = a->local && local_device(ip.saddr);
 	return true;
 }
 
 /* Neither multicast, nor unspecified. */
-static __always_inline bool answer_unicast(bt_addr addr)
+static __always_inline bool answer_unicast(struct __sk_buff *skb, const struct bt_pkt *p, bt_addr addr)
 {
 	return addr_is_unicast(addr);
 }
@@ -49,7 +52,7 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 	int r = BPF_FIB_LKUP_RET_FWD_DISABLED;
 
 	a->gateway = 0;
-	if (a->local) {
+	if (a->local && likely(!p->vrf)) {
 		a->ifindex = p->lo;
 		if (none)
 			a->saddr = a->from_saddr;
@@ -57,7 +60,7 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 	}
 	if (addr_is_link_local(a->from_saddr)) {
 		/* Its link is the one that it came by. */
-		a->ifindex = p->ifin;
+		a->ifindex = came_by(skb, p);
 		return p->ifin && !none ? 0 : -1;
 	}
 	/* As an own packet, from lo; the lookup refuses a device that does not forward, so else as one from the device it came by. */
@@ -68,10 +71,18 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 		if (!addr_is_link_local(a->saddr))
 			__builtin_memcpy(a->fib.ipv6_src, &a->saddr, 16);
 		__builtin_memcpy(a->fib.ipv6_dst, &a->from_saddr, 16);
-		a->fib.ifindex = i ? p->ifin : p->lo;
+		a->fib.ifindex = i ? came_by(skb, p) : p->lo;
 		r = bpf_fib_lookup(skb, &a->fib, sizeof(a->fib), flags);
 		if (r != BPF_FIB_LKUP_RET_FWD_DISABLED)
 			break;
+	}
+	/* An address of this host in the packet's VRF. */
+	a->local = a->local && r == BPF_FIB_LKUP_RET_NOT_FWDED;
+	if (a->local) {
+		a->ifindex = p->lo;
+		if (none)
+			a->saddr = a->from_saddr;
+		return 0;
 	}
 	if (r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		a->ifindex = a->fib.ifindex;
@@ -81,7 +92,7 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 		return 0;
 	}
 	if (r == BPF_FIB_LKUP_RET_FWD_DISABLED && !none && p->ifin) {
-		a->ifindex = p->ifin; /* a host that does not forward: back where it came from */
+		a->ifindex = came_by(skb, p); /* a host that does not forward: back where it came from */
 		return 0;
 	}
 	return -1;

@@ -35,7 +35,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 {
 	p->token = 0;
 	p->slot = BT_FAMILY == 6 ? ctl->slot6 : ctl->slot4;
-	p->lo = ctl->lo_ifindex;
+	find_vrf(skb, p, ctl);
 	void *img = image(p->slot);
 	if (unlikely(!img))
 		return false;
@@ -92,10 +92,8 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 {
 	const bool bare = !l2len;
 
-	/* A copy of an own multicast or broadcast packet, looped back by the stack, has no link header. */
-	if (unlikely(skb->pkt_type == PACKET_LOOPBACK))
-		l2len = 0;
-	else if (bare)
+	/* A copy of an own multicast or broadcast packet, looped back by the stack, has no link header; what comes in by a VRF has one. */
+	if (unlikely(bare || skb->pkt_type == PACKET_LOOPBACK))
 		l2len = kept_header(skb);
 	struct bt_pkt *p = pkt();
 	struct bt_control *ctl = control();
@@ -114,9 +112,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	if (unlikely(!begin(skb, p, ctl, l2len, true)))
 		return BT_NEXT;
 	p->bare = bare;
-	p->ifin = skb->ifindex;
-	if (p->img_flags & IMG_IFACE)
-		p->class_in = bt_dev_class(skb, p->ifin);
+	see_in(skb, p, skb->ifindex);
 	if (unlikely(p->img_flags & IMG_GROUPS))
 		group_note(skb, p->ifin);
 	bool known = (kind & 0xff) == INJ_LO;
@@ -140,8 +136,20 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	if (unlikely(asked_at_port(skb))) {
 		if ((r = resume_from_port(skb, p)))
 			return drop_for(skb, p, r);
-	} else if ((a = prerouting(skb, p, known)) != BT_NEXT) {
+		/* (Of what a VRF's bridge hands up, netfilter asks once more, ip_sabotage_in.) */
+		if (!p->vrf)
+			goto asked;
+		known = p->ctinfo != CI_INVALID;
+	}
+	if ((a = prerouting(skb, p, known)) != BT_NEXT)
 		return a;
+asked:
+	if (unlikely(is_member(skb, p)) && by_vrf(skb, p)) {
+		/* What had no connection is looked for again. */
+		if ((a = prerouting(skb, p, p->ctinfo != CI_INVALID)) != BT_NEXT)
+			return a;
+		if (is_nd(p))
+			see_in(skb, p, own_index(skb));
 	}
 	memo = route_memo(net, p);
 	switch (route_in(skb, net, p, memo)) {
@@ -149,7 +157,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 		return input(skb, p, ctl);
 	case ROUTE_STRAIGHT:
 		/* The stack drops what has a socket. Rules will ask a SYN's route, which the stack gives it. */
-		if (!p->assigned && !(p->img_flags & IMG_CLAMP && p->proto == IPPROTO_TCP && p->tcp_flags & 2) &&
+		if (!p->assigned && !p->vrf && !(p->img_flags & IMG_CLAMP && p->proto == IPPROTO_TCP && p->tcp_flags & 2) &&
 		    (a = host_route(skb, net, p, memo)) != BT_NEXT)
 			return a;
 		/* fallthrough */
@@ -184,6 +192,10 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		return BT_NEXT;
 	if (l2len == ETH_HLEN && unlikely((kind & 0xff) == INJ_BRIDGED))
 		return back_to_port(skb, p, ctl, kind, ct);
+	if (unlikely((kind & 0xff) == INJ_VRF_DONE || (kind & 0xff) == INJ_VRF_LO)) {
+		mark_injected(skb, ctl, (kind & ~0xffu) | ((kind & 0xff) == INJ_VRF_LO ? INJ_LO : INJ_DONE), ct);
+		return BT_NEXT;
+	}
 	bool routed = (kind & 0xff) == INJ_FORWARD;
 	/* What the ingress program knew, it knows still. */
 	bool known = routed && still_known(skb, p, kind);
@@ -191,12 +203,10 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		return BT_NEXT;
 	bool copy = (kind & 0xff) == INJ_TEE_OUT, answer = copy || (kind & 0xff) == INJ_LOCAL_OUT;
 	p->answer = copy ? ANSWER_COPY : answer ? ANSWER_REJECT : ANSWER_NONE;
-	if (!answer && !routed && !sent_by_stack(skb))
+	if (!answer && !routed && (!sent_by_stack(skb) || (at_vrf(skb, p) && passes_vrf(skb))))
 		return BT_NEXT;
 	p->hop.set = false;
-	p->ifout = skb->ifindex;
-	if (p->img_flags & IMG_IFACE)
-		p->class_out = bt_dev_class(skb, p->ifout);
+	see_out(skb, p, skb->ifindex);
 	if (unlikely(answer)) {
 		p->ct = ct;
 		/* (About what is untracked: netfilter lets neither NOTRACK nor CT take it.) */
@@ -228,32 +238,36 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		a = output(skb, p, ctl, answer, &p->hop);
 		if (a != BT_NEXT)
 			return a;
+		if (unlikely(p->halves))
+			see_in(skb, p, p->vrf);
 	}
+	/* What goes in by its VRF is confirmed at INPUT, and translated there; nat's POSTROUTING is not asked. */
+	bool to_vrf = p->vrf && p->ifout == p->vrf;
 	p->came_mark = p->answer ? 0 : p->mark;
 	if ((a = run_table(skb, p, H_POST, T_MANGLE)) != BT_NEXT)
 		return a;
 	p->came_from = p->saddr;
 	p->came_port = p->sport;
-	if ((a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
+	if ((likely(!to_vrf) || is_error(p)) && (a = run_nat(skb, p, H_POST, MANIP_SRC)) != BT_NEXT)
 		return a;
 	/* A copy has met no policy in legacy's way either. */
-	if ((p->answer == ANSWER_REJECT || p->hop.set || !addr_eq(p->saddr, p->came_from) || p->sport != p->came_port) && p->ifout != p->lo &&
+	if ((p->answer == ANSWER_REJECT || p->hop.set || !addr_eq(p->saddr, p->came_from) || p->sport != p->came_port) && !stays(p, ctl) &&
 	    ipsec_stops(skb, IPSEC_OUT, &p->saddr, &p->daddr, p->came_mark))
 		return drop_for(skb, p, -STAT_DROP_IPSEC);
 	if (asks(p, IMG_CONNTRACK)) {
 		/* An error about a packet that goes no further, as an answer of REJECT, ends what only that packet made: here, or at INPUT
 		 * when it goes to this host. (What answers such an answer goes the packet's own way, and has netfilter keep the connection.) */
 		if (p->flags & P_LOCAL && p->ctinfo == CI_RELATED && p->ctdir == DIR_REPLY) {
-			if (p->ifout != ctl->lo_ifindex)
+			if (!stays(p, ctl))
 				abandon(skb);
-		} else if ((r = bt_ct_confirm(skb)))
+		} else if (likely(!to_vrf) && (r = bt_ct_confirm(skb)))
 			return drop_for(skb, p, r);
 	}
 	store_mark(skb, p);
 	/* Another neighbour at the same device has another link address. */
-	if (unlikely(p->hop.set && (p->ifout != skb->ifindex || (p->l2len && p->ifout != ctl->lo_ifindex)))) {
-		if (p->ifout == ctl->lo_ifindex)
-			return to_lo(skb, p, ctl, INJ_LO);
+	if (unlikely(p->hop.set && (p->ifout != skb->ifindex || (p->l2len && !stays(p, ctl))))) {
+		if (stays(p, ctl))
+			return to_lo(skb, p, ctl, INJ_LO, p->ifout);
 		a = bt_mtu(skb, p->ifout);
 		if (a != BT_NEXT)
 			return a;
@@ -262,7 +276,7 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 		mark_injected(skb, ctl, INJ_DONE, 0);
 		return redirect_to(p->ifout, &p->hop);
 	}
-	if (skb->ifindex == ctl->lo_ifindex)
+	if (skb->ifindex == p->lo)
 		mark_injected(skb, ctl, with_ct(p, INJ_LO), p->ct);
 	return BT_NEXT;
 }

@@ -136,6 +136,7 @@ struct bt_pkt {
 	bt_addr saddr, daddr;
 	/* At ingress as it came in, at egress (without the destination) as it came to nat's POSTROUTING; not on the stack, which is full. */
 	bt_addr came_from, came_to;
+	bt_addr before_nat; /* its source before nat's INPUT */
 	__u32 came_mark;
 	__u16 came_port;
 	__u16 sport, dport;
@@ -154,7 +155,10 @@ struct bt_pkt {
 	__u8 noted;     /* NOTED_* that came along with it */
 	__u32 len;      /* IP total length */
 	__u32 mark;
-	__u32 ifin, ifout, lo;
+	__u32 ifin, ifout;
+	/* The VRF of the packet's device, which may be that VRF itself; 0: none. It stands for lo where there is one. */
+	__u32 vrf, lo;
+	__u8 halves; /* this host sends it by a member, and OUTPUT and POSTROUTING were asked as of the VRF's before */
 	__u16 class_in, class_out; /* interface classes of the image */
 	__u8 hook, table;
 	__u8 assigned; /* TPROXY gave it a socket */
@@ -183,6 +187,7 @@ struct bt_pkt {
 	__s8 mac_known; /* at FORWARD: 1: mac is its source's link address; 0: it has none; -1: not known */
 
 	__u64 mac;      /* as six bytes in memory */
+	__u8 macs[12];  /* of what goes in by lo: destination and source */
 
 	/* What a nat target asked for (V_NAT), or a reject. */
 	__u8 nat_target; /* bt_target; TG_NONE: no rule */
@@ -330,12 +335,13 @@ static __always_inline bool has_link_header(const struct bt_pkt *p)
 #define PACKET_LOOPBACK 5
 #define PACKET_OTHERHOST 3
 
-/* To whom the link header is addressed. What passes between two ports of a bridge br_netfilter shows as this host's. */
-static __always_inline __u32 addressed_to(struct __sk_buff *skb)
+/* To whom the link header is addressed. What passes between two ports of a bridge br_netfilter shows as this host's, and behind PREROUTING a
+ * VRF what the stack looped back. */
+static __always_inline __u32 addressed_to(struct __sk_buff *skb, const struct bt_pkt *p)
 {
 	__u32 type = skb->pkt_type;
 
-	return type == PACKET_OTHERHOST ? PACKET_HOST : type;
+	return type == PACKET_OTHERHOST || (type == PACKET_LOOPBACK && p->vrf && p->hook != H_PRE) ? PACKET_HOST : type;
 }
 
 static __always_inline void stat_add(__u32 which)

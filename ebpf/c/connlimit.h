@@ -13,6 +13,7 @@
 #pragma once
 
 #include "bt.h"
+#include "vrf.h"
 #include "ops_arg.h"
 #include "ops_state.h"
 
@@ -345,7 +346,7 @@ __noinline int bt_op_connlimit(struct __sk_buff *skb, __u32 how, __u32 at, __u32
 		w->own.conn = p->ct - 1;
 		w->own.born = ct->born;
 		w->own.there = 1;
-		w->assured = ct->status & ST_ASSURED && p->ifin != p->lo;
+		w->assured = ct->status & ST_ASSURED && !(p->ifin == p->lo && by_loopback(skb, p));
 	} else if (!cl_has_tuple(p)) {
 		return -1;
 	}

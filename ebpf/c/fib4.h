@@ -2,6 +2,8 @@
 /* Where the stack routes an IPv4 packet. */
 #pragma once
 
+#include "vrf.h"
+
 /* ROUTE_STRAIGHT: forwarded, by the device and next hop that the FIB names. */
 enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD, ROUTE_STRAIGHT };
 
@@ -58,7 +60,7 @@ static __always_inline int route_in(struct __sk_buff *skb, struct net___k *net, 
 	struct bt_route_memo *target;
 	int route;
 
-	if (dst >> 28 == 0xe || dst == 0xffffffff || p->ifin == p->lo)
+	if (dst >> 28 == 0xe || dst == 0xffffffff || by_loopback(skb, p))
 		return ROUTE_LOCAL;
 	if (!memo)
 		return route_of(fib(skb, p, p->ifin));
@@ -101,7 +103,7 @@ static __noinline bool reroute_fib(struct __sk_buff *skb, struct bt_pkt *p, stru
 {
 	hop->to = p->daddr;
 	hop->set = true;
-	switch (fib(skb, p, ctl->lo_ifindex)) {
+	switch (fib(skb, p, p->lo)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
@@ -109,7 +111,7 @@ static __noinline bool reroute_fib(struct __sk_buff *skb, struct bt_pkt *p, stru
 		p->ifout = p->fib.ifindex;
 		return true;
 	case BPF_FIB_LKUP_RET_NOT_FWDED:
-		p->ifout = ctl->lo_ifindex;
+		p->ifout = loopback_to(p, ctl);
 		return true;
 	}
 	return false;

@@ -3,6 +3,8 @@
  * destination stays on its link; such a source is left out of the question. */
 #pragma once
 
+#include "vrf.h"
+
 /* ROUTE_STRAIGHT: forwarded, by the device and next hop that the FIB names. */
 enum bt_route { ROUTE_STACK, ROUTE_LOCAL, ROUTE_FORWARD, ROUTE_STRAIGHT };
 
@@ -40,7 +42,7 @@ static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struc
 
 	if (addr_is_multicast(p->daddr))
 		return bt_dev_joined(skb) ? ROUTE_LOCAL : ROUTE_STACK;
-	if (addr_is_link_local(p->daddr) || addr_is_loopback(p->daddr) || p->ifin == p->lo)
+	if (addr_is_link_local(p->daddr) || addr_is_loopback(p->daddr) || by_loopback(skb, p))
 		return ROUTE_LOCAL;
 	switch (r = fib(skb, p, p->ifin)) {
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
@@ -73,7 +75,7 @@ static __noinline bool reroute_fib(struct __sk_buff *skb, struct bt_pkt *p, stru
 	hop->set = true;
 	if (addr_is_multicast(p->daddr) || addr_is_link_local(p->daddr))
 		return true;
-	switch (fib(skb, p, ctl->lo_ifindex)) {
+	switch (fib(skb, p, p->lo)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
@@ -81,7 +83,7 @@ static __noinline bool reroute_fib(struct __sk_buff *skb, struct bt_pkt *p, stru
 		p->ifout = p->fib.ifindex;
 		return true;
 	case BPF_FIB_LKUP_RET_NOT_FWDED:
-		p->ifout = ctl->lo_ifindex;
+		p->ifout = loopback_to(p, ctl);
 		return true;
 	}
 	return false;

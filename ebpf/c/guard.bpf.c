@@ -56,9 +56,21 @@ struct net {
 typedef struct {
 	struct net *net;
 } __attribute__((preserve_access_index)) possible_net_t;
-enum netdev_priv_flags { IFF_L3MDEV_SLAVE = 1 };
+enum netdev_priv_flags { IFF_L3MDEV_MASTER = 1, IFF_L3MDEV_SLAVE = 2 };
+struct list_head {
+	struct list_head *next;
+} __attribute__((preserve_access_index));
+struct net_device;
+struct netdev_adjacent {
+	struct net_device *dev;
+	struct list_head list;
+} __attribute__((preserve_access_index));
+struct net_device_adjacency {
+	struct list_head upper;
+} __attribute__((preserve_access_index));
 struct net_device {
 	unsigned long priv_flags : 32;
+	struct net_device_adjacency adj_list;
 	int ifindex;
 	unsigned int flags;
 	possible_net_t nd_net;
@@ -118,7 +130,7 @@ char _license[] SEC("license") = "GPL";
 /* Times that the guard looks again when commits overtake it. */
 #define MAX_LOOKS 8
 
-/* What the live image asks for of IMG_GUARD and IMG_GUARD_LOOPBACK. Unlike a program at tcx this one may be preempted, so its image may be written anew
+/* What the live image asks for of IMG_GUARD, IMG_GUARD_LOOPBACK and IMG_NO_VRF. Unlike a program at tcx this one may be preempted, so its image may be written anew
  * while it looks: what it read counts if the slot is the live one still. */
 static __always_inline __u32 armed(struct bt_control *ctl, __u8 pf)
 {
@@ -135,7 +147,7 @@ static __always_inline __u32 armed(struct bt_control *ctl, __u8 pf)
 			return 0;
 		flags = *(volatile __u32 *)&h->flags;
 		if (*live == slot)
-			return flags & (IMG_GUARD | IMG_GUARD_LOOPBACK);
+			return flags & (IMG_GUARD | IMG_GUARD_LOOPBACK | IMG_NO_VRF);
 	}
 	return IMG_GUARD;
 }
@@ -315,12 +327,28 @@ static __always_inline bool ports_covered(struct bt_control *ctl, struct net_dev
 	       has_ours(ctl, (unsigned long)BPF_CORE_READ(out, tcx_egress), false, GUARDED_PORT);
 }
 
-/* Whether a VRF takes over what comes in by this device: rules that its program asks would have to see it as the VRF's. Most of it comes to
- * this hook a second time, as the VRF's, which has no program. Packets of groups and of IPv6's links do not. */
-static __always_inline bool vrf_member(struct net_device *dev)
+static __always_inline bool is_vrf(struct net_device *dev)
 {
-	return bpf_core_enum_value_exists(enum netdev_priv_flags, IFF_L3MDEV_SLAVE) &&
-	       BPF_CORE_READ_BITFIELD(dev, priv_flags) & bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_SLAVE);
+	return BPF_CORE_READ_BITFIELD(dev, priv_flags) & bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_MASTER);
+}
+
+/* Whether a VRF is in the way. Where no rule asks what is not known of its packets, those of a member go on as the VRF's, whose name its
+ * programs have to know: once it has programs of its own. Most come to this hook a second time, as the VRF's; packets of groups and of
+ * IPv6's links do not. */
+static __always_inline bool vrf_closed(struct bt_control *ctl, bool pre, __u32 flags, struct net_device *dev)
+{
+	bool member = BPF_CORE_READ_BITFIELD(dev, priv_flags) & bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_SLAVE);
+	__u32 ifindex;
+
+	if (flags & IMG_NO_VRF)
+		return member || is_vrf(dev);
+	if (!pre || !member)
+		return false;
+	unsigned long upper = (unsigned long)BPF_CORE_READ(dev, adj_list.upper.next) - bpf_core_field_offset(struct netdev_adjacent, list);
+	struct net_device *vrf = BPF_CORE_READ((struct netdev_adjacent *)upper, dev);
+	ifindex = BPF_CORE_READ(vrf, ifindex);
+	return !bpf_map_lookup_elem(&bt_covered, &ifindex) ||
+	       !has_ours(ctl, (unsigned long)BPF_CORE_READ(vrf, tcx_ingress), true, GUARDED_DEVICE);
 }
 
 /* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */
@@ -342,9 +370,9 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	if (!ctl || !dev)
 		return NF_ACCEPT;
 	armed_for = armed(ctl, state->pf);
-	if (!(armed_for & IMG_GUARD) && !(armed_for && of_loopback(skb, state->pf)))
+	if (!(armed_for & IMG_GUARD) && !(armed_for & IMG_GUARD_LOOPBACK && of_loopback(skb, state->pf)))
 		return NF_ACCEPT;
-	if (pre && vrf_member(dev))
+	if (vrf_closed(ctl, pre, armed_for, dev))
 		goto drop;
 	if (pre ? unwrapped_behind(skb) && rules_ask(ctl, state->pf, ALL_OF(H_PRE) | ALL_OF(H_IN) | ALL_OF(H_FWD), true) :
 		  wrapped_before(ctl, state, skb)) {
@@ -352,7 +380,8 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 		goto drop;
 	}
 	ifindex = dev->ifindex;
-	if (has_bridge_info(skb->active_extensions)) {
+	/* (What came by a VRF's bridge was asked there, before it comes as the VRF's.) */
+	if (has_bridge_info(skb->active_extensions) && !is_vrf(dev)) {
 		if (!bridge_info(skb, &info))
 			goto drop;
 		if (pre || info.physout) {

@@ -249,7 +249,7 @@ static __always_inline int count_down(struct __sk_buff *skb, struct bt_pkt *p)
 #endif
 
 /* Sends a packet that will be forwarded as p->fib says on its way. Returns the action; BT_NEXT: the stack has to forward it. */
-static __always_inline int host_route(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
+static __noinline int host_route(struct __sk_buff *skb, struct net___k *net, struct bt_pkt *p, struct bt_route_memo *memo)
 {
 	struct bpf_fib_lookup *f = &p->fib;
 	struct bpf_redir_neigh nh = { .nh_family = f->family };

@@ -140,7 +140,7 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 
 	if (!p || !a || type > 18)
 		return BT_DROP;
-	if (a->frag & 0x1fff || addressed_to(skb) || !answer_unicast(a->from_daddr))
+	if (a->frag & 0x1fff || addressed_to(skb, p) || !answer_unicast(skb, p, a->from_daddr))
 		return BT_DROP;
 	if (p->proto == BT_ICMP) {
 		if (!answer_l4_bytes(p) || bpf_skb_load_bytes(skb, answer_l4_at(p), &inner, 1))
@@ -152,10 +152,10 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 	if (p->assigned && addr_type(a->from_daddr, 0) != 2)
 		return BT_DROP;
 	bool limited = (conf ? conf->ratemask : 6168) >> type & 1 && !(type == 3 && code == 4);
-	bool global = limited && !(p->hook == H_IN && p->ifin == p->lo);
+	bool global = limited && !(p->hook == H_IN && by_loopback(skb, p));
 	if (global && !icmp_global())
 		return BT_DROP;
-	a->saddr = p->hook == H_IN || (p->hook == H_OUT && addr_type(a->from_daddr, 0) == 2) ? a->from_daddr : 0;
+	a->saddr = p->hook == H_IN || (p->hook == H_OUT && (addr_type(a->from_daddr, 0) == 2 || at_vrf(skb, p))) ? a->from_daddr : 0;
 	a->proto = BT_ICMP;
 	a->tos = (a->from_tos & 0x1e) | 0xc0;
 	if (answer_route(skb, p, a) < 0)

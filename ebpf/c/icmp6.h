@@ -27,11 +27,11 @@ __noinline int bt_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u3
 
 	if (!p || !a || type > 31)
 		return BT_DROP;
-	if (addressed_to(skb) || addr_is_multicast(a->from_daddr) || addr_is_none(a->from_saddr) || addr_is_multicast(a->from_saddr) ||
+	if (addressed_to(skb, p) || addr_is_multicast(a->from_daddr) || addr_is_none(a->from_saddr) || addr_is_multicast(a->from_saddr) ||
 	    icmp6_ineligible(skb, p, a))
 		return BT_DROP;
 	bool limited = (conf ? conf->ratemask : ~4u) >> type & 1;
-	bool global = limited && !(p->hook == H_IN && p->ifin == p->lo);
+	bool global = limited && !(p->hook == H_IN && by_loopback(skb, p));
 	if (global && !icmp_global())
 		return BT_DROP;
 	a->saddr = (p->hook == H_IN && !p->assigned) || addr_local(a->from_daddr, 0) ? a->from_daddr : ADDR_NONE;

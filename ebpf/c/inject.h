@@ -12,6 +12,8 @@ enum bt_inject {
 	INJ_FORWARD,   /* ran PREROUTING and was routed: its connection is known */
 	INJ_TEE,       /* a copy that TEE made, with the number of its record (tee.h): it goes on from here */
 	INJ_TEE_OUT,   /* such a copy on its way: run OUTPUT and POSTROUTING */
+	INJ_VRF_DONE,  /* go out by the VRF, to come in there with INJ_DONE */
+	INJ_VRF_LO,    /* likewise, with INJ_LO */
 	INJ_BRIDGED,   /* ran PREROUTING at the port cb[4] and waited at its bridge for the link address: it goes back in by that port */
 };
 

@@ -91,7 +91,17 @@ struct net___k {
 typedef struct {
 	struct net___k *net;
 } __attribute__((preserve_access_index)) possible_net_t___k;
+struct netdev_adjacent {
+	struct net_device___k *dev;
+	struct list_head list;
+} __attribute__((preserve_access_index));
+struct net_device_adjacency {
+	struct list_head upper;
+} __attribute__((preserve_access_index));
+enum netdev_priv_flags { IFF_L3MDEV_MASTER = 1, IFF_L3MDEV_SLAVE = 2 };
 struct net_device___k {
+	unsigned long priv_flags : 32;
+	struct net_device_adjacency adj_list;
 	int ifindex;
 	unsigned int flags;
 	unsigned short type;
@@ -127,6 +137,27 @@ static __always_inline struct net___k *net_of(struct __sk_buff *skb)
 static __always_inline bool elsewhere(struct net___k *net, struct bt_control *ctl)
 {
 	return net->net_cookie != ctl->netns;
+}
+
+/* Whether it is a VRF or a VRF's member. */
+static __always_inline bool has_vrf(struct net_device___k *dev)
+{
+	return BPF_CORE_READ_BITFIELD(dev, priv_flags) & (bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_MASTER) |
+							  bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_SLAVE));
+}
+
+/* The VRF of the device at `at`, which it may be itself; 0: none. A device's master is the first of its upper devices. */
+static __noinline __u32 vrf_of(unsigned long at)
+{
+	struct net_device___k *dev = kernel_object(at, bpf_core_type_id_kernel(struct net_device));
+
+	if (!has_vrf(dev))
+		return 0;
+	if (BPF_CORE_READ_BITFIELD(dev, priv_flags) & bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_MASTER))
+		return dev->ifindex;
+	unsigned long upper = (unsigned long)dev->adj_list.upper.next - bpf_core_field_offset(struct netdev_adjacent, list);
+	struct netdev_adjacent *adjacent = kernel_object(upper, bpf_core_type_id_kernel(struct netdev_adjacent));
+	return adjacent->dev->ifindex;
 }
 
 #define DEVICE_BUCKETS 256 /* of the kernel's table of devices by index */

@@ -4,6 +4,7 @@
 
 #include "ct_table.h"
 #include "kernel_net.h"
+#include "vrf.h"
 
 struct in_ifaddr___ct {
 	struct in_ifaddr___ct *ifa_next;
@@ -92,38 +93,54 @@ struct net_device___nat {
 
 struct nat_walk {
 	unsigned long at, head;
-	__u32 addr;
+	__u32 vrf, addr;
 };
 
-/* The address that one device of the namespace lends to those that have none. */
+/* The address that a device lends to those that have none; 0: it has none itself. */
+static __noinline __u32 lent_by(unsigned long at)
+{
+	struct net_device___nat *dev = (void *)at;
+	struct in_ifaddr___ct *ifa = BPF_CORE_READ(dev, ip_ptr, ifa_list);
+
+	for (int n = 0; n < MAX_DEV_ADDRS && ifa; n++) {
+		if (!(BPF_CORE_READ(ifa, ifa_flags) & IFA_SECONDARY) && BPF_CORE_READ(ifa, ifa_scope) == 0)
+			return BPF_CORE_READ(ifa, ifa_local);
+		ifa = BPF_CORE_READ(ifa, ifa_next);
+	}
+	return 0;
+}
+
+/* Looks at one device of the namespace. */
 static long nat_lends(__u32 i, void *data)
 {
 	struct nat_walk *w = data;
 	struct net_device___nat *dev;
-	struct in_ifaddr___ct *ifa;
-	int n;
 
 	if (!w->at || w->at == w->head)
 		return 1;
 	dev = (void *)(w->at - bpf_core_field_offset(struct net_device___nat, dev_list));
-	ifa = BPF_CORE_READ(dev, ip_ptr, ifa_list);
-	for (n = 0; n < MAX_DEV_ADDRS && ifa; n++) {
-		if (!(BPF_CORE_READ(ifa, ifa_flags) & IFA_SECONDARY) && BPF_CORE_READ(ifa, ifa_scope) == 0) {
-			w->addr = BPF_CORE_READ(ifa, ifa_local);
-			return 1;
-		}
-		ifa = BPF_CORE_READ(ifa, ifa_next);
-	}
+	if (vrf_of((unsigned long)dev) == w->vrf)
+		w->addr = lent_by((unsigned long)dev);
+	if (w->addr)
+		return 1;
 	w->at = (unsigned long)BPF_CORE_READ(dev, dev_list.next);
 	return 0;
 }
 
-/* A device without an address borrows one of the first device that has one, whatever the way out. */
+/* A device without an address borrows one of the first device that has one, whatever the way out: of its VRF first, then of this VRF's
+ * members, and where there is none, of devices that have none either (inet_select_addr). */
 __noinline __u32 bt_nat_lent(struct __sk_buff *skb)
 {
 	struct net___nat *net = (void *)net_of(skb);
+	struct bt_pkt *p = pkt();
 	struct nat_walk w = {};
 
+	if (p && p->ifout)
+		w.vrf = vrf_of((unsigned long)dev_of(skb, p->ifout));
+	if (w.vrf)
+		w.addr = lent_by((unsigned long)dev_of(skb, w.vrf));
+	if (w.addr)
+		return w.addr;
 	w.head = (unsigned long)net + bpf_core_field_offset(struct net___nat, dev_base_head);
 	w.at = (unsigned long)BPF_CORE_READ(net, dev_base_head.next);
 	bpf_loop(MAX_DEVICES, nat_lends, &w, 0);

@@ -37,7 +37,7 @@ static __always_inline __u32 port_in(struct __sk_buff *skb, const struct bt_pkt 
 {
 	if (p->flags & P_LOCAL || p->hook == H_OUT)
 		return 0;
-	if (p->hook == H_PRE)
+	if (p->hook == H_PRE && !p->vrf)
 		return p->ifin != skb->ifindex ? skb->ifindex : 0;
 	if (leaves_by_port(skb, p))
 		return skb->ingress_ifindex;

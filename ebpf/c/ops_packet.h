@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bt.h"
+#include "vrf.h"
 #include "kernel.h"
 #include "kernel_ipsec.h"
 #include "ops_arg.h"
@@ -68,7 +69,7 @@ struct dst_entry___own {
 
 static __always_inline bool pkttype_is(struct __sk_buff *skb, const struct bt_pkt *p, __u32 want)
 {
-	__u32 type = addressed_to(skb);
+	__u32 type = addressed_to(skb, p);
 
 	if (type == PKT_LOOPBACK)
 		type = addr_is_multicast(p->daddr) ? PKT_MULTICAST : PKT_BROADCAST;
@@ -107,7 +108,7 @@ static __always_inline int source_mac(struct __sk_buff *skb, struct bt_pkt *p, _
 		*mac = p->mac;
 		return p->mac_known;
 	}
-	if (!has_link_header(p) || skb->ifindex == p->lo)
+	if (!has_link_header(p) || (by_loopback(skb, p) && !p->vrf))
 		return 0;
 	return bpf_skb_load_bytes(skb, 6, mac, 6) ? 0 : 1;
 }

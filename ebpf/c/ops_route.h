@@ -5,6 +5,7 @@
 
 #include "bt.h"
 #include "kernel_net.h"
+#include "vrf.h"
 #include "ops_arg.h"
 
 #define PKT_LOOPED 5 /* PACKET_LOOPBACK */
@@ -122,7 +123,7 @@ static __always_inline bool comes_right(struct __sk_buff *skb, struct bt_pkt *p,
 	bool loose = how & RP_LOOSE;
 	int r;
 
-	if (p->ifin == p->lo || skb->pkt_type == PKT_LOOPED)
+	if (by_loopback(skb, p) || skb->pkt_type == PKT_LOOPED)
 		return true;
 	__u32 local = local_device(p->saddr);
 #if BT_FAMILY == 6
@@ -148,7 +149,8 @@ static __always_inline bool comes_right(struct __sk_buff *skb, struct bt_pkt *p,
 #endif
 	if (r != BPF_FIB_LKUP_RET_SUCCESS && r != BPF_FIB_LKUP_RET_NO_NEIGH && r != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return false;
-	return loose || f.ifindex == p->ifin;
+	/* By any member, to rules that see the VRF as the way in. */
+	return loose || f.ifindex == p->ifin || (p->vrf && p->ifin == p->vrf && vrf_of(device_at(net_of(skb), f.ifindex, GROUP_BUCKET)) == p->vrf);
 }
 
 __noinline int bt_op_rpfilter(struct __sk_buff *skb, __u32 how)

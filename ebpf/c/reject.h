@@ -72,7 +72,7 @@ __noinline int bt_reject_rst(struct __sk_buff *skb)
 	__u32 bytes = answer_l4_bytes(p);
 	if (bytes < sizeof(th) || bpf_skb_load_bytes(skb, answer_l4_at(p), &th, sizeof(th)))
 		return BT_DROP;
-	if (th.flags & TCP_RST || !answer_unicast(a->from_daddr) || (BT_FAMILY == 6 && !answer_unicast(a->from_saddr)))
+	if (th.flags & TCP_RST || !answer_unicast(skb, p, a->from_daddr) || (BT_FAMILY == 6 && !answer_unicast(skb, p, a->from_saddr)))
 		return BT_DROP;
 	if (!bt_l4_sum_ok(skb))
 		return BT_DROP;

@@ -12,6 +12,22 @@ static __always_inline bool has(struct bt_pkt *p, __u32 hook, __u32 table)
 	return p->present >> (hook * BT_TABLES + table) & 1;
 }
 
+/* Rules see the packet come in by this device. */
+static __always_inline void see_in(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex)
+{
+	p->ifin = ifindex;
+	if (p->img_flags & IMG_IFACE)
+		p->class_in = bt_dev_class(skb, ifindex);
+}
+
+/* Rules see it leave by this one. */
+static __always_inline void see_out(struct __sk_buff *skb, struct bt_pkt *p, __u32 ifindex)
+{
+	p->ifout = ifindex;
+	if (p->img_flags & IMG_IFACE)
+		p->class_out = bt_dev_class(skb, ifindex);
+}
+
 /* Forgets a connection that only this packet made. */
 static __always_inline void abandon(struct __sk_buff *skb)
 {

@@ -26,13 +26,13 @@ use crate::sys::grace::Passing;
 use crate::sysctl;
 use crate::upgrade;
 use bpftables_abi::image::{
-    FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_SET_CHANGES, FLAG_SETS,
-    FLAG_TRACE,
+    FLAG_ACCT, FLAG_CONNTRACK, FLAG_EVENTS, FLAG_GUARD, FLAG_GUARD_LOOPBACK, FLAG_NFLOG, FLAG_NO_VRF, FLAG_SET_CHANGES,
+    FLAG_SETS, FLAG_TRACE,
 };
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_abi::parts;
 use bpftables_compiler::{Estimator, HashlimitTable, Options, StateKind, StateLine, chain_flag, compile};
-use bpftables_ruleset::{ChainName, CounterView, Counters, Ruleset, Slot, Table, TableKind, named};
+use bpftables_ruleset::{ChainName, CounterView, Counters, Family, Ruleset, Slot, Table, TableKind, named};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -211,10 +211,8 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     }
     let devices = devices::list()?;
     let guarded = plan.prepared.header.flags & (FLAG_GUARD | FLAG_GUARD_LOOPBACK) != 0;
-    if guarded && let Some(vrf) = devices.iter().find(|device| device.coverage == Coverage::Vrf) {
-        let reason =
-            "netfilter's rules meet the packets of a VRF twice, at its member and at itself, which bpftables can't do";
-        return Err(EngineError::Device { name: vrf.name.clone(), reason });
+    if guarded {
+        check_vrfs(&devices, home.family, plan.prepared.header.flags)?;
     }
 
     let asked = plan.prepared.header.flags & parts::ALL;
@@ -325,6 +323,23 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     tracing::debug!(generation, slot, lines, bytes, waited, ?attached, "committed");
     let committed = Committed { generation, lines, bytes, new_map, waited, attached, uncovered, warnings };
     Ok(Some((committed, placed.into_live(prepared, slot))))
+}
+
+/// Refuses rules that the packets of a VRF could not be asked.
+fn check_vrfs(devices: &[Device], family: Family, flags: u32) -> Result<()> {
+    for device in devices {
+        let Coverage::Vrf(forwards) = device.coverage else { continue };
+        let reason = if flags & FLAG_NO_VRF != 0 {
+            "it is a VRF, and of its packets nothing can be told that socket, addrtype --limit-iface-in and --limit-iface-out, \
+             rpfilter --accept-local, TPROXY or TEE ask for"
+        } else if !forwards[family as usize] {
+            "it is a VRF whose setting `forwarding` is off, and the kernel tells programs no routes of such a VRF"
+        } else {
+            continue;
+        };
+        return Err(EngineError::Device { name: device.name.clone(), reason });
+    }
+    Ok(())
 }
 
 /// Sends a thread to all CPUs, so that packets under way now are known to have passed.

@@ -12,6 +12,8 @@ use netlink_packet_route::link::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::collections::{BTreeMap, BTreeSet};
 
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
 /// How a device's packets begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -31,9 +33,10 @@ pub enum Coverage {
     /// A bridge's port: what is for this host passes the bridge, where the programs are. Programs at the port meet what is bridged, for
     /// the families whose hooks of netfilter br_netfilter shows it to.
     BridgePort(Bridged),
-    /// A VRF: netfilter's hooks meet its packets twice, once at its member and once at itself (`drivers/net/vrf.c`), which the programs
-    /// cannot do. No rules are committed beside one, and the guard closes one that comes later.
-    Vrf,
+    /// A VRF, with an Ethernet header. Netfilter's hooks meet its members' packets twice, as the member's and as the VRF's, and so do the
+    /// programs of the member; those of the VRF meet what this host sends to itself. It has programs for the families that it forwards:
+    /// of other VRFs the kernel tells programs no routes.
+    Vrf([bool; 2]),
     /// Its kind of link header (`ARPHRD_*`) is not known: its packets meet no rules.
     Unknown(u16),
 }
@@ -88,6 +91,7 @@ impl Device {
     pub(crate) fn place(&self, family: Family) -> Option<Place> {
         match self.coverage {
             Coverage::Attached(framing) => Some(Place::Device(framing)),
+            Coverage::Vrf(forwards) if forwards[family as usize] => Some(Place::Device(Framing::Ethernet)),
             Coverage::BridgePort(of) if of.shown[family as usize] => Some(Place::Port),
             _ => None,
         }
@@ -178,7 +182,7 @@ pub(crate) fn name(map: &Map<u32, DevInfo>, devices: &[Device]) -> Result<()> {
         let framing = match device.coverage {
             Coverage::Attached(framing) => framing,
             // Rules name ports too (`--physdev-in`).
-            Coverage::BridgePort(_) => Framing::Ethernet,
+            Coverage::BridgePort(_) | Coverage::Vrf(_) => Framing::Ethernet,
             _ => continue,
         };
         let doing = || format!("name device {}", device.name);
@@ -225,7 +229,7 @@ fn device(link: &Link, links: &BTreeMap<u32, Link>, vrfs: &BTreeSet<u32>, shown:
     // A member of a VRF keeps its packets; a member of anything else hands them to its master.
     let vrf_member = link.vrf_member || link.master.is_some_and(|master| vrfs.contains(&master));
     let coverage = match link.master {
-        _ if link.vrf => Coverage::Vrf,
+        _ if link.vrf => Coverage::Vrf(FAMILIES.map(|family| sysctl::forwards(family, &link.name))),
         Some(bridge) if link.bridge_port => {
             let own = links.get(&bridge).map_or_else(Shown::default, |bridge| bridge.calls);
             let shown = [0, 1].map(|family| shown[family] || own[family]);

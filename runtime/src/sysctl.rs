@@ -140,12 +140,20 @@ const fn lo_settings(family: Family) -> &'static [(&'static str, &'static str)] 
     }
 }
 
-fn lo_path(family: Family, name: &str) -> String {
-    let ip = match family {
+const fn ip(family: Family) -> &'static str {
+    match family {
         Family::V4 => "ipv4",
         Family::V6 => "ipv6",
-    };
-    format!("/proc/sys/net/{ip}/conf/lo/{name}")
+    }
+}
+
+/// Whether a device forwards what comes in by it.
+pub(crate) fn forwards(family: Family, device: &str) -> bool {
+    number(&format!("{}/conf/{device}/forwarding", ip(family))).is_some_and(|on| on != 0)
+}
+
+fn lo_path(family: Family, name: &str) -> String {
+    format!("/proc/sys/net/{}/conf/lo/{name}", ip(family))
 }
 
 /// Where an old value is kept: a symbolic link in the namespace's directory whose target is the value.

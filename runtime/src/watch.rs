@@ -181,14 +181,15 @@ impl Watcher {
         }
         let now = self.now();
         self.each(|installed, done| {
-            if devices {
+            if settings {
+                keep_settings(installed)?;
+            }
+            // Whether a VRF forwards is a setting as well.
+            if devices || settings {
                 apply(installed, &now, done)?;
             }
             if routes {
                 addrs::mirror(installed)?;
-            }
-            if settings {
-                keep_settings(installed)?;
             }
             // As nf_nat_masquerade does when a device goes down or loses an address.
             for ifindex in &changes.down {

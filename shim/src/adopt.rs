@@ -297,7 +297,7 @@ fn take(kernel: &mut Kernel, all: &mut [Theirs], new: &mut Vec<Family>, hold: &H
         let devices = status.iter().flat_map(|status| &status.devices);
         let mut open = devices.filter(|device| {
             let meant = match device.coverage {
-                Coverage::Attached(_) => true,
+                Coverage::Attached(_) | Coverage::Vrf(_) => true,
                 Coverage::BridgePort(of) => of.shown[theirs.family as usize],
                 _ => false,
             };

@@ -58,12 +58,13 @@ fn of_family(out: &mut impl Write, engine: &mut Engine, status: &Status) -> Resu
     for device in &status.devices {
         let note = match device.coverage {
             Coverage::Attached(Framing::Ethernet | Framing::Raw) => String::new(),
+            Coverage::Vrf(forwards) if forwards[status.family as usize] => String::new(),
+            Coverage::Vrf(_) => ", a VRF that does not forward: the guard drops its packets".to_owned(),
             Coverage::Lower => ", owned by another device".to_owned(),
             Coverage::BridgePort(of) if of.shown[status.family as usize] => {
                 ", a bridge's port: what is bridged meets the rules".to_owned()
             }
             Coverage::BridgePort(_) => ", a bridge's port: br_netfilter shows the rules nothing of it".to_owned(),
-            Coverage::Vrf => ", a VRF: the guard drops its packets".to_owned(),
             Coverage::Unknown(kind) => {
                 format!(", link header of unknown kind {kind}: no program fits, the guard drops its IP packets")
             }

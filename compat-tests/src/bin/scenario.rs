@@ -22,7 +22,7 @@ fn main() -> Result<()> {
         println!("### {}", sc.name);
         let mut texts = Vec::new();
         for kind in kinds {
-            let mut world = World::of(*kind, sc.family, 0)?;
+            let mut world = World::with(*kind, sc.family, sc.vrf, 0)?;
             let out = run::run(&mut world, &sc, Duration::from_millis(20));
             texts.push(out.map_or_else(|e| format!("ERROR: {e}\n"), |o| o.text));
         }

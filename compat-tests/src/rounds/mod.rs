@@ -152,6 +152,23 @@ pub struct Round {
 }
 
 impl Round {
+    /// For a router whose devices are members of the VRF `blue`: every other rule that names a device names the VRF, and there are none that
+    /// are refused beside one (docs/deviations.md, "VRF devices").
+    fn by_vrf(&mut self) {
+        const REFUSED: [&str; 6] =
+            ["-j TEE", "-j TPROXY", "-m socket", "--limit-iface-in", "--limit-iface-out", "--accept-local"];
+        for table in &mut self.tables {
+            table.rules.retain(|rule| !REFUSED.iter().any(|words| rule.contains(words)));
+            for rule in table.rules.iter_mut().step_by(2) {
+                for device in ["eth0", "eth1", "eth2", "tun0"] {
+                    for way in ["-i", "-o"] {
+                        *rule = rule.replace(&format!("{way} {device} "), &format!("{way} blue "));
+                    }
+                }
+            }
+        }
+    }
+
     /// Draws round `n` of a seed.
     pub fn of(family: Family, seed: u64, n: u64) -> Self {
         Self::new(family, Draw::new(seed ^ n << 32).bits())
