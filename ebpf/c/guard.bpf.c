@@ -149,7 +149,7 @@ static __always_inline __u32 armed(struct bt_control *ctl, __u8 pf)
 		if (*live == slot)
 			return flags & (IMG_GUARD | IMG_GUARD_LOOPBACK | IMG_NO_VRF);
 	}
-	return IMG_GUARD;
+	return IMG_GUARD | IMG_NO_VRF;
 }
 
 #define BASE(hook, table) (1u << ((hook) * BT_TABLES + (table)))
