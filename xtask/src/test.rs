@@ -1,10 +1,12 @@
 //! `cargo xtask test`: every test of the workspace, as root, against the release binary.
 
+use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::project::{Project, cargo};
@@ -12,6 +14,11 @@ use crate::{setup, sys};
 
 /// The crate whose tests build networks and so may want fewer at a time.
 const BLACK_BOX: &str = "bpftables-compat-tests";
+
+/// What the names of its tests have that boot kernels in virtual machines.
+const KERNELS: &str = "_on_linux_";
+/// The machines are emulated, a CPU each: they take what the other tests leave, most of which wait half of their time.
+const NICENESS: &str = "10";
 
 /// The command line of `cargo xtask test`.
 #[derive(Args)]
@@ -49,29 +56,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         eprintln!("test: no corpus (BPFTABLES_CORPUS, or ../shared/corpus): its tests have nothing to read");
     }
     let binary = project.build()?;
+    let tests = || test_command(&project, &binary, corpus.as_deref(), options);
     let mut failed = false;
+    // Whoever asks for certain tests does not ask for what runs beside the others.
+    let everything = options.arguments.is_empty() && !options.no_compat;
+    let mut beside = Vec::new();
+    if everything {
+        // All is built before the machines start: their time is limited.
+        let rest = ["--workspace", "--exclude", BLACK_BOX];
+        let built = (options.only_compat || status(tests()?.arg("--no-run").args(rest))?)
+            && status(tests()?.args(["--no-run", "--package", BLACK_BOX]))?;
+        if !built {
+            bail!("the tests cannot be built");
+        }
+        beside.push(kernels(&tests()?)?);
+    }
     if !options.only_compat {
-        let mut command = test_command(&project, &binary, corpus.as_deref(), options)?;
+        let mut command = tests()?;
         command.args(["--workspace", "--exclude", BLACK_BOX, "--"]).args(&options.arguments);
         failed |= !status(&mut command)?;
     }
     if !options.no_compat {
-        // Beside the others, since it mostly waits. Whoever asks for certain tests does not ask for this one.
-        let services = if options.arguments.is_empty() { Some(services()?) } else { None };
-        let mut command = test_command(&project, &binary, corpus.as_deref(), options)?;
+        if everything {
+            beside.push(services()?);
+        }
+        let mut command = tests()?;
         command.args(["--package", BLACK_BOX, "--"]);
         if let Some(threads) = options.compat_threads {
             command.arg(format!("--test-threads={threads}"));
         }
+        if everything {
+            command.args(["--skip", KERNELS]);
+        }
         command.args(&options.arguments);
         failed |= !status(&mut command)?;
-        if let Some(services) = services {
-            let output = services.wait_with_output().context("cannot wait for `xtask systemd`")?;
-            print!("`xtask systemd`:\n{}", String::from_utf8_lossy(&output.stdout));
-            eprint!("{}", String::from_utf8_lossy(&output.stderr));
-            println!("test result: {}. `xtask systemd`", if output.status.success() { "ok" } else { "FAILED" });
-            failed |= !output.status.success();
-        }
+    }
+    for run in beside {
+        failed |= !run.end()?;
     }
     eprintln!("test: {} s in all", start.elapsed().as_secs());
     if failed {
@@ -80,13 +101,50 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What runs beside the tests, since it mostly waits or takes long.
+struct Beside {
+    name: &'static str,
+    /// Waits for it, so that neither of its pipes is ever full.
+    output: JoinHandle<io::Result<Output>>,
+}
+
+impl Beside {
+    fn begin(name: &'static str, mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().with_context(|| format!("cannot run {name}"))?;
+        Ok(Self { name, output: std::thread::spawn(|| child.wait_with_output()) })
+    }
+
+    /// Waits for its end, prints what it wrote, and says whether it succeeded.
+    fn end(self) -> Result<bool> {
+        let Self { name, output } = self;
+        let output = output.join().map_err(|_| anyhow!("a thread panicked"))?;
+        let output = output.with_context(|| format!("cannot wait for {name}"))?;
+        print!("{name}:\n{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        println!("test result: {}. {name}", if output.status.success() { "ok" } else { "FAILED" });
+        Ok(output.status.success())
+    }
+}
+
 /// The check of the package and its services, begun.
-fn services() -> Result<Child> {
+fn services() -> Result<Beside> {
     setup::services()?;
-    let itself = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut command = Command::new(itself);
-    command.arg("systemd").stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().context("cannot run `xtask systemd`")
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
+    command.arg("systemd");
+    Beside::begin("`xtask systemd`", command)
+}
+
+/// The virtual machines, begun: the tests of any program that are left out elsewhere, so that a name loses none. `tests` is what runs cargo.
+fn kernels(tests: &Command) -> Result<Beside> {
+    let mut command = Command::new("nice");
+    command.args(["-n", NICENESS]).arg(tests.get_program()).args(tests.get_args());
+    command.args(["--package", BLACK_BOX, "--tests", "--", KERNELS]);
+    command.envs(tests.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = tests.get_current_dir() {
+        command.current_dir(dir);
+    }
+    Beside::begin("the virtual machines", command)
 }
 
 fn test_command(project: &Project, binary: &Path, corpus: Option<&Path>, options: &Options) -> Result<Command> {
