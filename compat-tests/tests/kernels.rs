@@ -48,19 +48,19 @@ const MODULES: [&str; 28] = [
 const TIMEOUT: &str = "1500";
 
 /// The tests that one kernel of both runs.
-const SHARED: [&str; 4] = [
+const SHARED: [&str; 5] = [
+    "inside_types_of_sets_that_are_modules_are_searched",
     "inside_a_router_with_vrfs_does_as_with_legacy",
     "inside_the_devices_of_a_stock_kernel",
     "inside_sets_of_networks_that_are_modules_are_searched",
     "inside_sets_that_are_modules_are_changed",
 ];
 /// The tests that both kernels run.
-const BOTH: [&str; 5] = [
+const BOTH: [&str; 4] = [
     "inside_both_families_load_and_a_vrf_is_open_once_it_has_programs",
     "inside_the_agent_follows_bonds_vlans_and_vrfs",
     "inside_what_comes_and_goes_by_wireguard_is_filtered_as_by_legacy",
     "ipsec::inside_what_ipsec_unwraps_is_filtered_as_by_legacy_or_not_let_pass",
-    "inside_types_of_sets_that_are_modules_are_searched",
 ];
 
 #[test]
@@ -71,7 +71,14 @@ fn devices_and_vrfs_are_filtered_as_by_legacy_on_linux_6_12() {
 /// This one keeps the prefixes of sets otherwise than those before it.
 #[test]
 fn sets_are_searched_and_changed_as_by_legacy_on_linux_7_2() {
-    boot("7.2", &["inside_sets_of_networks_that_are_modules_are_searched", "inside_sets_that_are_modules_are_changed"]);
+    boot(
+        "7.2",
+        &[
+            "inside_types_of_sets_that_are_modules_are_searched",
+            "inside_sets_of_networks_that_are_modules_are_searched",
+            "inside_sets_that_are_modules_are_changed",
+        ],
+    );
 }
 
 /// Runs ignored tests of this program in a virtual machine: those for both kernels, and a share of the others. With `BPFTABLES_KERNELS=all`
