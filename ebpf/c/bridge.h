@@ -153,9 +153,7 @@ static __always_inline bool begin_at(struct __sk_buff *skb, struct bt_pkt *p, st
 {
 	if (!begin(skb, p, ctl, ETH_HLEN, ingress))
 		return false;
-	p->ifin = port->bridge;
-	if (p->img_flags & IMG_IFACE)
-		p->class_in = bt_dev_class(skb, p->ifin);
+	see_in(skb, p, port->bridge);
 	if (p->img_flags & IMG_GROUPS)
 		group_note_of(skb, p->ifin);
 	return true;

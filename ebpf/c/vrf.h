@@ -49,7 +49,7 @@ static __always_inline bool at_vrf(struct __sk_buff *skb, const struct bt_pkt *p
 	return p->vrf && p->vrf == skb->ifindex;
 }
 
-/* At ingress: whether this host sent the packet to itself. */
+/* Whether the packet's device is lo, or the VRF that stands for it: at ingress, this host sent it to itself. */
 static __always_inline bool by_loopback(struct __sk_buff *skb, const struct bt_pkt *p)
 {
 	return skb->ifindex == p->lo;
@@ -230,7 +230,7 @@ static __always_inline bool two_halves(struct __sk_buff *skb, const struct bt_pk
 #endif
 }
 
-/* At a VRF's egress: whether the packet only passes the VRF's queue, on its way to a member. What stays in this host has another route. */
+/* Whether the packet's route leads to one other host. At a VRF's egress: it only passes the VRF's queue, on its way to a member. */
 static __always_inline bool passes_vrf(struct __sk_buff *skb)
 {
 	struct sk_buff___sent *k = kernel_skb(skb);

@@ -12,8 +12,6 @@ use netlink_packet_route::link::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::collections::{BTreeMap, BTreeSet};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-
 /// How a device's packets begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -229,7 +227,7 @@ fn device(link: &Link, links: &BTreeMap<u32, Link>, vrfs: &BTreeSet<u32>, shown:
     // A member of a VRF keeps its packets; a member of anything else hands them to its master.
     let vrf_member = link.vrf_member || link.master.is_some_and(|master| vrfs.contains(&master));
     let coverage = match link.master {
-        _ if link.vrf => Coverage::Vrf(FAMILIES.map(|family| sysctl::forwards(family, &link.name))),
+        _ if link.vrf => Coverage::Vrf(Family::ALL.map(|family| sysctl::forwards(family, &link.name))),
         Some(bridge) if link.bridge_port => {
             let own = links.get(&bridge).map_or_else(Shown::default, |bridge| bridge.calls);
             let shown = [0, 1].map(|family| shown[family] || own[family]);

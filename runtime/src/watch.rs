@@ -31,7 +31,6 @@ use std::time::{Duration, Instant};
 const GROUPS: [u32; 7] = [1, 5, 7, 9, 11, 24, 25];
 /// `RTM_NEWNETCONF`: a device's settings.
 const SETTINGS: u16 = 80;
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Bytes that may wait in the socket: some ten thousand messages.
 const BUFFER: usize = 16 << 20;
 
@@ -118,7 +117,7 @@ impl Watcher {
     /// Reads the events of what is pinned now: it may have been removed and made anew, or another family's be there now. True: it was.
     fn open_events(&mut self) -> Result<bool> {
         let mut new = false;
-        for family in FAMILIES {
+        for family in Family::ALL {
             let Some((installed, _locks)) = installed(&self.home.of(family))? else { continue };
             let doing = || "examine bt_control".to_owned();
             let identity = bpf::map_info(installed.raw_map(maps::CONTROL)?.as_fd()).doing(doing)?.id;
@@ -207,7 +206,7 @@ impl Watcher {
     /// Does something for each family that has rules, under the locks of a commit.
     fn each(&mut self, mut act: impl FnMut(&Installed, &mut BTreeMap<u32, Device>) -> Result<()>) -> Result<Followed> {
         let mut followed = Followed::Left;
-        for family in FAMILIES {
+        for family in Family::ALL {
             let Some((installed, _locks)) = installed(&self.home.of(family))? else { continue };
             act(&installed, &mut self.done[family as usize])?;
             followed = Followed::Served;
