@@ -233,7 +233,7 @@ fn tcp(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> Vec
         out.push(format!("{who} reply PA{}{}", data(draw), header(draw, want)));
         out.push(format!("{back} reply A"));
     }
-    match draw.below(11) {
+    match draw.below(12) {
         9 => out.extend([
             // One end closes, the other goes on for a while.
             format!("{c} reply FA"),
@@ -243,7 +243,7 @@ fn tcp(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> Vec
             format!("{s} reply {}", draw.pick(&["FA", "R", "RA"])),
             format!("{c} reply A"),
         ]),
-        10 if turns == 0 => out.extend([
+        10 | 11 if turns == 0 => out.extend([
             // Both close at once.
             format!("{c} reply FA seq=101 ack=5001"),
             format!("{s} reply FA seq=5001 ack=101"),
