@@ -4,7 +4,7 @@ use crate::dissect::{Checksum, Masks, describe};
 use crate::dissect6::{describe6, hex};
 use crate::packet;
 use crate::packet6::upper;
-use crate::scenario::{Counters, Scenario, Step, Who};
+use crate::scenario::{Counters, Scenario, Step, Who, Whom};
 use crate::sockets::{self, Ask, Server, tcp_get, udp_ask};
 use crate::sys::RawSocket;
 use crate::world::{DELIVERED, Family, Node, World};
@@ -38,7 +38,7 @@ struct Said {
     dev: Option<String>,
     who: Option<Who>,
     vlan: Option<u16>,
-    to: Option<Node>,
+    to: Option<Whom>,
 }
 
 /// How often a herald goes before what a step sent has passed: to the router, through its loopback device and back, and on.
@@ -267,7 +267,7 @@ impl Runner<'_> {
     fn send_as(&self, node: Node, packet: &[u8], said: Said) -> Result<Vec<String>> {
         let Said { mark, dev, who, vlan, to } = said;
         if let Some(i) = Node::ENDS.iter().position(|n| *n == node) {
-            let mut frame = to.map_or(node.router_mac(), Node::bridged_mac).to_vec();
+            let mut frame = to.map_or(node.router_mac(), |to| to.mac(packet)).to_vec();
             frame.extend(node.mac());
             if let Some(v) = vlan {
                 frame.extend([0x81, 0]);

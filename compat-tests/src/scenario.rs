@@ -19,7 +19,8 @@
 //!
 //! Steps (`N` is a node c, r, s, t, or p behind tun0; `repeat COUNT STEP` replaces `{i}`):
 //! - `N> PACKET` sends ([`crate::packet`]); on r through the OUTPUT hook, where `mark=M`, `dev=D` and `as=UID:GID[,GROUP...]` may follow `r>`; `vlan=ID` tags a frame,
-//!   `to=N` gives it the link address of an end point, or with `to=r` that of the router's bridge ([`crate::world::BRIDGE_MAC`])
+//!   `to=N` gives it the link address of an end point, with `to=r` that of the router's bridge ([`crate::world::BRIDGE_MAC`]), with `to=all` that
+//!   of the group that it is for, or the broadcast address
 //! - `r> link=DEV PACKET` sends through a packet socket, to the end point behind DEV: below netfilter
 //! - `N reply [to=N] WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
 //! - `N serve tcp|udp A:P [proxy=MARK]` (a transparent socket with this mark), `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
@@ -33,6 +34,33 @@ use crate::Result;
 use crate::packet::endpoint;
 use crate::world::{Family, Node};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+
+/// Whose link address the frame of an end point bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// An end point's, or that of the router's bridge.
+    One(Node),
+    /// Everybody's.
+    All,
+}
+
+impl Whom {
+    fn of(word: &str) -> Result<Self> {
+        Ok(if word == "all" { Self::All } else { Self::One(Node::of(word)?) })
+    }
+
+    /// The link address of a frame with `packet`. A group's is made of its last bytes (RFC 1112, section 6.4; RFC 2464, section 7).
+    pub fn mac(self, packet: &[u8]) -> [u8; 6] {
+        let Self::One(node) = self else {
+            return match (packet.first().map(|byte| byte >> 4), packet.get(16..20), packet.get(36..40)) {
+                (Some(4), Some(&[224..=239, b, c, d]), _) => [1, 0, 0x5e, b & 0x7f, c, d],
+                (Some(6), _, Some(&[a, b, c, d])) => [0x33, 0x33, a, b, c, d],
+                _ => [0xff; 6],
+            };
+        };
+        node.bridged_mac()
+    }
+}
 
 /// Which counters of `iptables-save -c` are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,7 +106,7 @@ pub enum Step {
         dev: Option<String>,
         who: Option<Who>,
         vlan: Option<u16>,
-        to: Option<Node>,
+        to: Option<Whom>,
     },
     Frame {
         dev: String,
@@ -87,7 +115,7 @@ pub enum Step {
     Reply {
         node: Node,
         words: String,
-        to: Option<Node>,
+        to: Option<Whom>,
     },
     Error {
         node: Node,
@@ -291,7 +319,7 @@ fn step_of(line: &str) -> Result<Step> {
             } else if let Some(v) = w.strip_prefix("vlan=") {
                 vlan = Some(v.parse()?);
             } else if let Some(n) = w.strip_prefix("to=") {
-                to = Some(Node::of(n)?);
+                to = Some(Whom::of(n)?);
             } else {
                 break;
             }
@@ -335,7 +363,7 @@ fn step_of(line: &str) -> Result<Step> {
         "reply" => match after.strip_prefix("to=") {
             Some(rest) => {
                 let (to, words) = rest.split_once(' ').unwrap_or((rest, ""));
-                Step::Reply { node, words: words.to_owned(), to: Some(Node::of(to)?) }
+                Step::Reply { node, words: words.to_owned(), to: Some(Whom::of(to)?) }
             }
             None => Step::Reply { node, words: after, to: None },
         },
