@@ -47,7 +47,7 @@ static __always_inline bool begin(struct __sk_buff *skb, struct bt_pkt *p, struc
 	p->present = h->present;
 	if (!parse(skb, p, l2len, received))
 		return false;
-	p->bare = 0;
+	p->bare = p->copied = 0;
 	p->cpu_base = bpf_get_smp_processor_id() * BT_COUNTER_CHUNK;
 	p->mark = skb->mark;
 	p->ct = 0;
@@ -134,7 +134,7 @@ static __always_inline int ingress(struct __sk_buff *skb, __u32 l2len)
 	if (asks(p, IMG_WHOLE) && unlikely((r = bt_frag(skb))))
 		return drop_for(skb, p, r);
 	if (unlikely(asked_at_port(skb))) {
-		if ((r = resume_from_port(skb, p)))
+		if ((r = resume_from_port(skb, p)) || (r = confirm_copy(skb, p)))
 			return drop_for(skb, p, r);
 		/* (Of what a VRF's bridge hands up, netfilter asks once more, ip_sabotage_in.) */
 		if (!p->vrf)
@@ -152,7 +152,10 @@ asked:
 			see_in(skb, p, own_index(skb));
 	}
 	memo = route_memo(net, p);
-	switch (route_in(skb, net, p, memo)) {
+	int route = route_in(skb, net, p, memo);
+	if (route != ROUTE_LOCAL && asks(p, IMG_CONNTRACK) && unlikely(confirmed_at_input(p)) && (r = bt_ct_reopen(skb)))
+		return drop_for(skb, p, r);
+	switch (route) {
 	case ROUTE_LOCAL:
 		return input(skb, p, ctl);
 	case ROUTE_STRAIGHT:

@@ -38,6 +38,12 @@ static __always_inline int resume_from_port(struct __sk_buff *skb, struct bt_pkt
 	return asks(p, IMG_CONNTRACK) ? bt_ct_resume(skb) : 0;
 }
 
+/* Of what a bridge hands up among others, br_netfilter has the connection confirmed before this host's rules are asked (br_nf_local_in). */
+static __always_inline int confirm_copy(struct __sk_buff *skb, struct bt_pkt *p)
+{
+	return asks(p, IMG_CONNTRACK) && skb->pkt_type != PACKET_HOST ? bt_ct_confirm(skb) : 0;
+}
+
 /* Tells it to who goes on with the packet. */
 static __always_inline void leave_port(struct __sk_buff *skb, struct bt_pkt *p)
 {
@@ -205,6 +211,15 @@ static __always_inline bool bridged_here(struct __sk_buff *skb, const struct bt_
 	return port && port->bridge == out->bridge;
 }
 
+/* Whether others have a part in the packet's data: copies that go to other ports and to the host, or its sender, who may have to send it again. */
+static __always_inline bool data_shared(struct __sk_buff *skb)
+{
+	struct sk_buff___data *k = kernel_skb(skb);
+	struct skb_shared_info *info = kernel_object((unsigned long)k->head + k->end, bpf_core_type_id_kernel(struct skb_shared_info));
+
+	return (info->dataref.counter & SKB_DATAREF_MASK) != 1;
+}
+
 static __always_inline int port_egress(struct __sk_buff *skb)
 {
 	struct bt_pkt *p = pkt();
@@ -219,6 +234,7 @@ static __always_inline int port_egress(struct __sk_buff *skb)
 		return BT_NEXT;
 	p->ifout = p->ifin;
 	p->class_out = p->class_in;
+	p->copied = data_shared(skb);
 	p->hook = H_FWD;
 	if (asks(p, IMG_WHOLE) && (r = bt_frag(skb)))
 		return drop_for(skb, p, r);

@@ -152,6 +152,7 @@ struct bt_pkt {
 	__u8 flags;     /* bt_pkt_flag */
 	__u8 ttl, tos;
 	__u8 traced;    /* TRACE was met */
+	__u8 copied;    /* a bridge may have more copies of it, which share its connection */
 	__u8 noted;     /* NOTED_* that came along with it */
 	__u32 len;      /* IP total length */
 	__u32 mark;

@@ -345,6 +345,10 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 		dir = DIR_REPLY;
 	}
 	status = c->status;
+	if (unlikely(status & ST_LEFT) && !(status & ST_CONFIRMED)) {
+		bt_ct_reap(i);
+		return 1;
+	}
 	x->refreshed = p->proto != IPPROTO_TCP;
 	if (p->proto == IPPROTO_TCP) {
 		r = bt_tcp_packet(skb, i, dir);
@@ -381,6 +385,8 @@ __noinline int bt_ct_find(struct __sk_buff *skb)
 		__sync_fetch_and_add(&CT_REFS(c), 1);
 	if (dir == DIR_REPLY && !(status & ST_SEEN_REPLY))
 		__sync_fetch_and_or(&c->status, ST_SEEN_REPLY);
+	if (unlikely(status & ST_AT_INPUT) && dir == DIR_REPLY && p->hook == H_OUT)
+		__sync_fetch_and_and(&c->status, ~ST_AT_INPUT);
 	return 0;
 }
 
@@ -434,7 +440,7 @@ __noinline int bt_ct_confirm(struct __sk_buff *skb)
 	struct bt_pkt *p = pkt();
 	struct bt_ctx *x = ctx_();
 	struct bt_conn *c;
-	__u32 i, old, status;
+	__u32 i, old, set, status;
 
 	ARG_USED(skb);
 	if (!p || !x || !p->ct)
@@ -455,9 +461,59 @@ __noinline int bt_ct_confirm(struct __sk_buff *skb)
 		return -STAT_DROP_NAT_EXHAUSTED;
 	}
 	c->expires = ct_now() + CT_TIMEOUT(c) * SEC_NS;
-	old = __sync_fetch_and_or(&c->status, ST_CONFIRMED);
+	/* What is for this host by lo needs no route. */
+	set = p->hook == H_IN && !(p->flags & P_LOCAL) ? ST_CONFIRMED | ST_AT_INPUT : ST_CONFIRMED;
+	old = __sync_fetch_and_or(&c->status, set);
 	if (!(old & ST_LIVE) || (old & ST_DYING))
 		return -STAT_DROP_TABLE_FULL;
+	return 0;
+}
+
+static __always_inline bool confirmed_at_input(const struct bt_pkt *p)
+{
+	struct bt_conn *c = bt_conn_of(p);
+
+	return c && c->status & ST_AT_INPUT;
+}
+
+/* A packet is to be forwarded whose connection INPUT confirmed. Rules are asked INPUT of what has no route as well, which the stack drops afterwards;
+ * netfilter drops it before, and the connection with it. So now that there is a route this is a new one, whose source is still to be translated.
+ * 0, or -stat. */
+__noinline int bt_ct_reopen(struct __sk_buff *skb)
+{
+	struct bt_pkt *p = pkt();
+	struct bt_ctx *x = ctx_();
+	struct bt_conn *c;
+	__u32 i, gone = ST_AT_INPUT | ST_CONFIRMED | ST_SRC_NAT_DONE | ST_SEEN_REPLY | ST_ASSURED, status;
+
+	ARG_USED(skb);
+	if (!p || !x || !p->ct || p->ctdir != DIR_ORIG)
+		return 0;
+	i = p->ct - 1;
+	c = bt_conn_at(i);
+	if (!c || !(c->status & ST_AT_INPUT))
+		return 0;
+	if (!ct_lock(c, i))
+		return -STAT_DROP_TABLE_FULL;
+	status = c->status;
+	bool translated = (status & ST_AT_INPUT) && (status & ST_SRC_NAT);
+	if ((status & ST_LIVE) && (status & ST_AT_INPUT) && !translated) {
+		/* Of a translated destination the key of the other direction is there from the beginning. */
+		if (!(status & ST_DST_NAT)) {
+			key_delete(x, &c->reply, i, 0);
+			gone |= ST_KEY_REPLY;
+		}
+		c->expires = ct_now() + CT_UNCONFIRMED;
+		CT_REFS(c) = 1;
+		__sync_fetch_and_and(&c->status, ~gone);
+	}
+	ct_unlock(c);
+	/* INPUT's translation is of no use here: what is sent again begins anew. */
+	if (translated) {
+		bt_ct_reap(i);
+		return -STAT_DROP_NO_ROUTE;
+	}
+	p->ctinfo = CI_NEW;
 	return 0;
 }
 
@@ -478,6 +534,10 @@ __noinline int bt_ct_abandon(struct __sk_buff *skb)
 	c = bt_conn_at(i);
 	if (!c || !(c->status & ST_LIVE) || (c->status & ST_CONFIRMED))
 		return 0;
+	if (p->copied) {
+		__sync_fetch_and_or(&c->status, ST_LEFT);
+		return 0;
+	}
 	if ((__s32)__sync_fetch_and_add(&CT_REFS(c), -1) <= 1 && !(c->status & ST_CONFIRMED))
 		bt_ct_reap(i);
 	return 0;

@@ -20,6 +20,8 @@
 #define ST_KEY_REPLY (1u << 18) /* the reply key is in the table */
 #define ST_KEY_MID (1u << 19)   /* the key between translations is */
 #define ST_KEY_ORIG (1u << 20)  /* the original key is */
+#define ST_AT_INPUT (1u << 23)  /* INPUT confirmed it, and nothing shows yet that the stack took its packets (bt_ct_reopen) */
+#define ST_LEFT (1u << 24)      /* its packet was dropped, while copies of it may be under way: the next packet begins anew unless one confirms it */
 #define ST_NAT_BITS (ST_SRC_NAT | ST_DST_NAT)
 /* What an ended connection keeps, for the packets that still carry it. */
 #define ST_KEPT (ST_SEEN_REPLY | ST_ASSURED | ST_CONFIRMED | ST_NAT_BITS | ST_SRC_NAT_DONE | ST_DST_NAT_DONE | ST_ACCT | ST_LABELS)

@@ -61,6 +61,7 @@ static __always_inline int input(struct __sk_buff *skb, struct bt_pkt *p, struct
 	p->ifout = 0;
 	p->class_out = 0;
 	p->came_mark = p->mark;
+	p->hook = H_IN;
 	if ((a = run_table(skb, p, H_IN, T_MANGLE)) != BT_NEXT || (a = run_table(skb, p, H_IN, T_FILTER)) != BT_NEXT ||
 	    (a = run_table(skb, p, H_IN, T_SECURITY)) != BT_NEXT)
 		return a;

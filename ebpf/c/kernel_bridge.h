@@ -12,6 +12,17 @@ struct sk_buff___ext {
 	struct skb_ext *extensions;
 } __attribute__((preserve_access_index));
 
+#define SKB_DATAREF_MASK 0xffff
+struct sk_buff___data {
+	unsigned char *head;
+	__u32 end; /* offset of skb_shared_info */
+} __attribute__((preserve_access_index));
+struct skb_shared_info {
+	struct {
+		int counter;
+	} dataref;
+} __attribute__((preserve_access_index));
+
 /* As struct nf_bridge_info begins since Linux 6.8 and the stable series of its time. It is the module's own, so there may be no types of it
  * to go by; where it were otherwise the port would be none that is known, and the guard would drop what is bridged. */
 struct bt_bridge_info {

@@ -37,8 +37,10 @@ struct addr6_walk {
 /* Bits of ipv6_addr_type's scope: loopback 1, link 2, site 4, compatible with IPv4 8. Wider ones have none. */
 static __always_inline __u32 addr6_scope(bt_addr a)
 {
-	__u32 first = bpf_ntohl(a.w[0]);
+	__u32 first = bpf_ntohl(a.w[0]), group = first >> 16 & 15;
 
+	if (addr_is_multicast(a))
+		return group == 1 || group == 2 ? group : group == 5 ? 4 : 0;
 	if (addr_is_link_local(a))
 		return 2;
 	if (first >> 22 == 0xfec0 >> 6)
