@@ -237,7 +237,10 @@ impl Runner<'_> {
             // Its device would have done it.
             packet::complete(&mut whole);
         }
-        self.last[Node::ENDS.iter().position(|n| *n == node)?] = Some(whole);
+        // Nobody answers from the address of all.
+        if eth[0] & 1 == 0 {
+            self.last[Node::ENDS.iter().position(|n| *n == node)?] = Some(whole);
+        }
         if self.boring(ip) {
             return None;
         }

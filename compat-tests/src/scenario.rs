@@ -22,7 +22,7 @@
 //!   `to=N` gives it the link address of an end point, with `to=r` that of the router's bridge ([`crate::world::BRIDGE_MAC`]), with `to=all` that
 //!   of the group that it is for, or the broadcast address
 //! - `r> link=DEV PACKET` sends through a packet socket, to the end point behind DEV: below netfilter
-//! - `N reply [to=N] WORDS` answers what N received last; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
+//! - `N reply [to=N] WORDS` answers what N received last in a frame of its own; `N error TYPE/CODE [from=A] [mtu=M]` complains about it
 //! - `N serve tcp|udp A:P [proxy=MARK]` (a transparent socket with this mark), `N tcp-get FROM TO [req=B] [resp=B] [mark=M]`, `N udp-ask ...`
 //! - `N listen tcp|udp A:P [proxy=MARK]` has a socket, of either family, that takes what comes and never says anything by itself
 //! - `ipset LINE;LINE...`: commands of ipset(8) on the router; what fails is told

@@ -137,6 +137,7 @@ struct bt_pkt {
 	/* At ingress as it came in, at egress (without the destination) as it came to nat's POSTROUTING; not on the stack, which is full. */
 	bt_addr came_from, came_to;
 	bt_addr before_nat; /* its source before nat's INPUT */
+	bt_addr sought;      /* what bt_own_addr is asked about */
 	__u32 came_mark;
 	__u16 came_port;
 	__u16 sport, dport;
@@ -333,6 +334,8 @@ static __always_inline bool has_link_header(const struct bt_pkt *p)
 }
 
 #define PACKET_HOST 0
+#define PACKET_BROADCAST 1
+#define PACKET_MULTICAST 2
 #define PACKET_LOOPBACK 5
 #define PACKET_OTHERHOST 3
 

@@ -199,7 +199,7 @@ __noinline int bt_target_hmark(struct __sk_buff *skb, __u32 at)
 		return 0;
 	if (!(n->conntrack ? hmark_of_connection(p, &h, n) : hmark_of_packet(skb, p, &h, n)))
 		return 0;
-	__u32 src = bpf_ntohl(h.src), dst = bpf_ntohl(h.dst), base = n->rnd + 0xdeadbeef + (3 << 2);
+	__u32 src = bpf_ntohl(h.src), dst = bpf_ntohl(h.dst), base = n->rnd + JHASH_INITVAL + (3 << 2);
 	__u32 lo = dst < src ? dst : src, hi = dst < src ? src : dst;
 	__u32 hash = jhash_end(base + lo, base + hi, base + h.ports) ^ (h.proto & n->proto_mask);
 	p->mark = ((__u64)hash * n->modulus >> 32) + n->offset;

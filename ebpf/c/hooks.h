@@ -24,6 +24,9 @@ static __noinline int to_lo(struct __sk_buff *skb, struct bt_pkt *p, struct bt_c
 	if (p->l2len && p->l2len != ETH_HLEN)
 		return drop_for(skb, p, -STAT_DROP_REWRITE);
 	loopback_macs(skb, p, by_vrf ? lo : 0);
+	/* What came for many is still that: neither TCP takes it, nor is it answered by an error. */
+	if (skb->pkt_type == PACKET_BROADCAST || skb->pkt_type == PACKET_MULTICAST)
+		__builtin_memset(p->macs, 0xff, 6);
 	store_mark(skb, p);
 	if (framed(skb, p) || bpf_skb_store_bytes(skb, 0, p->macs, sizeof(p->macs), 0))
 		return drop_for(skb, p, -STAT_DROP_REWRITE);

@@ -12,7 +12,6 @@
 #include "route_memo.h"
 
 #define ARPHRD_ETHER 1
-#define IFF_UP 1
 #define XFRM_FWD 2
 #define XFRM_OUT 1
 #define XFRM_ACCEPT 2

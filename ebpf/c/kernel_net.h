@@ -60,6 +60,8 @@ struct atomic___k {
 struct ipv4_devconf {
 	int data[32];
 } __attribute__((preserve_access_index));
+#define IFF_UP 1
+
 struct in_device___k {
 	struct ipv4_devconf cnf;
 } __attribute__((preserve_access_index));
@@ -68,6 +70,7 @@ struct netns_ipv4 {
 	bool fib_has_custom_rules;
 	struct atomic___k fib_num_tclassid_users, rt_genid;
 	__u8 sysctl_ip_fwd_update_priority, sysctl_fib_multipath_hash_policy;
+	struct hlist_head *inet_addr_lst;
 } __attribute__((preserve_access_index));
 struct ipv6_devconf {
 	__s32 forwarding, proxy_ndp;
@@ -78,9 +81,11 @@ struct inet6_dev___k {
 struct netns_ipv6 {
 	struct ipv6_devconf *devconf_all;
 	bool fib6_has_custom_rules;
+	struct hlist_head *inet6_addr_lst;
 } __attribute__((preserve_access_index));
 struct net___k {
 	__u64 net_cookie;
+	__u32 hash_mix;
 	struct hlist_head *dev_index_head;
 	struct netns_ipv4 ipv4;
 	struct netns_ipv6 ipv6;

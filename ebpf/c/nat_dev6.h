@@ -2,6 +2,8 @@
 /* IPv6 addresses of devices, read where the kernel keeps them. Included by nat_dev.h. */
 #pragma once
 
+#include "own_addr.h"
+
 struct list_head___ct {
 	struct list_head___ct *next;
 } __attribute__((preserve_access_index));
@@ -22,9 +24,7 @@ struct inet6_dev___ct {
 	struct ifmcaddr6___ct *mc_list;
 } __attribute__((preserve_access_index));
 
-#define IFA_F_OPTIMISTIC 4
 #define IFA_F_DEPRECATED 0x20
-#define IFA_F_TENTATIVE 0x40
 
 enum { ADDR6_REDIRECT, ADDR6_LINK, ADDR6_GLOBAL, ADDR6_TPROXY };
 

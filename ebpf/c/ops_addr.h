@@ -3,6 +3,7 @@
 
 #include "bt.h"
 #include "ops_arg.h"
+#include "own_addr.h"
 
 #if BT_FAMILY == 6
 #include "ops_addr6.h"
@@ -27,6 +28,16 @@ static __always_inline bool addr_is(__u32 addr, __u32 types, __u32 dev)
 {
 	return types >> (addr_type(addr, dev) & 15) & 1;
 }
+
+/* As addr_is, of an address that p->sought is too. */
+static __always_inline bool addr_is_now(struct __sk_buff *skb, __u32 addr, __u32 types, __u32 dev)
+{
+	__u32 type = addr_type(addr, dev);
+
+	if (type == 1 && own_addr(skb, dev))
+		type = 2; /* RTN_LOCAL */
+	return types >> (type & 15) & 1;
+}
 #endif
 
 __noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
@@ -40,9 +51,11 @@ __noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
 		dev = p->ifin;
 	else if (how & OPF_ADDRTYPE_LIMIT_OUT)
 		dev = p->ifout;
-	if (src && addr_is(p->saddr, src, dev) == !!(how & OPF_ADDRTYPE_INV_SRC))
+	p->sought = p->saddr;
+	if (src && addr_is_now(skb, p->saddr, src, dev) == !!(how & OPF_ADDRTYPE_INV_SRC))
 		return 0;
-	if (dst && addr_is(p->daddr, dst, dev) == !!(how & OPF_ADDRTYPE_INV_DST))
+	p->sought = p->daddr;
+	if (dst && addr_is_now(skb, p->daddr, dst, dev) == !!(how & OPF_ADDRTYPE_INV_DST))
 		return 0;
 	return 1;
 }

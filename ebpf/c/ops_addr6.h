@@ -28,7 +28,8 @@ static __always_inline __u32 addr_local(bt_addr a, __u32 dev)
 	return at && (!dev || at->ifindex == dev) ? at->kind : 0;
 }
 
-static __always_inline bool addr_is(bt_addr a, __u32 types, __u32 dev)
+/* Of an address that p->sought is too. */
+static __always_inline bool addr_is_now(struct __sk_buff *skb, bt_addr a, __u32 types, __u32 dev)
 {
 	__u32 kind;
 
@@ -41,5 +42,7 @@ static __always_inline bool addr_is(bt_addr a, __u32 types, __u32 dev)
 	if (!(types & (TYPE_LOCAL | TYPE_ANYCAST)))
 		return true;
 	kind = addr_local(a, dev);
+	if (!kind && own_addr(skb, dev))
+		kind = RTN_LOCAL;
 	return (kind == RTN_LOCAL && types & TYPE_LOCAL) || (kind == RTN_ANYCAST && types & TYPE_ANYCAST);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bt.h"
+#include "jhash.h"
 #include "ops_arg.h"
 #include "ops_packet.h"
 
@@ -27,27 +28,10 @@ __noinline int bt_op_quota(struct __sk_buff *skb, __u32 how, __u32 at, __u32 lo,
 	return -1; /* 64 lost races in a row */
 }
 
-static __always_inline __u32 rotated(__u32 v, __u32 by)
-{
-	return v << by | v >> (32 - by);
-}
-
-/* The last step of the kernel's jhash. */
-static __always_inline __u32 jhash_end(__u32 a, __u32 b, __u32 c)
-{
-	c = (c ^ b) - rotated(b, 14);
-	a = (a ^ c) - rotated(c, 11);
-	b = (b ^ a) - rotated(a, 25);
-	c = (c ^ b) - rotated(b, 16);
-	a = (a ^ c) - rotated(c, 4);
-	b = (b ^ a) - rotated(a, 14);
-	return (c ^ b) - rotated(b, 24);
-}
-
 /* As the kernel hashes an address: its first word, which of IPv6 is not all of it. */
 static __always_inline __u32 jhash_addr(const bt_addr *addr, __u32 seed)
 {
-	__u32 base = seed + 0xdeadbeef + (1 << 2);
+	__u32 base = seed + JHASH_INITVAL + (1 << 2);
 #if BT_FAMILY == 6
 	return jhash_end(base + addr->w[0], base, base);
 #else

@@ -48,25 +48,14 @@ static __always_inline __u32 set_hash(const __u32 *key, __u32 words, __u32 seed)
 {
 	__u32 a, b, c, at = 0;
 
-	a = b = c = 0xdeadbeef + (words << 2) + seed;
+	a = b = c = JHASH_INITVAL + (words << 2) + seed;
 	for (int i = 0; i < 3 && words > 3; i++) {
 		/* Older verifiers forget how far it may be. */
 		at = masked(at, 15);
 		a += key[at];
 		b += key[at + 1];
 		c += key[at + 2];
-		a = (a - c) ^ rotated(c, 4);
-		c += b;
-		b = (b - a) ^ rotated(a, 6);
-		a += c;
-		c = (c - b) ^ rotated(b, 8);
-		b += a;
-		a = (a - c) ^ rotated(c, 16);
-		c += b;
-		b = (b - a) ^ rotated(a, 19);
-		a += c;
-		c = (c - b) ^ rotated(b, 4);
-		b += a;
+		JHASH_MIX(a, b, c);
 		at += 3;
 		words -= 3;
 	}

@@ -89,6 +89,7 @@ pub(super) fn addressed(step: &str, to_other: bool) -> String {
     let to = if to_other { other } else { 'r' };
     let (sends, replies) = (format!("{who}> "), format!("{who} reply"));
     match (step.strip_prefix(&sends), step.strip_prefix(&replies)) {
+        (Some(packet), _) if packet.starts_with("to=") => step.to_owned(),
         (Some(packet), _) => format!("{sends}to={to} {packet}"),
         (_, Some(words)) => format!("{replies} to={to}{words}"),
         _ => step.to_owned(),

@@ -374,7 +374,14 @@ fn odd(draw: &mut Draw, want: Want, p: &Path, port: usize, server: usize) -> Vec
             4 => format!("udp {a} {b} len=8 ulen={}", draw.pick(&["4", "12", "100"])),
             // Too short for its ports or its flags.
             5 => format!("ip {} {} proto={} len={}", p.src, p.dst, draw.pick(&["6", "17"]), draw.below(20)),
-            6 if v4 && p.from == 'c' => format!("udp {a} 10.1.0.255:67 len=8"),
+            // No socket is bound there (router::sockets).
+            6 if v4 && p.from == 'c' => {
+                // docs/deviations.md, "Bridged packets": an answer to a frame for one would have the address of all as its source.
+                let one = want.router != Router::Bridged && draw.percent(30);
+                let all = draw.pick(&["10.1.0.255", "255.255.255.255", "224.0.0.1"]);
+                format!("{}udp {a} {all}:67 len=8", if one { "" } else { "to=all " })
+            }
+            6 if !v4 && p.from == 'c' && draw.percent(60) => format!("to=all udp {a} ff02::1,67 len=8"),
             6 => format!("ip {} {} proto={} len={}", p.src, p.dst, if v4 { 1 } else { 58 }, draw.below(8)),
             _ if v4 => {
                 format!("icmp {} {} {} len=4", p.src, p.dst, draw.pick(&["0/0", "14/0", "3/3", "5/1", "200/0", "9/0"]))
