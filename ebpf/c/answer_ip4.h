@@ -28,7 +28,7 @@ static __always_inline bool answer_unicast(struct __sk_buff *skb, const struct b
 {
 	__u32 type = addr_type(addr, 0);
 
-	return type != 3 && type != 5 && !(p->vrf && bt_vrf_broadcast(skb, addr));
+	return type != 3 && type != 5 && !(p->vrf && bt_dev_addr(skb, addr, p->vrf, 0) == RTN_BROADCAST);
 }
 
 /* The sum that a TCP segment has from its pseudo header. */

@@ -137,7 +137,9 @@ struct bt_pkt {
 	/* At ingress as it came in, at egress (without the destination) as it came to nat's POSTROUTING; not on the stack, which is full. */
 	bt_addr came_from, came_to;
 	bt_addr before_nat; /* its source before nat's INPUT */
-	bt_addr sought;      /* what bt_own_addr is asked about */
+#if BT_FAMILY == 6
+	bt_addr sought; /* what bt_own_addr is asked about */
+#endif
 	__u32 came_mark;
 	__u16 came_port;
 	__u16 sport, dport;

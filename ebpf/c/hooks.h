@@ -50,7 +50,7 @@ static __always_inline bool stopped_in(struct __sk_buff *skb, struct bt_pkt *p, 
 static __always_inline bool to_many_of_vrf(struct __sk_buff *skb, const struct bt_pkt *p)
 {
 #if BT_FAMILY == 4
-	return unlikely(p->vrf) && (on_one_link(p->daddr) || p->daddr == 0xffffffff || bt_vrf_broadcast(skb, p->daddr));
+	return unlikely(p->vrf) && (on_one_link(p->daddr) || p->daddr == 0xffffffff || bt_dev_addr(skb, p->daddr, p->vrf, 0) == RTN_BROADCAST);
 #else
 	return false;
 #endif

@@ -70,7 +70,6 @@ struct netns_ipv4 {
 	bool fib_has_custom_rules;
 	struct atomic___k fib_num_tclassid_users, rt_genid;
 	__u8 sysctl_ip_fwd_update_priority, sysctl_fib_multipath_hash_policy;
-	struct hlist_head *inet_addr_lst;
 } __attribute__((preserve_access_index));
 struct ipv6_devconf {
 	__s32 forwarding, proxy_ndp;
@@ -152,7 +151,7 @@ static __always_inline bool has_vrf(struct net_device___k *dev)
 }
 
 /* The VRF of the device at `at`, which it may be itself; 0: none. A device's master is the first of its upper devices. */
-static __noinline __u32 vrf_of(unsigned long at)
+static __always_inline __u32 vrf_of_inline(unsigned long at)
 {
 	struct net_device___k *dev = kernel_object(at, bpf_core_type_id_kernel(struct net_device));
 
@@ -163,6 +162,11 @@ static __noinline __u32 vrf_of(unsigned long at)
 	unsigned long upper = (unsigned long)dev->adj_list.upper.next - bpf_core_field_offset(struct netdev_adjacent, list);
 	struct netdev_adjacent *adjacent = kernel_object(upper, bpf_core_type_id_kernel(struct netdev_adjacent));
 	return adjacent->dev->ifindex;
+}
+
+static __noinline __u32 vrf_of(unsigned long at)
+{
+	return vrf_of_inline(at);
 }
 
 #define DEVICE_BUCKETS 256 /* of the kernel's table of devices by index */

@@ -29,13 +29,13 @@ static __always_inline bool addr_is(__u32 addr, __u32 types, __u32 dev)
 	return types >> (addr_type(addr, dev) & 15) & 1;
 }
 
-/* As addr_is, of an address that p->sought is too. */
+/* As addr_is, and by what devices have now. */
 static __always_inline bool addr_is_now(struct __sk_buff *skb, __u32 addr, __u32 types, __u32 dev)
 {
 	__u32 type = addr_type(addr, dev);
 
-	if (type == 1 && own_addr(skb, dev))
-		type = 2; /* RTN_LOCAL */
+	if (type == 1)
+		type = own_addr(skb, addr, dev) ?: type;
 	return types >> (type & 15) & 1;
 }
 #endif
@@ -51,10 +51,8 @@ __noinline int bt_op_addrtype(struct __sk_buff *skb, __u32 how, __u32 dst)
 		dev = p->ifin;
 	else if (how & OPF_ADDRTYPE_LIMIT_OUT)
 		dev = p->ifout;
-	p->sought = p->saddr;
 	if (src && addr_is_now(skb, p->saddr, src, dev) == !!(how & OPF_ADDRTYPE_INV_SRC))
 		return 0;
-	p->sought = p->daddr;
 	if (dst && addr_is_now(skb, p->daddr, dst, dev) == !!(how & OPF_ADDRTYPE_INV_DST))
 		return 0;
 	return 1;

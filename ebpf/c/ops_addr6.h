@@ -3,7 +3,6 @@
  * routes tell, one. UNREACHABLE is refused by the compiler: no lookup at tcx tells it. Included by ops_addr.h. */
 #pragma once
 
-#define RTN_LOCAL 2
 #define RTN_ANYCAST 4
 #define TYPE_UNSPEC (1u << 0)
 #define TYPE_UNICAST (1u << 1)
@@ -28,11 +27,14 @@ static __always_inline __u32 addr_local(bt_addr a, __u32 dev)
 	return at && (!dev || at->ifindex == dev) ? at->kind : 0;
 }
 
-/* Of an address that p->sought is too. */
+/* By what devices have now as well. */
 static __always_inline bool addr_is_now(struct __sk_buff *skb, bt_addr a, __u32 types, __u32 dev)
 {
+	struct bt_pkt *p = pkt();
 	__u32 kind;
 
+	if (!p)
+		return false;
 	if (types & TYPE_MULTICAST && !addr_is_multicast(a))
 		return false;
 	if (types & TYPE_UNICAST && !addr_is_unicast(a))
@@ -42,6 +44,7 @@ static __always_inline bool addr_is_now(struct __sk_buff *skb, bt_addr a, __u32 
 	if (!(types & (TYPE_LOCAL | TYPE_ANYCAST)))
 		return true;
 	kind = addr_local(a, dev);
+	p->sought = a;
 	if (!kind && own_addr(skb, dev))
 		kind = RTN_LOCAL;
 	return (kind == RTN_LOCAL && types & TYPE_LOCAL) || (kind == RTN_ANYCAST && types & TYPE_ANYCAST);

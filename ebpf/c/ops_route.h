@@ -10,7 +10,6 @@
 
 #define PKT_LOOPED 5 /* PACKET_LOOPBACK */
 #define GROUP_BUCKET 64 /* devices looked at to find one by its index */
-#define ROUTE_LOCAL_ADDR 2 /* RTN_LOCAL */
 
 struct net_device___group {
 	__u32 group;
@@ -113,7 +112,7 @@ static __always_inline __u32 local_device(bt_addr addr)
 	struct bt_addr_key key = { .len = BT_ADDR_BITS, .addr = addr };
 	struct bt_addr_info *at = bpf_map_lookup_elem(&bt_addrs, &key);
 
-	return at && at->kind == ROUTE_LOCAL_ADDR ? at->ifindex : 0;
+	return at && at->kind == RTN_LOCAL ? at->ifindex : 0;
 }
 
 /* Whether an answer would leave by the device that the packet came in by. */

@@ -4,9 +4,9 @@
 #pragma once
 
 #include "kernel_net.h"
+#include "own_addr.h"
 
 #define RTN_UNICAST 1
-#define RTN_LOCAL 2
 #define VRF_BUCKET 64 /* devices looked at to find one by its index */
 #define RTF_LOCAL 0x80000000u
 #define INET_HDRINCL (1u << 12) /* INET_FLAGS_HDRINCL */
@@ -106,84 +106,6 @@ static __always_inline bool stays(const struct bt_pkt *p, const struct bt_contro
 {
 	return p->ifout == p->lo || p->ifout == ctl->lo_ifindex;
 }
-
-#if BT_FAMILY == 4
-#define VRF_ADDRS 64     /* addresses of a device that are looked at */
-#define VRF_DEVICES 4096 /* devices that are looked at */
-#define IFA_SECONDARY 1
-
-struct in_ifaddr___vrf {
-	struct in_ifaddr___vrf *ifa_next;
-	__u32 ifa_local, ifa_mask, ifa_flags, ifa_broadcast;
-	__u8 ifa_prefixlen;
-} __attribute__((preserve_access_index));
-struct in_device___vrf {
-	struct in_ifaddr___vrf *ifa_list;
-} __attribute__((preserve_access_index));
-struct net___vrf {
-	struct list_head dev_base_head;
-} __attribute__((preserve_access_index));
-struct net_device___vrf {
-	struct list_head dev_list;
-	struct in_device___vrf *ip_ptr;
-} __attribute__((preserve_access_index));
-
-struct vrf_walk {
-	unsigned long at, head;
-	struct in_ifaddr___vrf *ifa;
-	__u32 vrf, addr;
-	__u32 found;
-};
-
-/* Looks at one network of a device: its broadcast addresses are as fib_add_ifaddr has them. */
-static long broadcast_step(__u32 i, void *data)
-{
-	struct vrf_walk *w = data;
-	struct in_ifaddr___vrf *ifa = w->ifa;
-	bool has_own;
-
-	if (!ifa)
-		return 1;
-	has_own = !(BPF_CORE_READ(ifa, ifa_flags) & IFA_SECONDARY) && BPF_CORE_READ(ifa, ifa_prefixlen) < 31;
-	w->found = w->addr == BPF_CORE_READ(ifa, ifa_broadcast) ||
-		   (has_own && w->addr == (BPF_CORE_READ(ifa, ifa_local) | ~BPF_CORE_READ(ifa, ifa_mask)));
-	w->ifa = BPF_CORE_READ(ifa, ifa_next);
-	return w->found;
-}
-
-/* Looks at one device. */
-static long vrf_step(__u32 i, void *data)
-{
-	struct vrf_walk *w = data;
-	struct net_device___vrf *dev;
-
-	if (!w->at || w->at == w->head)
-		return 1;
-	dev = (void *)(w->at - bpf_core_field_offset(struct net_device___vrf, dev_list));
-	w->ifa = NULL;
-	if (vrf_of((unsigned long)dev) == w->vrf)
-		w->ifa = BPF_CORE_READ(dev, ip_ptr, ifa_list);
-	bpf_loop(VRF_ADDRS, broadcast_step, w, 0);
-	w->at = (unsigned long)BPF_CORE_READ(dev, dev_list.next);
-	return w->found;
-}
-
-/* Whether the address is a broadcast address of the packet's VRF, which no table that programs see has. */
-__noinline int bt_vrf_broadcast(struct __sk_buff *skb, __u32 addr)
-{
-	struct net___vrf *net = (void *)net_of(skb);
-	struct bt_pkt *p = pkt();
-	struct vrf_walk w = { .addr = addr };
-
-	if (!p)
-		return 0;
-	w.vrf = p->vrf;
-	w.head = (unsigned long)net + bpf_core_field_offset(struct net___vrf, dev_base_head);
-	w.at = (unsigned long)BPF_CORE_READ(net, dev_base_head.next);
-	bpf_loop(VRF_DEVICES, vrf_step, &w, 0);
-	return w.found;
-}
-#endif
 
 /* Neighbour discovery, which belongs to the member alone. */
 static __always_inline bool is_nd(const struct bt_pkt *p)
