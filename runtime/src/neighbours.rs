@@ -5,7 +5,7 @@ use crate::devices::{self, Device};
 use crate::engine::Engine;
 use crate::error::{Doing, Result};
 use crate::netlink::dump;
-use crate::nfnetlink;
+use crate::nftables::nft_tables;
 use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
 use bpftables_abi::maps;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -19,10 +19,6 @@ const NETKIT: [(u32, &str); 2] = [(54, "netkit"), (55, "netkit peer")];
 /// `TC_H_CLSACT` and its ingress and egress.
 const CLSACT: [(TcHandle, bool); 2] =
     [(TcHandle { major: 0xffff, minor: 0xfff2 }, true), (TcHandle { major: 0xffff, minor: 0xfff3 }, false)];
-/// nf_tables, and what asks it for its tables, and the attribute with their names.
-const NFTABLES: u8 = 10;
-const GET_TABLES: u8 = 1;
-const TABLE_NAME: u16 = 1;
 /// Where the kernel names the tables that legacy has in this namespace.
 const LEGACY: [(&str, &str); 2] = [
     ("/proc/thread-self/net/ip_tables_names", "iptables-legacy"),
@@ -149,26 +145,13 @@ fn netfilter(found: &mut Vec<Neighbour>) -> Result<()> {
             found.push(Neighbour { what: format!("netfilter: table {table} of {command}"), meaning: NETFILTER });
         }
     }
-    let tables = match nfnetlink::dump(NFTABLES, GET_TABLES, 0) {
-        // A kernel without nf_tables.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)) => {
-            Vec::new()
-        }
-        tables => tables.doing(|| "list the tables of nf_tables".to_owned())?,
-    };
-    for table in &tables {
-        let name = table.attributes().get(TABLE_NAME).unwrap_or_default();
-        let name = String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name)).into_owned();
-        let (family, meaning) = match table.family {
-            1 => ("inet", NETFILTER),
-            2 => ("ip", NETFILTER),
-            3 => ("arp", BESIDE),
-            5 => ("netdev", BELOW),
-            7 => ("bridge", BESIDE),
-            10 => ("ip6", NETFILTER),
-            _ => ("unknown", NETFILTER),
+    for table in nft_tables()? {
+        let meaning = match table.family {
+            "arp" | "bridge" => BESIDE,
+            "netdev" => BELOW,
+            _ => NETFILTER,
         };
-        found.push(Neighbour { what: format!("netfilter: table {family} {name} of nft"), meaning });
+        found.push(Neighbour { what: format!("netfilter: table {table} of nft"), meaning });
     }
     Ok(())
 }

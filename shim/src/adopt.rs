@@ -11,7 +11,7 @@ use crate::lock::{Wait, XtablesLock};
 use crate::multicall::Program;
 use crate::names::SystemNames;
 use bpftables_ruleset::{Counters, Family, Policy, Ruleset, Slot, Table};
-use bpftables_runtime::{Coverage, Hold, Hooked};
+use bpftables_runtime::{Coverage, Hold, Hooked, nft_tables};
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -88,9 +88,14 @@ impl Netfilter {
             return Ok(None);
         }
         let Some(text) = self.call(family, "save", &["-c"], "")? else {
-            return match self {
-                Self::Legacy => Err(refused(format!("{} is needed, and is not there", self.program(family, "save")))),
-                Self::Nft => Ok(None),
+            let missing = format!("{} is needed, and is not there", self.program(family, "save"));
+            let tables = match self {
+                Self::Legacy => return Err(refused(missing)),
+                Self::Nft => in_force(|of| of == Some(family))?,
+            };
+            return match tables.as_str() {
+                "" => Ok(None),
+                tables => Err(refused(format!("{missing}: rules of iptables-nft are in force (tables {tables})"))),
             };
         };
         if let Some(line) = text.lines().find(|line| line.contains("is incompatible, use 'nft' tool")) {
@@ -128,6 +133,21 @@ impl Netfilter {
             None => Err(refused(format!("{} is needed, and is not there", self.program(family, "restore")))),
         }
     }
+}
+
+/// The tables of nf_tables that do something to packets and are iptables-nft's of such a family, or nobody's of iptables.
+fn in_force(wanted: impl Fn(Option<Family>) -> bool) -> Result<String, AdminError> {
+    let tables = nft_tables()?.into_iter().filter(|table| table.in_force && wanted(table.iptables));
+    Ok(tables.map(|table| table.to_string()).collect::<Vec<_>>().join(", "))
+}
+
+/// Tells of rules that no iptables made.
+fn tell_of_others(out: &mut impl Write) -> Result<(), AdminError> {
+    let tables = in_force(|of| of.is_none())?;
+    if !tables.is_empty() {
+        writeln!(out, "nft has rules that are not iptables', and stay in force (tables {tables})")?;
+    }
+    Ok(())
 }
 
 /// What a text says, with its counters, if our programs can run it.
@@ -225,7 +245,12 @@ pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, Admi
     }
     let mut out = io::stdout();
     if all.is_empty() {
-        writeln!(out, "netfilter has no rules here")?;
+        match (from, in_force(|_| true)?.is_empty()) {
+            (Some(from), _) => writeln!(out, "iptables-{} has no rules here", from.name())?,
+            (None, true) => writeln!(out, "netfilter has no rules here")?,
+            (None, false) => writeln!(out, "netfilter has no rules of iptables here")?,
+        }
+        tell_of_others(&mut out)?;
         return Ok(ExitCode::SUCCESS);
     }
     if dry {
@@ -233,6 +258,7 @@ pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, Admi
             let (rules, family) = (count(&theirs.ruleset), family_name(theirs.family));
             writeln!(out, "{rules} rules of iptables-{} for {family} can be adopted", theirs.source.name())?;
         }
+        tell_of_others(&mut out)?;
         return Ok(ExitCode::SUCCESS);
     }
     // Whatever takes long comes before the hold: the kernel looks through programs for seconds. Those that are there without rules may
@@ -272,6 +298,7 @@ pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, Admi
         let known = known.iter().filter(|connection| connection.family == theirs.family).count();
         writeln!(out, "adopted {rules} rules of iptables-{} for {family}, {known} connections", theirs.source.name())?;
     }
+    tell_of_others(&mut out)?;
     Ok(ExitCode::SUCCESS)
 }
 
