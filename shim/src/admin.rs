@@ -113,6 +113,9 @@ pub(crate) enum AdminError {
     /// It can't be done, and was not begun or was taken back.
     #[error("{0}")]
     Refused(String),
+    /// The command line asks for what there can't be.
+    #[error("{0}")]
+    Usage(String),
     /// Output.
     #[error("cannot write: {0}")]
     Io(#[from] io::Error),
@@ -138,7 +141,7 @@ pub fn run(words: &[String]) -> ExitCode {
         Err(AdminError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {
             let _ = writeln!(io::stderr(), "bpftables: {error}");
-            ExitCode::FAILURE
+            if matches!(error, AdminError::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -58,7 +58,14 @@ fn connections_of_both_families_are_listed_deleted_and_counted() {
         exchange("fd00::1", 7002);
         let all = run("bpftables conntrack list");
         assert_eq!((all.lines().count(), all.matches("src=fd00::1 dst=fd00::1").count()), (3, 4), "{all}");
-        assert_eq!(run("bpftables conntrack list -f ipv4").lines().count(), 1);
+        let listed = ours("bpftables conntrack list -f ipv4");
+        assert_eq!(listed.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(String::from_utf8_lossy(&listed.stderr), "bpftables: 1 flow entries have been shown.\n");
+        assert_eq!(run("bpftables conntrack count"), "3\n");
+        assert_eq!(run("bpftables conntrack -C -f ipv6 -u SEEN_REPLY"), "2\n");
+        let wrong = ours("bpftables conntrack list -p udp --state ESTABLISHED");
+        let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+        assert_eq!((wrong.status.code(), &*said), (Some(2), "bpftables: protocol 17 has no such --state\n"));
         assert_eq!(run("bpftables conntrack list -s fd00::/16 --dport 7002").lines().count(), 1);
         let json: serde_json::Value = serde_json::from_str(&run("bpftables conntrack list --json -f ipv6")).unwrap();
         assert_eq!(json[0]["original"]["source"], "fd00::1");
@@ -69,7 +76,10 @@ fn connections_of_both_families_are_listed_deleted_and_counted() {
             counts[0].starts_with("connections  1 of at most ") && counts[1].starts_with("connections  2 of at most ")
         );
         assert!(status.contains("family       IPv4\n") && status.contains("family       IPv6\n"), "{status}");
-        assert!(run("bpftables conntrack delete -d fd00::1 --dport 7001").contains("dport=7001"));
+        let ended = run("bpftables conntrack delete -d fd00::1 --dport 7001 --json");
+        let ended: serde_json::Value = serde_json::from_str(&ended).unwrap();
+        assert_eq!((ended.as_array().unwrap().len(), &ended[0]["original"]["destination_port"]), (1, &7001.into()));
+        assert_eq!(ours("bpftables conntrack delete --dport 7001 -f ipv6 --json").stdout, b"[]\n");
         assert_eq!(run("bpftables conntrack list").lines().count(), 2);
         assert_eq!(run("bpftables conntrack flush"), "2 connections ended\n");
         assert_eq!(run("bpftables conntrack list"), "");
@@ -84,6 +94,34 @@ fn connections_of_both_families_are_listed_deleted_and_counted() {
 }
 
 #[test]
+fn what_connections_carried_is_told_once_a_rule_asks() {
+    in_namespace(|| {
+        track_both();
+        exchange("127.0.0.1", 7001);
+        let before = run("bpftables conntrack list");
+        assert!(!before.contains("packets="), "{before}");
+        for iptables in ["iptables", "ip6tables"] {
+            run(&format!(
+                "{iptables} -A INPUT -m connbytes --connbytes 1000 --connbytes-dir both --connbytes-mode bytes"
+            ));
+        }
+        exchange("127.0.0.1", 7002);
+        exchange("fd00::1", 7003);
+        assert!(!run("bpftables conntrack list --dport 7001").contains("packets="), "what came before is not counted");
+        for (port, bytes) in [(7002, 29), (7003, 49)] {
+            let listed = run(&format!("bpftables conntrack list --dport {port}"));
+            let counts: Vec<&str> =
+                listed.split(' ').filter(|word| word.starts_with("packets=") || word.starts_with("bytes=")).collect();
+            let each = ["packets=1".to_owned(), format!("bytes={bytes}")];
+            assert_eq!(counts, [&*each[0], &*each[1], &*each[0], &*each[1]], "{listed}");
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&run("bpftables conntrack list --dport 7002 --json")).unwrap();
+        assert_eq!((&json[0]["original"]["bytes"], &json[0]["reply"]["packets"]), (&29.into(), &1.into()));
+    });
+}
+
+#[test]
 fn a_watcher_sees_connections_begin_change_and_end() {
     in_namespace(|| {
         track_both();
@@ -91,6 +129,10 @@ fn a_watcher_sees_connections_begin_change_and_end() {
         let mut watch = Command::new(BINARY);
         watch.args(["bpftables", "conntrack", "watch", "--interval", "20", "-p", "udp", "--dport", "7002"]);
         let mut child = watch.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ends = Command::new(BINARY);
+        ends.args(["bpftables", "conntrack", "-E", "-p", "udp", "--dport", "7002", "-e", "destroy", "-o", "timestamp"]);
+        let mut ends = ends.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ended = BufReader::new(ends.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         // It has to have looked once.
         std::thread::sleep(Duration::from_millis(1500));
@@ -107,10 +149,18 @@ fn a_watcher_sees_connections_begin_change_and_end() {
         server.send_to(b"y", client.local_addr().unwrap()).unwrap();
         let line = lines.next().unwrap();
         assert!(line.starts_with(" [UPDATE] udp      17 ") && line.ends_with(&format!("{there} {back}")), "{line}");
+        // The other one looks less often, and has to have seen it.
+        std::thread::sleep(Duration::from_millis(500));
         run("bpftables conntrack flush");
         assert_eq!(lines.next().unwrap(), format!("[DESTROY] udp      17 {there} {back}"));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let line = ended.next().unwrap();
+        let (time, event) = line.split_once(']').unwrap();
+        assert!(time.starts_with("[1") && time.split('.').nth(1).is_some_and(|micros| micros.len() == 6), "{line}");
+        assert_eq!(event, format!("\t[DESTROY] udp      17 {there} {back}"));
+        for mut child in [child, ends] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     });
 }
 
