@@ -3,7 +3,7 @@
 use crate::connections::Table;
 use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
-use crate::install::{Installed, MOST_CONNECTIONS};
+use crate::install::{self, Installed, MOST_CONNECTIONS};
 use crate::record;
 use crate::sys::ns;
 use bpftables_abi::conn::{Acct, Conn, Conn6, Tuple, Tuple6, status};
@@ -233,6 +233,16 @@ impl Engine {
         self.refresh()?;
         let installed = Family::ALL.into_iter().filter_map(|family| self.installed(family).transpose());
         installed.map(|installed| limit_of(&installed?)).collect()
+    }
+
+    /// Connections at most of tables that will be made, and whether somebody set that on this machine: if not, it is `nf_conntrack_max`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn conntrack_limit_to_come(&mut self) -> Result<(u32, bool)> {
+        self.refresh()?;
+        let recorded = self.home().and_then(|home| record::CONNECTIONS.read(home));
+        Ok((install::room_to_come(recorded), recorded.is_some()))
     }
 
     /// Connections at most, from now on, of tables that will be made (on this machine), and of those of this namespace that have room for so

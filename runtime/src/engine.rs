@@ -336,6 +336,11 @@ impl Engine {
         Ok(installed)
     }
 
+    /// This namespace's directories, if there is a BPF file system.
+    pub(crate) const fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
+    }
+
     /// This namespace's directory as a person knows it.
     pub(crate) fn location(&self, family: Family) -> Option<String> {
         self.home.as_ref().map(|home| home.of(family).display())

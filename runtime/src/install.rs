@@ -222,6 +222,11 @@ impl Installed {
 /// Connections at most that a table can be made for.
 pub(crate) const MOST_CONNECTIONS: u32 = 1 << 24;
 
+/// Connections that a table is made for: what was recorded, or what netfilter would hold here.
+pub(crate) fn room_to_come(recorded: Option<u32>) -> u32 {
+    recorded.unwrap_or_else(sysctl::max_conns).clamp(1, MOST_CONNECTIONS)
+}
+
 /// The programs of a family.
 pub(crate) fn object(family: Family) -> &'static Object {
     match family {
@@ -296,7 +301,7 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str], parts: u32
 
 fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str], parts: u32) -> Result<()> {
     let family = home.family;
-    let max_conns = record::CONNECTIONS.read(home).unwrap_or_else(sysctl::max_conns).clamp(1, MOST_CONNECTIONS);
+    let max_conns = room_to_come(record::CONNECTIONS.read(home));
     let host_routing = record::HOST_ROUTING.read(home).unwrap_or(1);
     let room = if parts::track(parts) { max_conns } else { 1 };
     load(family, dir, room, &[], programs, parts)?;

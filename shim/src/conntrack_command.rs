@@ -59,14 +59,19 @@ pub(crate) enum ConntrackCommand {
     /// Show how many there may be, or set it: for tables that are made from now on (on this machine, until it boots), and for those of this
     /// network namespace. Without this it is nf_conntrack_max when the first rule is made. A table's memory is taken whole when a rule first
     /// tracks: 270 bytes for each connection that there may be, 330 in IPv6.
-    Limit {
-        /// Connections of each family at most.
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
-        limit: Option<u32>,
-        /// Forget what was set: tables are made for nf_conntrack_max connections again.
-        #[arg(long, conflicts_with = "limit")]
-        default: bool,
-    },
+    Limit(NewLimit),
+}
+
+/// What becomes of the limit; without any of them it is shown.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct NewLimit {
+    /// Connections of each family at most.
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    limit: Option<u32>,
+    /// Forget what was set: tables are made for nf_conntrack_max connections again. Those that there are keep their limits.
+    #[arg(long)]
+    default: bool,
 }
 
 /// How connections are printed.
@@ -118,12 +123,9 @@ pub(crate) fn run(command: ConntrackCommand) -> Result<ExitCode, AdminError> {
         ConntrackCommand::Watch { filter, output, event_mask, interval } => {
             watch(&verified(filter)?, &output, &event_mask, Duration::from_millis(interval))
         }
-        ConntrackCommand::Limit { limit: Some(limit), .. } => set_limit(limit),
-        ConntrackCommand::Limit { default: true, .. } => {
-            Kernel::default().engine()?.forget_conntrack_limit()?;
-            Ok(ExitCode::SUCCESS)
-        }
-        ConntrackCommand::Limit { .. } => limits(),
+        ConntrackCommand::Limit(NewLimit { limit: Some(limit), .. }) => set_limit(limit),
+        ConntrackCommand::Limit(NewLimit { default: true, .. }) => forget_limit(),
+        ConntrackCommand::Limit(_) => limits(),
     }
 }
 
@@ -210,7 +212,9 @@ fn watch(filter: &Filter, output: &Output, kinds: &[EventKind], interval: Durati
 }
 
 fn limits() -> Result<ExitCode, AdminError> {
-    let found = Kernel::default().engine()?.conntrack_limits()?;
+    let mut kernel = Kernel::default();
+    let engine = kernel.engine()?;
+    let (found, (to_come, set)) = (engine.conntrack_limits()?, engine.conntrack_limit_to_come()?);
     let mut out = io::stdout();
     for table in &found {
         let room = match table.room {
@@ -221,6 +225,24 @@ fn limits() -> Result<ExitCode, AdminError> {
     }
     if found.is_empty() {
         writeln!(out, "nothing is loaded in this network namespace")?;
+    }
+    let why = if set { "set on this machine until it boots" } else { "nf_conntrack_max" };
+    writeln!(out, "tables that are made from now on: {to_come} connections at most, {why}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn forget_limit() -> Result<ExitCode, AdminError> {
+    let mut kernel = Kernel::default();
+    let engine = kernel.engine()?;
+    engine.forget_conntrack_limit()?;
+    let (to_come, _) = engine.conntrack_limit_to_come()?;
+    for table in engine.conntrack_limits()?.iter().filter(|table| table.limit != to_come) {
+        writeln!(
+            io::stderr(),
+            "bpftables: {}: the table that is there keeps its limit of {} connections; `bpftables conntrack limit {to_come}` changes it",
+            name(table.family),
+            table.limit
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -164,11 +164,18 @@ fn a_watcher_sees_connections_begin_change_and_end() {
     });
 }
 
+/// Of the only table there is.
+fn limits() -> String {
+    let shown = run("bpftables conntrack limit");
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    shown.lines().next().unwrap().to_owned() + "\n"
+}
+
 #[test]
 fn the_limit_of_a_table_holds_and_is_raised_as_far_as_there_is_room() {
     in_namespace(|| {
         run("iptables -A INPUT -m conntrack --ctstate NEW");
-        let shown = run("bpftables conntrack limit");
+        let shown = limits();
         let room: u32 = shown.trim().rsplit(' ').next().unwrap().parse().unwrap();
         assert_eq!(shown, format!("IPv4: {room} connections at most, room for {room}\n"));
         // Recorded for the whole machine: whatever happens, tests that run beside this one get the old number again.
@@ -180,8 +187,21 @@ fn the_limit_of_a_table_holds_and_is_raised_as_far_as_there_is_room() {
             said.contains(&format!("room for {room} connections only")) && said.contains("uninstall-hooks"),
             "{said}"
         );
-        assert_eq!(run("bpftables conntrack limit"), shown);
-        run("bpftables conntrack limit --default");
+        assert_eq!(limits(), shown);
+        // Where nothing is loaded, too, what was set can be looked up, and that it is forgotten. Other tests' tables are never so small.
+        let to_come = || run("bpftables conntrack limit").lines().last().unwrap().to_owned();
+        let unloaded = netns::Other::new();
+        let small = run(&format!("bpftables conntrack limit {}", room - 1));
+        let set = [to_come(), unloaded.run(|| run("bpftables conntrack limit"))];
+        let forgotten = ours("bpftables conntrack limit --default");
+        assert_eq!(small, "");
+        let (limit, why) = (room - 1, "set on this machine until it boots");
+        assert_eq!(set[0], format!("tables that are made from now on: {limit} connections at most, {why}"));
+        assert_eq!(set[1], format!("nothing is loaded in this network namespace\n{}\n", set[0]));
+        let said = String::from_utf8_lossy(&forgotten.stderr).into_owned();
+        let kept = format!("bpftables: IPv4: the table that is there keeps its limit of {limit} connections; ");
+        assert!(forgotten.status.success() && said.starts_with(&kept), "{said}");
+        assert!(to_come().ends_with(" connections at most, nf_conntrack_max"), "{}", to_come());
         assert_eq!(ours("bpftables conntrack limit 0").status.code(), Some(2));
     });
 }
@@ -193,7 +213,7 @@ fn the_table_is_made_when_rules_begin_to_track() {
             ip("addr add fd00::1/64 dev lo nodad\n");
             run(&format!("{iptables} -A INPUT -p udp --dport 7000 -j DROP"));
             let name = if family == Family::V4 { "IPv4" } else { "IPv6" };
-            let shown = run("bpftables conntrack limit");
+            let shown = limits();
             assert!(shown.starts_with(name) && shown.ends_with(" at most, no rule tracks them yet\n"), "{shown}");
             let limit: usize = shown.split(' ').nth(1).unwrap().parse().unwrap();
             assert!(Tuples::open(family).1 < 64);
@@ -201,7 +221,7 @@ fn the_table_is_made_when_rules_begin_to_track() {
             assert_eq!(run("bpftables conntrack list"), "");
             run(&format!("{iptables} -A INPUT -m conntrack --ctstate INVALID -j DROP"));
             assert!(Tuples::open(family).1 as usize * TUPLE_WAYS > 2 * limit);
-            let shown = run("bpftables conntrack limit");
+            let shown = limits();
             assert_eq!(shown, format!("{name}: {limit} connections at most, room for {limit}\n"));
             for n in 0..200 {
                 exchange(host, 7001 + n);
