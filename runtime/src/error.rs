@@ -1,5 +1,6 @@
 //! What can go wrong between a ruleset and the kernel.
 
+use crate::rights::lacking;
 use bpftables_compiler::CompileError;
 use bpftables_ruleset::CheckError;
 use std::io;
@@ -9,7 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// A right is missing.
-    #[error("cannot {what}: permission denied (expected root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN)")]
+    #[error("cannot {what}: permission denied ({})", lacking())]
     Permission {
         /// What was to be done.
         what: String,

@@ -35,6 +35,7 @@ mod nftables;
 mod part;
 mod pcapng;
 mod record;
+mod rights;
 mod segment;
 mod serve;
 mod sets;

@@ -3,7 +3,7 @@
 
 use crate::devices::{self, Device};
 use crate::engine::Engine;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, EngineError, Result};
 use crate::netlink::dump;
 use crate::nftables::nft_tables;
 use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
@@ -11,6 +11,7 @@ use bpftables_abi::maps;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -31,7 +32,7 @@ pub struct Neighbour {
     /// Where it is, and what.
     pub what: String,
     /// What that means for packets.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
 }
 
 const AFTER: &str = "it sees what our rules let pass";
@@ -75,14 +76,20 @@ fn at_tcx(device: &Device, found: &mut Vec<Neighbour>) {
         let ours = programs.iter().position(|(_, name)| is_ours(name));
         for (at, (id, name)) in programs.iter().enumerate().filter(|(_, (_, name))| !is_ours(name)) {
             let meaning = if ours.is_some_and(|ours| at < ours) { BEFORE } else { AFTER };
-            found.push(Neighbour { what: format!("{place} of {}: program {name} ({id})", device.name), meaning });
+            found.push(Neighbour {
+                what: format!("{place} of {}: program {name} ({id})", device.name),
+                meaning: meaning.into(),
+            });
         }
     }
     for (hook, place) in NETKIT {
         for id in bpf::query_tcx(device.ifindex, hook).unwrap_or_default() {
             // What a netkit device sends passes its program on the way to the peer's ingress, behind our egress.
             let what = format!("{place} of {}: program {} ({id})", device.name, name(id));
-            found.push(Neighbour { what, meaning: "it sees what our rules let out, and what comes in before ours do" });
+            found.push(Neighbour {
+                what,
+                meaning: Cow::Borrowed("it sees what our rules let out, and what comes in before ours do"),
+            });
         }
     }
 }
@@ -109,7 +116,7 @@ fn at_tc(device: &Device, found: &mut Vec<Neighbour>) -> Result<()> {
         let place = if ingress { "ingress" } else { "egress" };
         for kind in kinds {
             let what = format!("tc {place} of {}: filter of kind {kind}", device.name);
-            found.push(Neighbour { what, meaning: AFTER });
+            found.push(Neighbour { what, meaning: AFTER.into() });
         }
     }
     Ok(())
@@ -132,7 +139,7 @@ fn xdp(found: &mut Vec<Neighbour>) -> Result<()> {
             _ => None,
         }) {
             let what = format!("XDP of {}: program {} ({id})", named.unwrap_or_default(), name(id));
-            found.push(Neighbour { what, meaning: BEFORE });
+            found.push(Neighbour { what, meaning: BEFORE.into() });
         }
     }
     Ok(())
@@ -142,16 +149,23 @@ fn netfilter(found: &mut Vec<Neighbour>) -> Result<()> {
     for (path, command) in LEGACY {
         // Not there where the kernel has no such tables.
         for table in fs::read_to_string(path).unwrap_or_default().lines() {
-            found.push(Neighbour { what: format!("netfilter: table {table} of {command}"), meaning: NETFILTER });
+            found.push(Neighbour { what: format!("netfilter: table {table} of {command}"), meaning: NETFILTER.into() });
         }
     }
-    for table in nft_tables()? {
+    let tables = match nft_tables() {
+        Err(error @ EngineError::Permission { .. }) => {
+            found.push(Neighbour { what: "netfilter".to_owned(), meaning: error.to_string().into() });
+            return Ok(());
+        }
+        tables => tables?,
+    };
+    for table in tables {
         let meaning = match table.family {
             "arp" | "bridge" => BESIDE,
             "netdev" => BELOW,
             _ => NETFILTER,
         };
-        found.push(Neighbour { what: format!("netfilter: table {table} of nft"), meaning });
+        found.push(Neighbour { what: format!("netfilter: table {table} of nft"), meaning: meaning.into() });
     }
     Ok(())
 }

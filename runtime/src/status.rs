@@ -11,6 +11,7 @@ use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
 use bpftables_abi::maps;
 use bpftables_ruleset::Family;
+use std::io;
 use std::os::fd::AsFd;
 
 /// What is loaded and attached for a family in a network namespace.
@@ -72,6 +73,8 @@ pub enum Hooked {
     First,
     /// Somebody attached before it since.
     Behind,
+    /// Who is there may not be asked.
+    Unknown,
 }
 
 /// A statistic of the programs.
@@ -206,6 +209,7 @@ fn hooked(installed: &Installed, ifindex: u32, hook: u32, names: Vec<&str>) -> R
         Ok(ids) => ids,
         // The device went since it was listed.
         Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Vec::new(),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(Hooked::Unknown),
         Err(e) => return Err(e).doing(doing),
     };
     let Some(at) = ids.iter().position(|id| ours.contains(id)) else { return Ok(Hooked::No) };

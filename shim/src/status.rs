@@ -85,6 +85,7 @@ const fn hooked(hooked: Hooked) -> &'static str {
     match hooked {
         Hooked::No => "not ours",
         Hooked::First => "ours",
+        Hooked::Unknown => "not known without CAP_NET_ADMIN",
         Hooked::Behind => "ours, behind another program",
     }
 }

@@ -68,18 +68,39 @@ fn who_may_not_and_what_is_not_there_is_said_and_changes_nothing() {
         let initialize = "iptables v1.8.11 (bpf): can't initialize iptables table `filter': ";
         let upgrade = "\nPerhaps iptables or your kernel needs to be upgraded.\n";
         let denied = format!("{initialize}Permission denied (you must be root){upgrade}");
-        let (lock, all) = (names.0.join("lock"), "-bpf,-sys_admin,-net_admin");
+        let lock = names.0.join("lock");
+        // Root is told what it lacks.
+        let without = |all: &str, command: &str| format!("setpriv --bounding-set={all} --inh-caps={all} {command}");
+        let lacks = |what: &str, why: &str| format!("{what}: permission denied ({why})");
+        let look = |why: &str| format!("{initialize}{}\n", lacks("cannot look at the rules", why));
+        let image = |why: &str| lacks("cannot open the image in slot 1", why);
+        let (both, user) = (
+            "-bpf,-sys_admin,-net_admin",
+            "eBPF needs capabilities of the first user namespace, and this process is in another one",
+        );
         let cases = [
             // Legacy's words and codes; the lock file is the first thing that both meet.
             (format!("{NOBODY} iptables -A INPUT -j DROP"), 4, format!("Fatal: can't open lock file {}: Permission denied\n", lock.display())),
             (format!("XTABLES_LOCKFILE=/dev/null {NOBODY} iptables -A INPUT -j DROP"), 3, denied.clone()),
             (format!("{NOBODY} iptables-save"), 1, "iptables-save v1.8.11 (bpf): Cannot initialize: Permission denied (you must be root)\n".to_owned()),
-            (format!("setpriv --bounding-set={all} --inh-caps={all} iptables -A INPUT -j DROP"), 3, denied.clone()),
+            (without(both, "iptables -A INPUT -j DROP"), 3, look("missing: CAP_NET_ADMIN, CAP_SYS_ADMIN")),
+            (without("-net_admin", "iptables -A INPUT -j DROP"), 3, look("missing: CAP_NET_ADMIN")),
             (
-                "setpriv --bounding-set=-net_admin --inh-caps=-net_admin iptables -A INPUT -j DROP".to_owned(),
-                3,
-                denied.clone(),
+                without("-net_admin", "iptables-save"),
+                1,
+                format!("iptables-save v1.8.11 (bpf): Cannot initialize: {}\n", lacks("cannot look at the rules", "missing: CAP_NET_ADMIN")),
             ),
+            (without("-sys_admin,-bpf", "iptables -A INPUT -j DROP"), 3, format!("{initialize}{}\n", image("missing: CAP_SYS_ADMIN"))),
+            (without("-sys_admin,-bpf", "bpftables status"), 1, format!("bpftables: {}\n", image("missing: CAP_SYS_ADMIN"))),
+            (without("-net_admin", "bpftables uninstall-hooks"), 1, format!("bpftables: {}\n", lacks("cannot remove rules", "missing: CAP_NET_ADMIN"))),
+            ("unshare --user --map-root-user bpftables uninstall-hooks".to_owned(), 1, format!("bpftables: {}\n", lacks("cannot remove rules", user))),
+            (
+                "unshare --user --map-root-user --net iptables -A INPUT -j DROP".to_owned(),
+                1,
+                format!("iptables: {}.\n", lacks("cannot change rules", user)),
+            ),
+            ("unshare --user --map-root-user iptables -A INPUT -j DROP".to_owned(), 3, format!("{initialize}{}\n", image(user))),
+            ("unshare --user iptables -S".to_owned(), 3, denied.clone()),
             // A run directory that is not there, and one that is full.
             (
                 "XTABLES_LOCKFILE=/proc/none/lock iptables -A INPUT -j DROP".to_owned(),
@@ -100,6 +121,10 @@ fn who_may_not_and_what_is_not_there_is_said_and_changes_nothing() {
         for (script, code, text) in cases {
             assert_eq!(names.script(&script), (code, text), "{script}");
         }
+        // It looks as far as it may.
+        let (code, text) = names.script(&without("-net_admin", "bpftables status"));
+        let nft = "\nneighbour    netfilter: cannot list the tables of nf_tables: permission denied (missing: CAP_NET_ADMIN)\n";
+        assert!(code == 0 && text.contains("table        filter: 1 ") && text.ends_with(nft), "{text}");
         // Nothing is where the BPF file system should be: in a machine of its own, as far as the mounts go.
         let no_sys = |command: &str| {
             names.script(&format!(
