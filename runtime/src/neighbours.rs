@@ -7,6 +7,7 @@ use crate::error::{Doing, EngineError, Result};
 use crate::netlink::dump;
 use crate::nftables::nft_tables;
 use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
+use crate::sys::xtables;
 use bpftables_abi::maps;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
@@ -20,10 +21,10 @@ const NETKIT: [(u32, &str); 2] = [(54, "netkit"), (55, "netkit peer")];
 /// `TC_H_CLSACT` and its ingress and egress.
 const CLSACT: [(TcHandle, bool); 2] =
     [(TcHandle { major: 0xffff, minor: 0xfff2 }, true), (TcHandle { major: 0xffff, minor: 0xfff3 }, false)];
-/// Where the kernel names the tables that legacy has in this namespace.
-const LEGACY: [(&str, &str); 2] = [
-    ("/proc/thread-self/net/ip_tables_names", "iptables-legacy"),
-    ("/proc/thread-self/net/ip6_tables_names", "ip6tables-legacy"),
+/// Where the kernel names the tables that legacy has in this namespace; whose they are, and whether IPv6's.
+const LEGACY: [(&str, &str, bool); 2] = [
+    ("/proc/thread-self/net/ip_tables_names", "iptables-legacy", false),
+    ("/proc/thread-self/net/ip6_tables_names", "ip6tables-legacy", true),
 ];
 
 /// Somebody else's.
@@ -42,7 +43,7 @@ const BELOW: &str = "at ingress it comes after ours, at egress before";
 const BESIDE: &str = "what it sees is no IP packet of this host, and meets no rule of ours";
 
 impl Engine {
-    /// Programs of others at the devices of this network namespace, and tables of netfilter.
+    /// Programs of others at the devices of this network namespace, and tables of netfilter that are not empty.
     ///
     /// # Errors
     /// What the kernel says.
@@ -146,9 +147,11 @@ fn xdp(found: &mut Vec<Neighbour>) -> Result<()> {
 }
 
 fn netfilter(found: &mut Vec<Neighbour>) -> Result<()> {
-    for (path, command) in LEGACY {
+    for (path, command, ipv6) in LEGACY {
         // Not there where the kernel has no such tables.
-        for table in fs::read_to_string(path).unwrap_or_default().lines() {
+        let names = fs::read_to_string(path).unwrap_or_default();
+        // Legacy's kernel makes a table for who lists it; one that lets everything pass does nothing. What can't be read is named.
+        for table in names.lines().filter(|table| xtables::is_in_force(ipv6, table).unwrap_or(true)) {
             found.push(Neighbour { what: format!("netfilter: table {table} of {command}"), meaning: NETFILTER.into() });
         }
     }
@@ -159,7 +162,7 @@ fn netfilter(found: &mut Vec<Neighbour>) -> Result<()> {
         }
         tables => tables?,
     };
-    for table in tables {
+    for table in tables.into_iter().filter(|table| table.in_force) {
         let meaning = match table.family {
             "arp" | "bridge" => BESIDE,
             "netdev" => BELOW,
