@@ -12,6 +12,7 @@ use bpftables_abi::maps;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
+use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +29,7 @@ const LEGACY: [(&str, &str, bool); 2] = [
 ];
 
 /// Somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Neighbour {
     /// Where it is, and what.
     pub what: String,

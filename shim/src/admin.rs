@@ -30,7 +30,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what is loaded and attached in this network namespace.
-    Status,
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// The connections that our programs keep.
     Conntrack {
         #[command(subcommand)]
@@ -158,7 +162,7 @@ const fn family(ipv6: bool) -> Family {
 
 fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
-        Command::Status => status::print(),
+        Command::Status { json } => status::print(json),
         Command::Conntrack { command } => conntrack_command::run(command),
         Command::HostRouting { switch } => {
             Kernel::default().engine()?.set_host_routing(switch == Switch::On)?;

@@ -1,5 +1,7 @@
 //! `bpftables conntrack` and `status` for both families. Needs root.
 
+#[path = "common/daemon.rs"]
+mod daemon;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
 
@@ -9,13 +11,14 @@ use bpftables_ruleset::Family;
 use bpftables_runtime::Engine;
 use bpftables_runtime::sys::bpf::{self, Map};
 use bpftables_runtime::sys::ns;
+use daemon::Agent;
 use netns::{in_namespace, ip};
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The binary.
 const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
@@ -76,6 +79,15 @@ fn connections_of_both_families_are_listed_deleted_and_counted() {
             counts[0].starts_with("connections  1 of at most ") && counts[1].starts_with("connections  2 of at most ")
         );
         assert!(status.contains("family       IPv4\n") && status.contains("family       IPv6\n"), "{status}");
+        let json: serde_json::Value = serde_json::from_str(&run("bpftables status --json")).unwrap();
+        let families = json["families"].as_array().unwrap();
+        assert_eq!((families.len(), &json["neighbours"]), (2, &serde_json::json!([])), "{json}");
+        let six = &families[1];
+        assert_eq!((&six["family"], &six["connections"]), (&"IPv6".into(), &2.into()));
+        assert_eq!(six["tables"], serde_json::json!([{"name": "filter", "rules": 1, "user_chains": 0}]));
+        assert_eq!((&six["devices"][0]["name"], &six["devices"][0]["egress"]), (&"lo".into(), &"ours".into()));
+        let new = six["statistics"].as_array().unwrap().iter().find(|statistic| statistic["name"] == "conn_new");
+        assert_eq!(new.unwrap()["count"], 2);
         let ended = run("bpftables conntrack delete -d fd00::1 --dport 7001 --json");
         let ended: serde_json::Value = serde_json::from_str(&ended).unwrap();
         assert_eq!((ended.as_array().unwrap().len(), &ended[0]["original"]["destination_port"]), (1, &7001.into()));
@@ -90,6 +102,34 @@ fn connections_of_both_families_are_listed_deleted_and_counted() {
         };
         assert!(size("") > 0 && size(" -6") > 0);
         std::fs::remove_file(&file).unwrap();
+    });
+}
+
+#[test]
+fn status_tells_whether_an_agent_serves_and_what_waits_for_one() {
+    in_namespace(|| {
+        let agent = || -> Vec<String> {
+            let status = run("bpftables status");
+            status.lines().filter_map(|line| line.strip_prefix("agent        ").map(str::to_owned)).collect()
+        };
+        run("iptables -A INPUT -p udp --dport 9 -j DROP");
+        let none = "none serves this network namespace: the next command that changes a rule attaches to new devices";
+        assert_eq!(agent(), [none]);
+        run("iptables -A INPUT -p udp --dport 9 -j LOG");
+        run("iptables -t raw -A PREROUTING -p udp --dport 10 -j TRACE");
+        let waiting = ["LOG writes nothing until bpftablesd runs", "TRACE writes nothing until bpftablesd runs"];
+        assert_eq!(agent(), [none, waiting[0], waiting[1]]);
+        let json = || {
+            serde_json::from_str::<serde_json::Value>(&run("bpftables status --json")).unwrap()["families"][0].clone()
+        };
+        assert_eq!((&json()["agent"], &json()["unheard"]), (&false.into(), &serde_json::json!(waiting)));
+        let _agent = Agent::start(&[]);
+        let begin = Instant::now();
+        while agent() != ["serves this network namespace"] {
+            assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", agent());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!((&json()["agent"], &json()["unheard"]), (&true.into(), &serde_json::json!([])));
     });
 }
 
