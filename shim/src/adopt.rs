@@ -7,9 +7,10 @@ use crate::admin::{AdminError, lock_path};
 use crate::context::Context;
 use crate::dry::Dry;
 use crate::engine::Kernel;
-use crate::lock::{Wait, XtablesLock};
+use crate::lock::Waiting;
 use crate::multicall::Program;
 use crate::names::SystemNames;
+use crate::words::many;
 use bpftables_ruleset::{Counters, Family, Policy, Ruleset, Slot, Table};
 use bpftables_runtime::{Coverage, Hold, Hooked, nft_tables};
 use clap::ValueEnum;
@@ -222,8 +223,8 @@ struct Theirs {
 }
 
 /// `bpftables adopt`.
-pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, AdminError> {
-    let _lock = XtablesLock::acquire(&lock_path(), Wait::Forever)?;
+pub(crate) fn adopt(from: Option<Netfilter>, dry: bool, waiting: Waiting) -> Result<ExitCode, AdminError> {
+    let _lock = waiting.acquire(&lock_path())?;
     let mut kernel = Kernel::default();
     let (mut all, mut any_ours) = (Vec::new(), false);
     for family in Family::ALL {
@@ -255,8 +256,8 @@ pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, Admi
     }
     if dry {
         for theirs in &all {
-            let (rules, family) = (count(&theirs.ruleset), family_name(theirs.family));
-            writeln!(out, "{rules} rules of iptables-{} for {family} can be adopted", theirs.source.name())?;
+            let (rules, family) = (many(count(&theirs.ruleset), "rule"), family_name(theirs.family));
+            writeln!(out, "{rules} of iptables-{} for {family} can be adopted", theirs.source.name())?;
         }
         tell_of_others(&mut out)?;
         return Ok(ExitCode::SUCCESS);
@@ -294,9 +295,10 @@ pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, Admi
     drop(hold);
     let known = kernel.engine()?.conntrack_list()?;
     for theirs in &all {
-        let (rules, family) = (count(&theirs.ruleset), family_name(theirs.family));
+        let (rules, family) = (many(count(&theirs.ruleset), "rule"), family_name(theirs.family));
         let known = known.iter().filter(|connection| connection.family == theirs.family).count();
-        writeln!(out, "adopted {rules} rules of iptables-{} for {family}, {known} connections", theirs.source.name())?;
+        let known = many(known, "connection");
+        writeln!(out, "adopted {rules} of iptables-{} for {family}, {known}", theirs.source.name())?;
     }
     tell_of_others(&mut out)?;
     Ok(ExitCode::SUCCESS)
@@ -351,8 +353,8 @@ fn undo(kernel: &mut Kernel, new: &[Family], any_ours: bool) -> Result<(), Admin
 }
 
 /// `bpftables release`.
-pub(crate) fn release(to: Netfilter) -> Result<ExitCode, AdminError> {
-    let _lock = XtablesLock::acquire(&lock_path(), Wait::Forever)?;
+pub(crate) fn release(to: Netfilter, waiting: Waiting) -> Result<ExitCode, AdminError> {
+    let _lock = waiting.acquire(&lock_path())?;
     let mut kernel = Kernel::default();
     let mut all = Vec::new();
     for family in Family::ALL {
@@ -390,9 +392,10 @@ pub(crate) fn release(to: Netfilter) -> Result<ExitCode, AdminError> {
     kernel.engine()?.uninstall()?;
     drop(hold);
     for (family, ours, _) in &all {
-        writeln!(out, "released {} rules for {} to iptables-{}", count(ours), family_name(*family), to.name())?;
+        let (rules, family) = (many(count(ours), "rule"), family_name(*family));
+        writeln!(out, "released {rules} for {family} to iptables-{}", to.name())?;
     }
-    writeln!(out, "{} connections handed over, {} not taken", exported.taken, exported.refused)?;
+    writeln!(out, "{} handed over, {} not taken", many(exported.taken, "connection"), exported.refused)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ use crate::admin::AdminError;
 use crate::conntrack::{Connection, Detail, Event};
 use crate::conntrack_filter::Filter;
 use crate::engine::Kernel;
+use crate::words::many;
 use bpftables_ruleset::Family;
 use bpftables_runtime::{Change, Connection as Found, Watched};
 use clap::{Args, Subcommand, ValueEnum};
@@ -114,7 +115,7 @@ pub(crate) fn run(command: ConntrackCommand) -> Result<ExitCode, AdminError> {
     match command {
         ConntrackCommand::Flush => {
             let ended = Kernel::default().engine()?.conntrack_flush()?;
-            writeln!(io::stdout(), "{ended} connections ended")?;
+            writeln!(io::stdout(), "{} ended", many(ended, "connection"))?;
             Ok(ExitCode::SUCCESS)
         }
         ConntrackCommand::Delete { filter, output } => delete(&verified(filter)?, &output),
@@ -221,13 +222,13 @@ fn limits() -> Result<ExitCode, AdminError> {
             Some(room) => format!("room for {room}"),
             None => "no rule tracks them yet".to_owned(),
         };
-        writeln!(out, "{}: {} connections at most, {room}", name(table.family), table.limit)?;
+        writeln!(out, "{}: {} at most, {room}", name(table.family), many(table.limit as usize, "connection"))?;
     }
     if found.is_empty() {
         writeln!(out, "nothing is loaded in this network namespace")?;
     }
     let why = if set { "set on this machine until it boots" } else { "nf_conntrack_max" };
-    writeln!(out, "tables that are made from now on: {to_come} connections at most, {why}")?;
+    writeln!(out, "tables that are made from now on: {} at most, {why}", many(to_come as usize, "connection"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -239,9 +240,9 @@ fn forget_limit() -> Result<ExitCode, AdminError> {
     for table in engine.conntrack_limits()?.iter().filter(|table| table.limit != to_come) {
         writeln!(
             io::stderr(),
-            "bpftables: {}: the table that is there keeps its limit of {} connections; `bpftables conntrack limit {to_come}` changes it",
+            "bpftables: {}: the table that is there keeps its limit of {}; `bpftables conntrack limit {to_come}` changes it",
             name(table.family),
-            table.limit
+            many(table.limit as usize, "connection")
         )?;
     }
     Ok(ExitCode::SUCCESS)
@@ -252,10 +253,10 @@ fn set_limit(limit: u32) -> Result<ExitCode, AdminError> {
     for table in &small {
         writeln!(
             io::stderr(),
-            "bpftables: {}: the table has room for {} connections only, its limit stays {}; a larger one is made when the rules are \
+            "bpftables: {}: the table has room for {} only, its limit stays {}; a larger one is made when the rules are \
              restored after `bpftables uninstall-hooks`",
             name(table.family),
-            table.room.unwrap_or_default(),
+            many(table.room.unwrap_or_default() as usize, "connection"),
             table.limit
         )?;
     }

@@ -3,6 +3,7 @@
 use crate::admin::AdminError;
 use crate::conntrack_command::name;
 use crate::engine::Kernel;
+use crate::words::many;
 use bpftables_ruleset::Family;
 use bpftables_runtime::{Coverage, DeviceStatus, Engine, Framing, Hooked, Neighbour, Status};
 use serde::Serialize;
@@ -175,9 +176,11 @@ fn of_family(out: &mut impl Write, loaded: &Loaded) -> io::Result<()> {
     let whose = if *of_this_version { "of this version" } else { "of another version" };
     writeln!(out, "programs     {hash}, layouts {layouts}, {whose}")?;
     writeln!(out, "generation   {} in slot {}", loaded.generation, loaded.slot)?;
-    writeln!(out, "image        {} lines for the programs, {} bytes in all", loaded.image.lines, loaded.image.bytes)?;
+    let lines = many(loaded.image.lines as usize, "line");
+    writeln!(out, "image        {lines} for the programs, {} bytes in all", loaded.image.bytes)?;
     for Table { name, rules, user_chains } in &loaded.tables {
-        writeln!(out, "table        {name}: {rules} rules, {user_chains} user chains")?;
+        let (rules, chains) = (many(*rules, "rule"), many(*user_chains, "user chain"));
+        writeln!(out, "table        {name}: {rules}, {chains}")?;
     }
     writeln!(out, "connections  {} of at most {}", loaded.connections, loaded.max_connections)?;
     let guard = match loaded.guard {
@@ -195,7 +198,8 @@ fn of_family(out: &mut impl Write, loaded: &Loaded) -> io::Result<()> {
     }
     if loaded.ipsec_policies > 0 {
         let what = "what IPsec wraps, or unwraps in transport mode, goes no further where rules would be asked";
-        writeln!(out, "IPsec        {} policies: {what} (but by xfrm and VTI devices)", loaded.ipsec_policies)?;
+        let policies = many(loaded.ipsec_policies, "policy");
+        writeln!(out, "IPsec        {policies}: {what} (but by xfrm and VTI devices)")?;
     }
     let routing = match loaded.host_routing {
         true => "on: forwarded packets go from device to device, where the stack would only forward them",

@@ -201,7 +201,36 @@ fn rules_of_nf_tables_are_never_overlooked() {
         assert_eq!(bare("bpftables adopt --from nft"), said("iptables-nft has no rules here"));
         run("ip6tables-legacy", "-A INPUT -j ACCEPT", "");
         let out = run(BINARY, "bpftables adopt --from legacy", "");
-        assert_eq!(out, format!("adopted 1 rules of iptables-legacy for IPv6, 0 connections\n{others}"));
+        assert_eq!(out, format!("adopted 1 rule of iptables-legacy for IPv6, 0 connections\n{others}"));
+    });
+}
+
+#[test]
+fn who_waits_for_the_lock_says_so_and_how_long() {
+    in_namespace(|| {
+        let lock = std::env::temp_dir().join(format!("bpftables-adopt-test-{:x}.lock", ns::netns_cookie().unwrap()));
+        let file = std::fs::File::create(&lock).unwrap();
+        file.lock().unwrap();
+        let waiting =
+            format!("bpftables: waiting for the xtables lock ({}), which another app is holding\n", lock.display());
+        let busy = format!(
+            "bpftables: Can't lock {}: Resource temporarily unavailable\nAnother app is currently holding the xtables lock. ",
+            lock.display()
+        );
+        for words in ["bpftables adopt", "bpftables release", "bpftables uninstall-hooks"] {
+            let refused = |wait: &str| {
+                let out = call(BINARY, &format!("{words} {wait}"), "");
+                (out.status.code(), String::from_utf8(out.stderr).unwrap())
+            };
+            assert_eq!(refused("-w 1"), (Some(4), format!("{waiting}{busy}Stopped waiting after 1s.\n")));
+            assert_eq!(refused("-w0"), (Some(4), format!("{busy}Perhaps you want to use the -w option?\n")));
+        }
+        let child = command(BINARY, "bpftables adopt -w").spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        drop(file);
+        let out = child.wait_with_output().unwrap();
+        assert_eq!((out.status.code(), String::from_utf8(out.stderr).unwrap()), (Some(0), waiting));
+        assert_eq!(out.stdout, b"netfilter has no rules here\n");
     });
 }
 
