@@ -86,13 +86,18 @@ impl<'a> Locked<'a> {
         loop {
             let (dir, building) = (home.dir(), home.building());
             match DirLock::exclusive(&dir) {
-                Ok(own) => {
-                    let installed = match Installed::open(home)? {
-                        Some(old) if !old.is_current() => Some(upgrade::in_place(home, &old, old.parts)?),
-                        installed => installed,
+                // Else whoever had the lock before has removed it.
+                Ok(own) if own.is_at(&dir) => {
+                    let Some(found) = Installed::open(home)? else {
+                        install::remove_leftover(home)?;
+                        continue;
                     };
-                    return Ok(Self { home, installed, own, _all: shared });
+                    install::expect_whole(home)?;
+                    let installed =
+                        if found.is_current() { found } else { upgrade::in_place(home, &found, found.parts)? };
+                    return Ok(Self { home, installed: Some(installed), own, _all: shared });
                 }
+                Ok(_) => continue,
                 Err(e) => found(Err(e), io::ErrorKind::NotFound)?,
             }
             found(fs::create_dir(&building), io::ErrorKind::AlreadyExists)?;

@@ -376,6 +376,9 @@ impl Engine {
 
     fn expect_no_programs(&self, family: Family) -> Result<()> {
         if bpf::runs_at_tcx(1, bpf::TCX_INGRESS, install::programs(family)[0]).unwrap_or(false) {
+            if let Some(home) = self.home.as_ref().map(|home| home.of(family)).filter(|home| home.dir().exists()) {
+                return Err(install::incomplete(&home, install::VERSION));
+            }
             let expected = self.location(family).unwrap_or_else(|| "/sys/fs/bpf/bpftables".to_owned());
             return Err(EngineError::StateElsewhere { expected });
         }

@@ -75,6 +75,16 @@ pub enum EngineError {
         /// What was expected and what came.
         what: String,
     },
+    /// A part of what is pinned was removed, by whom ever.
+    #[error(
+        "the state of this network namespace in {dir} is not whole: {what} is not there (run `bpftables uninstall-hooks` to begin anew)"
+    )]
+    Incomplete {
+        /// The namespace's directory.
+        dir: String,
+        /// What is missing.
+        what: String,
+    },
     /// The state of this network namespace lives where this process cannot see it.
     #[error(
         "programs of bpftables are attached to lo, but their state is not under {expected}: it is in the BPF file system of another \

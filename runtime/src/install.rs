@@ -36,7 +36,7 @@ const TAIL: &str = "bt_tail_";
 const LEAST_NAT_SRCS: u32 = 64;
 const MOST_NAT_SRCS: u32 = 65536;
 /// Name of the symbolic link that tells the version.
-const VERSION: &str = "version";
+pub(crate) const VERSION: &str = "version";
 
 /// A namespace's pins, open.
 #[derive(Debug)]
@@ -69,6 +69,12 @@ impl Installed {
         }
         let object = words.next().unwrap_or_default().to_owned();
         let parts = words.next().and_then(|parts| u32::from_str_radix(parts, 16).ok()).unwrap_or_default();
+        if let Some(name) = [maps::CONTROL, maps::IMAGES, maps::COUNTERS]
+            .into_iter()
+            .find(|name| !is_there(&dir.join("maps").join(name)))
+        {
+            return Err(incomplete(home, &format!("maps/{name}")));
+        }
         let control = open_map(&dir, maps::CONTROL)?;
         let control =
             Mapping::new(control.as_fd(), size_of::<Control>(), true).doing(|| "map bt_control".to_owned())?;
@@ -247,6 +253,30 @@ const fn slot_offset(family: Family) -> usize {
     match family {
         Family::V4 => offset_of!(Control, slot4),
         Family::V6 => offset_of!(Control, slot6),
+    }
+}
+
+/// Whether a pin or a directory of pins is there; yes, where that can't be said.
+fn is_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
+pub(crate) fn incomplete(home: &Home, what: &str) -> EngineError {
+    EngineError::Incomplete { dir: home.display(), what: what.to_owned() }
+}
+
+/// Refuses to change what lacks the directories that changes need: rules can still be read, and saved.
+pub(crate) fn expect_whole(home: &Home) -> Result<()> {
+    let missing = ["progs", "links"].into_iter().find(|name| !is_there(&home.dir().join(name)));
+    missing.map_or(Ok(()), |name| Err(incomplete(home, name)))
+}
+
+/// Removes a directory in which nothing was ever pinned, or of which nothing is left. The caller holds its lock.
+pub(crate) fn remove_leftover(home: &Home) -> Result<()> {
+    match fs::remove_dir(home.dir()) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOTEMPTY) => Err(incomplete(home, VERSION)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).doing(|| format!("remove {}", home.display())),
+        _ => Ok(()),
     }
 }
 

@@ -34,7 +34,9 @@ impl From<EngineError> for BackendError {
                 tracing::debug!(%error, "not permitted");
                 Self::NotPermitted
             }
-            EngineError::Permission { .. } => Self::Obstacle(error.to_string()),
+            EngineError::Permission { .. } | EngineError::Corrupt { .. } | EngineError::Incomplete { .. } => {
+                Self::Obstacle(error.to_string())
+            }
             EngineError::Refused(error) => Self::Refused(error),
             EngineError::Compile(error) => error.into(),
             EngineError::Device { .. } => Self::Unsupported(error.to_string()),

@@ -198,6 +198,50 @@ fn a_ruleset_that_was_corrupted_in_the_kernel_is_refused_and_goes_on_to_filter()
 }
 
 #[test]
+fn a_state_of_which_parts_are_gone_is_repaired_or_the_way_on_is_named() {
+    in_namespace(|| {
+        let names = Names::new();
+        let make = "iptables -A INPUT -p udp --dport 9 -j DROP";
+        names.script(make);
+        let (_, rules) = names.script("iptables -S");
+        let state = names.script("bpftables status | sed -n 's/^state *//p'").1.trim().to_owned();
+        assert!(state.starts_with("/sys/fs/bpf/bpftables/"), "{state}");
+        // An empty directory is as none.
+        let script =
+            format!("bpftables uninstall-hooks && mkdir {state} && iptables -S && {make} && iptables -S INPUT");
+        let policies = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n";
+        let rule = "-A INPUT -p udp -m udp --dport 9 -j DROP\n";
+        assert_eq!(names.script(&script), (0, format!("removed\n{policies}-P INPUT ACCEPT\n{rule}")));
+        assert!(!arrives(9));
+        let cannot = |what: &str| {
+            format!(
+                "the state of this network namespace in {state} is not whole: {what} is not there (run `bpftables uninstall-hooks` to begin anew)"
+            )
+        };
+        let initialize = "iptables v1.8.11 (bpf): can't initialize iptables table `filter': ";
+        for (gone, reads) in
+            [("version", false), ("maps", false), ("maps/bt_images", false), ("progs", true), ("links", true)]
+        {
+            names.script(&format!("rm -rf {state}/{gone}"));
+            let what = if gone == "maps" { "maps/bt_control" } else { gone };
+            if reads {
+                let text = format!("iptables: {}.\n", cannot(what));
+                assert_eq!(names.script(make), (1, text), "{gone}");
+                // Who still has rules can save them.
+                assert_eq!(names.script("iptables -S"), (0, rules.clone()), "{gone}");
+            } else {
+                for command in [make, "iptables -S"] {
+                    assert_eq!(names.script(command), (3, format!("{initialize}{}\n", cannot(what))), "{gone}");
+                }
+                assert_eq!(names.script("bpftables status"), (1, format!("bpftables: {}\n", cannot(what))));
+            }
+            assert_eq!(names.script(&format!("bpftables uninstall-hooks && {make}")), (0, "removed\n".to_owned()));
+            assert!(!arrives(9));
+        }
+    });
+}
+
+#[test]
 fn an_agent_that_can_do_nothing_says_why_and_leaves_the_rules_alone() {
     in_namespace(|| {
         let names = Names::new();
