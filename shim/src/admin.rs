@@ -40,7 +40,7 @@ enum Command {
     /// The connections that our programs keep.
     Conntrack {
         #[command(subcommand)]
-        command: ConntrackCommand,
+        command: Box<ConntrackCommand>,
     },
     /// Whether forwarded packets may go straight from device to device where the stack would only forward them: in this network namespace
     /// at once, and in those of this machine that get rules later, until the next boot.
@@ -177,7 +177,7 @@ const fn family(ipv6: bool) -> Family {
 fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
         Command::Status { json } => status::print(json),
-        Command::Conntrack { command } => conntrack_command::run(command),
+        Command::Conntrack { command } => conntrack_command::run(*command),
         Command::HostRouting { switch } => {
             Kernel::default().engine()?.set_host_routing(switch == Switch::On)?;
             Ok(ExitCode::SUCCESS)
