@@ -56,6 +56,11 @@ const TELLING: [(u32, &str); 4] = [
     (FLAG_SET_CHANGES, "what SET changes holds for rules at once, but ipset does not show it until bpftablesd runs"),
 ];
 
+/// What of an image with these flags waits for an agent.
+pub(crate) fn telling(flags: u32) -> impl Iterator<Item = &'static str> {
+    TELLING.into_iter().filter(move |(flag, _)| flags & flag != 0).map(|(_, what)| what)
+}
+
 /// The locks of a commit, and the pins under them: that of all namespaces, shared, and the namespace's own.
 pub(crate) struct Locked<'a> {
     home: &'a Home,
@@ -81,13 +86,18 @@ impl<'a> Locked<'a> {
         loop {
             let (dir, building) = (home.dir(), home.building());
             match DirLock::exclusive(&dir) {
-                Ok(own) => {
-                    let installed = match Installed::open(home)? {
-                        Some(old) if !old.is_current() => Some(upgrade::in_place(home, &old, old.parts)?),
-                        installed => installed,
+                // Else whoever had the lock before has removed it.
+                Ok(own) if own.is_at(&dir) => {
+                    let Some(found) = Installed::open(home)? else {
+                        install::remove_leftover(home)?;
+                        continue;
                     };
-                    return Ok(Self { home, installed, own, _all: shared });
+                    install::expect_whole(home)?;
+                    let installed =
+                        if found.is_current() { found } else { upgrade::in_place(home, &found, found.parts)? };
+                    return Ok(Self { home, installed: Some(installed), own, _all: shared });
                 }
+                Ok(_) => continue,
                 Err(e) => found(Err(e), io::ErrorKind::NotFound)?,
             }
             found(fs::create_dir(&building), io::ErrorKind::AlreadyExists)?;
@@ -265,9 +275,9 @@ pub(crate) fn commit(home: &Home, locked: &Locked<'_>, change: Change<'_>) -> Re
     let attached = attach::cover(installed, &devices)?;
     // Said by the command that makes the first such rule, not by all that come after it.
     let new = prepared.header.flags & !live.header.flags;
-    let mut telling = TELLING.iter().filter(|(flag, _)| new & flag != 0).peekable();
+    let mut telling = telling(new).peekable();
     if telling.peek().is_some() && !serve::runs(home).unwrap_or(false) {
-        warnings.extend(telling.map(|(_, what)| (*what).to_owned()));
+        warnings.extend(telling.map(str::to_owned));
     }
     if guarded {
         let begins = guard::count(&installed.dir) == 0;

@@ -6,9 +6,9 @@ use crate::conntrack::{self, Connection};
 use crate::error::{Doing, Result};
 use crate::install::Installed;
 use crate::slots::SlotSet;
-use crate::sys::bpf::{Map, map_info};
+use crate::sys::bpf::{Map, map_by_id, map_info};
 use crate::sys::mmap::Mapping;
-use bpftables_abi::conn::{Conn, Conn6, Tuple, Tuple6, status};
+use bpftables_abi::conn::{Acct, Conn, Conn6, Tuple, Tuple6, status};
 use bpftables_abi::maps::{self, ConnTable};
 use bpftables_ruleset::Family;
 use std::mem::offset_of;
@@ -64,6 +64,8 @@ pub(crate) struct Table {
     mapping: Mapping,
     /// Numbers that were ever used.
     used: usize,
+    /// Where the counts of connections are, once a rule asked for them.
+    accts: Map<u32, u32>,
 }
 
 impl Table {
@@ -75,7 +77,7 @@ impl Table {
         let len = map_info(map.as_fd()).doing(doing)?.max_entries as usize;
         let shape = Shape::of(installed.family);
         let mapping = Mapping::new(map.as_fd(), len * shape.size, true).doing(doing)?;
-        Ok(Self { family: installed.family, shape, mapping, used: used.min(len) })
+        Ok(Self { family: installed.family, shape, mapping, used: used.min(len), accts: installed.map(maps::ACCTS)? })
     }
 
     fn u32_at(&self, number: usize, field: usize) -> u32 {
@@ -92,7 +94,10 @@ impl Table {
     }
 
     /// Looks at each that lives at `now`, by number.
-    pub(crate) fn each(&self, now: u64, mut look: impl FnMut(Connection)) {
+    pub(crate) fn each(&self, now: u64, mut look: impl FnMut(Connection)) -> Result<()> {
+        let doing = || "read what connections carried".to_owned();
+        let map = self.accts.get(&0).doing(doing)?.map(map_by_id).transpose().doing(doing)?;
+        let accts: Option<Map<u32, Acct>> = map.map(Map::new).transpose().doing(doing)?;
         let live = |number: &usize| self.u32_at(*number, self.shape.status) & status::LIVE != 0;
         for number in (0..self.used).filter(live) {
             let bytes = self.mapping.copy(number * self.shape.size..(number + 1) * self.shape.size);
@@ -101,8 +106,13 @@ impl Table {
                 Family::V4 => Conn::read_from_bytes(&bytes).ok().and_then(|c| conntrack::describe4(at, &c, now)),
                 Family::V6 => Conn6::read_from_bytes(&bytes).ok().and_then(|c| conntrack::describe6(at, &c, now)),
             };
-            found.into_iter().for_each(&mut look);
+            let Some(mut found) = found else { continue };
+            if let Some(accts) = accts.as_ref().filter(|_| found.status & status::ACCT != 0) {
+                found.carried = accts.get(&at).doing(doing)?;
+            }
+            look(found);
         }
+        Ok(())
     }
 
     /// Ends those that live and that `which` says; how many.

@@ -3,10 +3,10 @@
 use crate::connections::Table;
 use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
-use crate::install::{Installed, MOST_CONNECTIONS};
+use crate::install::{self, Installed, MOST_CONNECTIONS};
 use crate::record;
 use crate::sys::ns;
-use bpftables_abi::conn::{Conn, Conn6, Tuple, Tuple6, status};
+use bpftables_abi::conn::{Acct, Conn, Conn6, Tuple, Tuple6, status};
 use bpftables_abi::parts;
 use bpftables_ruleset::Family;
 use std::collections::HashMap;
@@ -55,6 +55,8 @@ pub struct Connection {
     pub born: u64,
     /// Nanoseconds until it ends.
     pub remaining: u64,
+    /// What it carried; none if that is not counted: a rule has to ask for it (`-m connbytes`).
+    pub carried: Option<Acct>,
 }
 
 /// What became of a connection.
@@ -125,6 +127,7 @@ macro_rules! describe {
                 tags: if conn.orig.proto == 132 { conn.side.map(|side| side.end) } else { [0; 2] },
                 born: conn.born,
                 remaining: conn.expires - now,
+                carried: None,
             })
         }
     };
@@ -174,7 +177,7 @@ impl Engine {
         let mut found = Vec::new();
         for family in Family::ALL {
             let Some(installed) = self.installed(family)? else { continue };
-            Table::open(&installed)?.each(now, |connection| found.push(connection));
+            Table::open(&installed)?.each(now, |connection| found.push(connection))?;
         }
         Ok(found)
     }
@@ -230,6 +233,16 @@ impl Engine {
         self.refresh()?;
         let installed = Family::ALL.into_iter().filter_map(|family| self.installed(family).transpose());
         installed.map(|installed| limit_of(&installed?)).collect()
+    }
+
+    /// Connections at most of tables that will be made, and whether somebody set that on this machine: if not, it is `nf_conntrack_max`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn conntrack_limit_to_come(&mut self) -> Result<(u32, bool)> {
+        self.refresh()?;
+        let recorded = self.home().and_then(|home| record::CONNECTIONS.read(home));
+        Ok((install::room_to_come(recorded), recorded.is_some()))
     }
 
     /// Connections at most, from now on, of tables that will be made (on this machine), and of those of this namespace that have room for so

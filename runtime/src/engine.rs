@@ -10,6 +10,7 @@ use crate::install::{self, Installed};
 use crate::location::{DirLock, Home, remove_tree};
 use crate::part::Part;
 use crate::record;
+use crate::rights;
 use crate::sets;
 use crate::sys::bpf;
 use crate::sysctl;
@@ -201,8 +202,7 @@ impl Engine {
     }
 
     fn commit_what(&mut self, family: Family, what: What<'_>, adopting: bool) -> Result<Option<Committed>> {
-        // The kernel asks for it where a program is attached, not where a map is written.
-        if !crate::sys::ns::may_administer_the_network() {
+        if !rights::may_attach() {
             return Err(EngineError::Permission { what: "change rules".to_owned() });
         }
         let home = self.made_home()?.of(family);
@@ -288,6 +288,10 @@ impl Engine {
             return Ok(false);
         }
         let _lock = DirLock::exclusive(&home.all()).doing(|| format!("remove {}", home.display()))?;
+        let any = Family::ALL.into_iter().any(|family| home.of(family).dir().exists());
+        if any && !rights::may_attach() {
+            return Err(EngineError::Permission { what: "remove rules".to_owned() });
+        }
         let mut was_there = false;
         for family in [Family::V4, Family::V6] {
             was_there |= uninstall(&home.of(family))?;
@@ -336,6 +340,11 @@ impl Engine {
         Ok(installed)
     }
 
+    /// This namespace's directories, if there is a BPF file system.
+    pub(crate) const fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
+    }
+
     /// This namespace's directory as a person knows it.
     pub(crate) fn location(&self, family: Family) -> Option<String> {
         self.home.as_ref().map(|home| home.of(family).display())
@@ -367,6 +376,9 @@ impl Engine {
 
     fn expect_no_programs(&self, family: Family) -> Result<()> {
         if bpf::runs_at_tcx(1, bpf::TCX_INGRESS, install::programs(family)[0]).unwrap_or(false) {
+            if let Some(home) = self.home.as_ref().map(|home| home.of(family)).filter(|home| home.dir().exists()) {
+                return Err(install::incomplete(&home, install::VERSION));
+            }
             let expected = self.location(family).unwrap_or_else(|| "/sys/fs/bpf/bpftables".to_owned());
             return Err(EngineError::StateElsewhere { expected });
         }

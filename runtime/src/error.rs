@@ -1,5 +1,6 @@
 //! What can go wrong between a ruleset and the kernel.
 
+use crate::rights::lacking;
 use bpftables_compiler::CompileError;
 use bpftables_ruleset::CheckError;
 use std::io;
@@ -9,7 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// A right is missing.
-    #[error("cannot {what}: permission denied (expected root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN)")]
+    #[error("cannot {what}: permission denied ({})", lacking())]
     Permission {
         /// What was to be done.
         what: String,
@@ -72,6 +73,16 @@ pub enum EngineError {
     #[error("the ruleset kept in the kernel cannot be read: {what} (run `bpftables uninstall-hooks` to begin anew)")]
     Corrupt {
         /// What was expected and what came.
+        what: String,
+    },
+    /// A part of what is pinned was removed, by whom ever.
+    #[error(
+        "the state of this network namespace in {dir} is not whole: {what} is not there (run `bpftables uninstall-hooks` to begin anew)"
+    )]
+    Incomplete {
+        /// The namespace's directory.
+        dir: String,
+        /// What is missing.
         what: String,
     },
     /// The state of this network namespace lives where this process cannot see it.

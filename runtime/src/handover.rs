@@ -214,6 +214,7 @@ mod tests {
 
     fn connection(original: Flow, reply: Flow) -> Connection {
         Connection {
+            carried: None,
             family: Family::V4,
             number: 0,
             original,

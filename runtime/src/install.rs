@@ -36,7 +36,7 @@ const TAIL: &str = "bt_tail_";
 const LEAST_NAT_SRCS: u32 = 64;
 const MOST_NAT_SRCS: u32 = 65536;
 /// Name of the symbolic link that tells the version.
-const VERSION: &str = "version";
+pub(crate) const VERSION: &str = "version";
 
 /// A namespace's pins, open.
 #[derive(Debug)]
@@ -69,6 +69,12 @@ impl Installed {
         }
         let object = words.next().unwrap_or_default().to_owned();
         let parts = words.next().and_then(|parts| u32::from_str_radix(parts, 16).ok()).unwrap_or_default();
+        if let Some(name) = [maps::CONTROL, maps::IMAGES, maps::COUNTERS]
+            .into_iter()
+            .find(|name| !is_there(&dir.join("maps").join(name)))
+        {
+            return Err(incomplete(home, &format!("maps/{name}")));
+        }
         let control = open_map(&dir, maps::CONTROL)?;
         let control =
             Mapping::new(control.as_fd(), size_of::<Control>(), true).doing(|| "map bt_control".to_owned())?;
@@ -222,6 +228,11 @@ impl Installed {
 /// Connections at most that a table can be made for.
 pub(crate) const MOST_CONNECTIONS: u32 = 1 << 24;
 
+/// Connections that a table is made for: what was recorded, or what netfilter would hold here.
+pub(crate) fn room_to_come(recorded: Option<u32>) -> u32 {
+    recorded.unwrap_or_else(sysctl::max_conns).clamp(1, MOST_CONNECTIONS)
+}
+
 /// The programs of a family.
 pub(crate) fn object(family: Family) -> &'static Object {
     match family {
@@ -242,6 +253,30 @@ const fn slot_offset(family: Family) -> usize {
     match family {
         Family::V4 => offset_of!(Control, slot4),
         Family::V6 => offset_of!(Control, slot6),
+    }
+}
+
+/// Whether a pin or a directory of pins is there; yes, where that can't be said.
+fn is_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
+pub(crate) fn incomplete(home: &Home, what: &str) -> EngineError {
+    EngineError::Incomplete { dir: home.display(), what: what.to_owned() }
+}
+
+/// Refuses to change what lacks the directories that changes need: rules can still be read, and saved.
+pub(crate) fn expect_whole(home: &Home) -> Result<()> {
+    let missing = ["progs", "links"].into_iter().find(|name| !is_there(&home.dir().join(name)));
+    missing.map_or(Ok(()), |name| Err(incomplete(home, name)))
+}
+
+/// Removes a directory in which nothing was ever pinned, or of which nothing is left. The caller holds its lock.
+pub(crate) fn remove_leftover(home: &Home) -> Result<()> {
+    match fs::remove_dir(home.dir()) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOTEMPTY) => Err(incomplete(home, VERSION)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).doing(|| format!("remove {}", home.display())),
+        _ => Ok(()),
     }
 }
 
@@ -296,7 +331,7 @@ pub(crate) fn create(home: &Home, lo_ifindex: u32, programs: &[&str], parts: u32
 
 fn fill(home: &Home, dir: &Path, lo_ifindex: u32, programs: &[&str], parts: u32) -> Result<()> {
     let family = home.family;
-    let max_conns = record::CONNECTIONS.read(home).unwrap_or_else(sysctl::max_conns).clamp(1, MOST_CONNECTIONS);
+    let max_conns = room_to_come(record::CONNECTIONS.read(home));
     let host_routing = record::HOST_ROUTING.read(home).unwrap_or(1);
     let room = if parts::track(parts) { max_conns } else { 1 };
     load(family, dir, room, &[], programs, parts)?;

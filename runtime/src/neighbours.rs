@@ -3,14 +3,17 @@
 
 use crate::devices::{self, Device};
 use crate::engine::Engine;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, EngineError, Result};
 use crate::netlink::dump;
-use crate::nfnetlink;
+use crate::nftables::nft_tables;
 use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
+use crate::sys::xtables;
 use bpftables_abi::maps;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
+use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -19,23 +22,19 @@ const NETKIT: [(u32, &str); 2] = [(54, "netkit"), (55, "netkit peer")];
 /// `TC_H_CLSACT` and its ingress and egress.
 const CLSACT: [(TcHandle, bool); 2] =
     [(TcHandle { major: 0xffff, minor: 0xfff2 }, true), (TcHandle { major: 0xffff, minor: 0xfff3 }, false)];
-/// nf_tables, and what asks it for its tables, and the attribute with their names.
-const NFTABLES: u8 = 10;
-const GET_TABLES: u8 = 1;
-const TABLE_NAME: u16 = 1;
-/// Where the kernel names the tables that legacy has in this namespace.
-const LEGACY: [(&str, &str); 2] = [
-    ("/proc/thread-self/net/ip_tables_names", "iptables-legacy"),
-    ("/proc/thread-self/net/ip6_tables_names", "ip6tables-legacy"),
+/// Where the kernel names the tables that legacy has in this namespace; whose they are, and whether IPv6's.
+const LEGACY: [(&str, &str, bool); 2] = [
+    ("/proc/thread-self/net/ip_tables_names", "iptables-legacy", false),
+    ("/proc/thread-self/net/ip6_tables_names", "ip6tables-legacy", true),
 ];
 
 /// Somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Neighbour {
     /// Where it is, and what.
     pub what: String,
     /// What that means for packets.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
 }
 
 const AFTER: &str = "it sees what our rules let pass";
@@ -45,7 +44,7 @@ const BELOW: &str = "at ingress it comes after ours, at egress before";
 const BESIDE: &str = "what it sees is no IP packet of this host, and meets no rule of ours";
 
 impl Engine {
-    /// Programs of others at the devices of this network namespace, and tables of netfilter.
+    /// Programs of others at the devices of this network namespace, and tables of netfilter that are not empty.
     ///
     /// # Errors
     /// What the kernel says.
@@ -79,14 +78,20 @@ fn at_tcx(device: &Device, found: &mut Vec<Neighbour>) {
         let ours = programs.iter().position(|(_, name)| is_ours(name));
         for (at, (id, name)) in programs.iter().enumerate().filter(|(_, (_, name))| !is_ours(name)) {
             let meaning = if ours.is_some_and(|ours| at < ours) { BEFORE } else { AFTER };
-            found.push(Neighbour { what: format!("{place} of {}: program {name} ({id})", device.name), meaning });
+            found.push(Neighbour {
+                what: format!("{place} of {}: program {name} ({id})", device.name),
+                meaning: meaning.into(),
+            });
         }
     }
     for (hook, place) in NETKIT {
         for id in bpf::query_tcx(device.ifindex, hook).unwrap_or_default() {
             // What a netkit device sends passes its program on the way to the peer's ingress, behind our egress.
             let what = format!("{place} of {}: program {} ({id})", device.name, name(id));
-            found.push(Neighbour { what, meaning: "it sees what our rules let out, and what comes in before ours do" });
+            found.push(Neighbour {
+                what,
+                meaning: Cow::Borrowed("it sees what our rules let out, and what comes in before ours do"),
+            });
         }
     }
 }
@@ -113,7 +118,7 @@ fn at_tc(device: &Device, found: &mut Vec<Neighbour>) -> Result<()> {
         let place = if ingress { "ingress" } else { "egress" };
         for kind in kinds {
             let what = format!("tc {place} of {}: filter of kind {kind}", device.name);
-            found.push(Neighbour { what, meaning: AFTER });
+            found.push(Neighbour { what, meaning: AFTER.into() });
         }
     }
     Ok(())
@@ -136,39 +141,35 @@ fn xdp(found: &mut Vec<Neighbour>) -> Result<()> {
             _ => None,
         }) {
             let what = format!("XDP of {}: program {} ({id})", named.unwrap_or_default(), name(id));
-            found.push(Neighbour { what, meaning: BEFORE });
+            found.push(Neighbour { what, meaning: BEFORE.into() });
         }
     }
     Ok(())
 }
 
 fn netfilter(found: &mut Vec<Neighbour>) -> Result<()> {
-    for (path, command) in LEGACY {
+    for (path, command, ipv6) in LEGACY {
         // Not there where the kernel has no such tables.
-        for table in fs::read_to_string(path).unwrap_or_default().lines() {
-            found.push(Neighbour { what: format!("netfilter: table {table} of {command}"), meaning: NETFILTER });
+        let names = fs::read_to_string(path).unwrap_or_default();
+        // Legacy's kernel makes a table for who lists it; one that lets everything pass does nothing. What can't be read is named.
+        for table in names.lines().filter(|table| xtables::is_in_force(ipv6, table).unwrap_or(true)) {
+            found.push(Neighbour { what: format!("netfilter: table {table} of {command}"), meaning: NETFILTER.into() });
         }
     }
-    let tables = match nfnetlink::dump(NFTABLES, GET_TABLES, 0) {
-        // A kernel without nf_tables.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)) => {
-            Vec::new()
+    let tables = match nft_tables() {
+        Err(error @ EngineError::Permission { .. }) => {
+            found.push(Neighbour { what: "netfilter".to_owned(), meaning: error.to_string().into() });
+            return Ok(());
         }
-        tables => tables.doing(|| "list the tables of nf_tables".to_owned())?,
+        tables => tables?,
     };
-    for table in &tables {
-        let name = table.attributes().get(TABLE_NAME).unwrap_or_default();
-        let name = String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name)).into_owned();
-        let (family, meaning) = match table.family {
-            1 => ("inet", NETFILTER),
-            2 => ("ip", NETFILTER),
-            3 => ("arp", BESIDE),
-            5 => ("netdev", BELOW),
-            7 => ("bridge", BESIDE),
-            10 => ("ip6", NETFILTER),
-            _ => ("unknown", NETFILTER),
+    for table in tables.into_iter().filter(|table| table.in_force) {
+        let meaning = match table.family {
+            "arp" | "bridge" => BESIDE,
+            "netdev" => BELOW,
+            _ => NETFILTER,
         };
-        found.push(Neighbour { what: format!("netfilter: table {family} {name} of nft"), meaning });
+        found.push(Neighbour { what: format!("netfilter: table {table} of nft"), meaning: meaning.into() });
     }
     Ok(())
 }

@@ -29,6 +29,12 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// One with these attributes.
+    #[cfg(test)]
+    pub(crate) const fn new(family: u8, body: Vec<u8>) -> Self {
+        Self { family, body }
+    }
+
     /// Its attributes: kind, without the flags, and value.
     pub(crate) fn attributes(&self) -> Attributes<'_> {
         Attributes(&self.body)

@@ -15,6 +15,9 @@ pub(crate) struct Record(&'static str);
 pub(crate) const CONNECTIONS: Record = Record("conntrack_max");
 /// 0: forwarded packets always go up the stack (`bpftables host-routing`).
 pub(crate) const HOST_ROUTING: Record = Record("host_routing");
+/// All of them: the package's `prerm` removes these.
+#[cfg(test)]
+const ALL: [Record; 2] = [CONNECTIONS, HOST_ROUTING];
 
 /// How often a number is written anew when others record theirs at the same time.
 const TRIES: usize = 100;
@@ -54,5 +57,20 @@ impl Record {
             }
         }
         write().doing(doing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_leaves_none_of_them_behind() {
+        let prerm = include_str!("../../packaging/deb/prerm");
+        let removed = prerm.lines().find_map(|line| line.trim().strip_prefix("rm -f ")).unwrap();
+        for Record(name) in ALL {
+            let path = format!("/sys/fs/bpf/bpftables/{name}");
+            assert!(removed.split(' ').any(|word| word == path), "{path} is not in {removed}");
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! What is there: for `bpftables status` and tests.
 
-use crate::commit::{READ_TRIES, current};
+use crate::commit::{READ_TRIES, current, telling};
 use crate::devices::{self, Coverage, Place};
 use crate::engine::Engine;
 use crate::error::{Doing, EngineError, Result};
 use crate::guard;
 use crate::install::{self, Installed};
 use crate::ipsec;
+use crate::serve;
 use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
 use bpftables_abi::maps;
 use bpftables_ruleset::Family;
+use std::io;
 use std::os::fd::AsFd;
 
 /// What is loaded and attached for a family in a network namespace.
@@ -40,6 +42,10 @@ pub struct Status {
     pub host_routing: bool,
     /// Hooks of netfilter at which the guard is, of two.
     pub guards: usize,
+    /// An agent serves this network namespace.
+    pub agent: bool,
+    /// What does nothing, since no agent does.
+    pub unheard: Vec<&'static str>,
     /// Policies of IPsec whose packets the guard drops, but for those of VTI devices.
     pub ipsec: usize,
     /// Devices by number.
@@ -72,6 +78,8 @@ pub enum Hooked {
     First,
     /// Somebody attached before it since.
     Behind,
+    /// Who is there may not be asked.
+    Unknown,
 }
 
 /// A statistic of the programs.
@@ -124,6 +132,10 @@ impl Engine {
             (table.kind.name(), table.user.len(), rules)
         });
         let control = installed.control();
+        let agent = match self.home() {
+            Some(home) => serve::runs(home).doing(|| "see whether there is an agent".to_owned())?,
+            None => false,
+        };
         let names = install::programs(family);
         let devices = devices::list()?.into_iter().map(|device| {
             // Only those count that are made for it.
@@ -153,6 +165,8 @@ impl Engine {
             max_connections: control.max_conns,
             host_routing: control.host_routing != 0,
             guards: guard::count(&installed.dir),
+            agent,
+            unheard: if agent { Vec::new() } else { telling(live.header.flags).collect() },
             ipsec: ipsec::policies(family),
             devices: devices.collect::<Result<_>>()?,
             settings: sysctl::changed(installed.family, &installed.dir),
@@ -206,6 +220,7 @@ fn hooked(installed: &Installed, ifindex: u32, hook: u32, names: Vec<&str>) -> R
         Ok(ids) => ids,
         // The device went since it was listed.
         Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Vec::new(),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(Hooked::Unknown),
         Err(e) => return Err(e).doing(doing),
     };
     let Some(at) = ids.iter().position(|id| ours.contains(id)) else { return Ok(Hooked::No) };

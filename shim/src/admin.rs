@@ -7,10 +7,12 @@ use crate::daemon;
 use crate::documents;
 use crate::dry::Dry;
 use crate::engine::Kernel;
-use crate::lock::{DEFAULT_PATH, Wait, XtablesLock};
+use crate::failure::Kind;
+use crate::lock::{DEFAULT_PATH, Waiting};
 use crate::multicall::Program;
 use crate::names::SystemNames;
 use crate::status;
+use crate::words::many;
 use bpftables_ruleset::Family;
 use bpftables_runtime::sys::ns;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -30,11 +32,15 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what is loaded and attached in this network namespace.
-    Status,
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// The connections that our programs keep.
     Conntrack {
         #[command(subcommand)]
-        command: ConntrackCommand,
+        command: Box<ConntrackCommand>,
     },
     /// Whether forwarded packets may go straight from device to device where the stack would only forward them: in this network namespace
     /// at once, and in those of this machine that get rules later, until the next boot.
@@ -51,7 +57,10 @@ enum Command {
         file: PathBuf,
     },
     /// Detach everything of ours from the devices of this network namespace and forget rules, counters and connections.
-    UninstallHooks,
+    UninstallHooks {
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Make netfilter's rules of this network namespace ours, with their counters and connections, and remove them there.
     ///
     /// While both sides' rules are in force, for a moment, no packet passes. What is refused leaves everything as it was.
@@ -62,12 +71,16 @@ enum Command {
         /// Only say whether it could be done.
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Give our rules of this network namespace back to netfilter, with their counters and connections, and detach everything of ours.
     Release {
         /// Who gets them.
         #[arg(long, value_enum, default_value = "legacy")]
         to: Netfilter,
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Say whether iptables-restore could load a file, and which rules are in the way; nothing is changed.
     Check {
@@ -113,6 +126,9 @@ pub(crate) enum AdminError {
     /// It can't be done, and was not begun or was taken back.
     #[error("{0}")]
     Refused(String),
+    /// The command line asks for what there can't be.
+    #[error("{0}")]
+    Usage(String),
     /// Output.
     #[error("cannot write: {0}")]
     Io(#[from] io::Error),
@@ -138,7 +154,12 @@ pub fn run(words: &[String]) -> ExitCode {
         Err(AdminError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {
             let _ = writeln!(io::stderr(), "bpftables: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(match error {
+                AdminError::Usage(_) => Kind::Parameter,
+                // As iptables' when it does not get the lock.
+                AdminError::Lock(_) => Kind::Resource,
+                _ => Kind::Other,
+            } as u8)
         }
     }
 }
@@ -155,16 +176,16 @@ const fn family(ipv6: bool) -> Family {
 
 fn execute(command: Command) -> Result<ExitCode, AdminError> {
     match command {
-        Command::Status => status::print(),
-        Command::Conntrack { command } => conntrack_command::run(command),
+        Command::Status { json } => status::print(json),
+        Command::Conntrack { command } => conntrack_command::run(*command),
         Command::HostRouting { switch } => {
             Kernel::default().engine()?.set_host_routing(switch == Switch::On)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::DumpImage { ipv6, file } => dump_image(family(ipv6), &file),
-        Command::UninstallHooks => uninstall(),
-        Command::Adopt { from, dry_run } => adopt::adopt(from, dry_run),
-        Command::Release { to } => adopt::release(to),
+        Command::UninstallHooks { waiting } => uninstall(waiting),
+        Command::Adopt { from, dry_run, waiting } => adopt::adopt(from, dry_run, waiting),
+        Command::Release { to, waiting } => adopt::release(to, waiting),
         Command::Check { ipv6, file } => check(family(ipv6), &file),
         Command::Completions { shell } => {
             documents::completions(self::command(), shell, &mut io::stdout().lock());
@@ -196,8 +217,8 @@ fn dump_image(family: Family, file: &std::path::Path) -> Result<ExitCode, AdminE
     Ok(ExitCode::SUCCESS)
 }
 
-fn uninstall() -> Result<ExitCode, AdminError> {
-    let _lock = XtablesLock::acquire(&lock_path(), Wait::Forever)?;
+fn uninstall(waiting: Waiting) -> Result<ExitCode, AdminError> {
+    let _lock = waiting.acquire(&lock_path())?;
     let was_there = Kernel::default().engine()?.uninstall()?;
     let mut out = io::stdout();
     writeln!(out, "{}", if was_there { "removed" } else { "nothing to remove" })?;
@@ -230,8 +251,8 @@ fn check(family: Family, file: &std::path::Path) -> Result<ExitCode, AdminError>
         let tables = &dry.ruleset(family).tables;
         let chains: usize = tables.iter().map(|table| table.chains().count()).sum();
         let rules: usize = tables.iter().flat_map(|table| table.chains()).map(|chain| chain.rules.len()).sum();
-        let (tables, lines) = (tables.len(), dry.lines());
-        writeln!(io::stdout(), "{tables} tables, {chains} chains, {rules} rules: an image of {lines} lines")?;
+        let (tables, chains, rules) = (many(tables.len(), "table"), many(chains, "chain"), many(rules, "rule"));
+        writeln!(io::stdout(), "{tables}, {chains}, {rules}: an image of {}", many(dry.lines(), "line"))?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)

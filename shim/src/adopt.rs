@@ -7,11 +7,12 @@ use crate::admin::{AdminError, lock_path};
 use crate::context::Context;
 use crate::dry::Dry;
 use crate::engine::Kernel;
-use crate::lock::{Wait, XtablesLock};
+use crate::lock::Waiting;
 use crate::multicall::Program;
 use crate::names::SystemNames;
+use crate::words::many;
 use bpftables_ruleset::{Counters, Family, Policy, Ruleset, Slot, Table};
-use bpftables_runtime::{Coverage, Hold, Hooked};
+use bpftables_runtime::{Coverage, Hold, Hooked, nft_tables};
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -88,9 +89,14 @@ impl Netfilter {
             return Ok(None);
         }
         let Some(text) = self.call(family, "save", &["-c"], "")? else {
-            return match self {
-                Self::Legacy => Err(refused(format!("{} is needed, and is not there", self.program(family, "save")))),
-                Self::Nft => Ok(None),
+            let missing = format!("{} is needed, and is not there", self.program(family, "save"));
+            let tables = match self {
+                Self::Legacy => return Err(refused(missing)),
+                Self::Nft => in_force(|of| of == Some(family))?,
+            };
+            return match tables.as_str() {
+                "" => Ok(None),
+                tables => Err(refused(format!("{missing}: rules of iptables-nft are in force (tables {tables})"))),
             };
         };
         if let Some(line) = text.lines().find(|line| line.contains("is incompatible, use 'nft' tool")) {
@@ -128,6 +134,21 @@ impl Netfilter {
             None => Err(refused(format!("{} is needed, and is not there", self.program(family, "restore")))),
         }
     }
+}
+
+/// The tables of nf_tables that do something to packets and are iptables-nft's of such a family, or nobody's of iptables.
+fn in_force(wanted: impl Fn(Option<Family>) -> bool) -> Result<String, AdminError> {
+    let tables = nft_tables()?.into_iter().filter(|table| table.in_force && wanted(table.iptables));
+    Ok(tables.map(|table| table.to_string()).collect::<Vec<_>>().join(", "))
+}
+
+/// Tells of rules that no iptables made.
+fn tell_of_others(out: &mut impl Write) -> Result<(), AdminError> {
+    let tables = in_force(|of| of.is_none())?;
+    if !tables.is_empty() {
+        writeln!(out, "nft has rules that are not iptables', and stay in force (tables {tables})")?;
+    }
+    Ok(())
 }
 
 /// What a text says, with its counters, if our programs can run it.
@@ -202,8 +223,8 @@ struct Theirs {
 }
 
 /// `bpftables adopt`.
-pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, AdminError> {
-    let _lock = XtablesLock::acquire(&lock_path(), Wait::Forever)?;
+pub(crate) fn adopt(from: Option<Netfilter>, dry: bool, waiting: Waiting) -> Result<ExitCode, AdminError> {
+    let _lock = waiting.acquire(&lock_path())?;
     let mut kernel = Kernel::default();
     let (mut all, mut any_ours) = (Vec::new(), false);
     for family in Family::ALL {
@@ -225,14 +246,20 @@ pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, Admi
     }
     let mut out = io::stdout();
     if all.is_empty() {
-        writeln!(out, "netfilter has no rules here")?;
+        match (from, in_force(|_| true)?.is_empty()) {
+            (Some(from), _) => writeln!(out, "iptables-{} has no rules here", from.name())?,
+            (None, true) => writeln!(out, "netfilter has no rules here")?,
+            (None, false) => writeln!(out, "netfilter has no rules of iptables here")?,
+        }
+        tell_of_others(&mut out)?;
         return Ok(ExitCode::SUCCESS);
     }
     if dry {
         for theirs in &all {
-            let (rules, family) = (count(&theirs.ruleset), family_name(theirs.family));
-            writeln!(out, "{rules} rules of iptables-{} for {family} can be adopted", theirs.source.name())?;
+            let (rules, family) = (many(count(&theirs.ruleset), "rule"), family_name(theirs.family));
+            writeln!(out, "{rules} of iptables-{} for {family} can be adopted", theirs.source.name())?;
         }
+        tell_of_others(&mut out)?;
         return Ok(ExitCode::SUCCESS);
     }
     // Whatever takes long comes before the hold: the kernel looks through programs for seconds. Those that are there without rules may
@@ -268,10 +295,12 @@ pub(crate) fn adopt(from: Option<Netfilter>, dry: bool) -> Result<ExitCode, Admi
     drop(hold);
     let known = kernel.engine()?.conntrack_list()?;
     for theirs in &all {
-        let (rules, family) = (count(&theirs.ruleset), family_name(theirs.family));
+        let (rules, family) = (many(count(&theirs.ruleset), "rule"), family_name(theirs.family));
         let known = known.iter().filter(|connection| connection.family == theirs.family).count();
-        writeln!(out, "adopted {rules} rules of iptables-{} for {family}, {known} connections", theirs.source.name())?;
+        let known = many(known, "connection");
+        writeln!(out, "adopted {rules} of iptables-{} for {family}, {known}", theirs.source.name())?;
     }
+    tell_of_others(&mut out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -324,8 +353,8 @@ fn undo(kernel: &mut Kernel, new: &[Family], any_ours: bool) -> Result<(), Admin
 }
 
 /// `bpftables release`.
-pub(crate) fn release(to: Netfilter) -> Result<ExitCode, AdminError> {
-    let _lock = XtablesLock::acquire(&lock_path(), Wait::Forever)?;
+pub(crate) fn release(to: Netfilter, waiting: Waiting) -> Result<ExitCode, AdminError> {
+    let _lock = waiting.acquire(&lock_path())?;
     let mut kernel = Kernel::default();
     let mut all = Vec::new();
     for family in Family::ALL {
@@ -363,9 +392,10 @@ pub(crate) fn release(to: Netfilter) -> Result<ExitCode, AdminError> {
     kernel.engine()?.uninstall()?;
     drop(hold);
     for (family, ours, _) in &all {
-        writeln!(out, "released {} rules for {} to iptables-{}", count(ours), family_name(*family), to.name())?;
+        let (rules, family) = (many(count(ours), "rule"), family_name(*family));
+        writeln!(out, "released {rules} for {family} to iptables-{}", to.name())?;
     }
-    writeln!(out, "{} connections handed over, {} not taken", exported.taken, exported.refused)?;
+    writeln!(out, "{} handed over, {} not taken", many(exported.taken, "connection"), exported.refused)?;
     Ok(ExitCode::SUCCESS)
 }
 

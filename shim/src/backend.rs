@@ -63,6 +63,9 @@ pub enum BackendError {
     /// The caller may not.
     #[error("Permission denied (you must be root)")]
     NotPermitted,
+    /// Something is in the way that an administrator can remove; newer software would not help.
+    #[error("{0}")]
+    Obstacle(String),
     /// The kernel would not take it, and says no more than legacy's does.
     #[error(transparent)]
     Refused(#[from] CheckError),

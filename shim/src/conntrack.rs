@@ -1,17 +1,20 @@
 //! Connections as text: conntrack(8)'s lines, or JSON.
 
 use bpftables_abi::conn::status;
+use bpftables_abi::image::hash;
 use bpftables_ruleset::Family;
 use bpftables_runtime::{Change, Connection as Found, Flow};
+use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-const TCP: u8 = 6;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const ICMPV6: u8 = 58;
 
-const TCP_STATES: &[&str] = &[
+/// By `enum tcp_conntrack`.
+pub(crate) const TCP_STATES: &[&str] = &[
     "NONE",
     "SYN_SENT",
     "SYN_RECV",
@@ -24,9 +27,10 @@ const TCP_STATES: &[&str] = &[
     "SYN_SENT2",
 ];
 
-const SCTP: u8 = 132;
+pub(crate) const SCTP: u8 = 132;
 
-const SCTP_STATES: &[&str] = &[
+/// By `enum sctp_conntrack`.
+pub(crate) const SCTP_STATES: &[&str] = &[
     "NONE",
     "CLOSED",
     "COOKIE_WAIT",
@@ -37,6 +41,11 @@ const SCTP_STATES: &[&str] = &[
     "SHUTDOWN_ACK_SENT",
     "HEARTBEAT_SENT",
 ];
+
+/// Whether a protocol has ports.
+pub(crate) const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | 17 | 33 | SCTP | 136)
+}
 
 /// The state of a connection of TCP or SCTP.
 #[must_use]
@@ -49,9 +58,22 @@ pub fn state(conn: &Found) -> Option<&'static str> {
     Some(states.get(usize::from(conn.tcp_state)).copied().unwrap_or("NONE"))
 }
 
+/// What lines tell more than they do at first, as conntrack(8) calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Detail {
+    /// The family before the protocol.
+    Extended,
+    /// A number at the end that tells the connection from others.
+    Id,
+    /// Of events: when they were seen, in seconds since 1970.
+    Timestamp,
+}
+
 /// A connection for people and programs.
 #[derive(Debug, Serialize)]
 pub struct Connection {
+    /// Tells it from those that had or get its place.
+    id: u32,
     family: &'static str,
     protocol: &'static str,
     protocol_number: u8,
@@ -84,6 +106,15 @@ struct Direction {
     upper: Option<Upper>,
     #[serde(skip_serializing_if = "is_zero")]
     zone: u16,
+    #[serde(flatten)]
+    carried: Option<Carried>,
+}
+
+/// What went in a direction.
+#[derive(Debug, Serialize)]
+struct Carried {
+    packets: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,19 +125,19 @@ enum Upper {
 }
 
 impl Direction {
-    fn new(flow: &Flow, zone: u16) -> Self {
+    fn new(flow: &Flow, zone: u16, carried: Option<Carried>) -> Self {
         let upper = match flow.protocol {
-            TCP | 17 | 33 | 132 | 136 => Some(Upper::Ports { source_port: flow.sport, destination_port: flow.dport }),
+            number if has_ports(number) => Some(Upper::Ports { source_port: flow.sport, destination_port: flow.dport }),
             ICMP | ICMPV6 => {
                 let [icmp_type, icmp_code] = flow.dport.to_be_bytes();
                 Some(Upper::Icmp { icmp_type, icmp_code, icmp_id: flow.sport })
             }
             _ => None,
         };
-        Self { source: flow.source, destination: flow.destination, upper, zone }
+        Self { source: flow.source, destination: flow.destination, upper, zone, carried }
     }
 
-    fn write(&self, name: &str, out: &mut String) {
+    fn write(&self, name: &str, carried: bool, out: &mut String) {
         // Writing to a string cannot fail.
         let _ = write!(out, "src={} dst={} ", self.source, self.destination);
         let _ = match self.upper {
@@ -120,6 +151,9 @@ impl Direction {
         };
         if self.zone != 0 {
             let _ = write!(out, "zone-{name}={} ", self.zone);
+        }
+        if let Some(Carried { packets, bytes }) = self.carried.as_ref().filter(|_| carried) {
+            let _ = write!(out, "packets={packets} bytes={bytes} ");
         }
     }
 }
@@ -143,7 +177,11 @@ impl Connection {
         let has = |bit| conn.status & bit != 0;
         let [original, reply] = conn.zones;
         let zone = if original == reply { original } else { 0 };
+        let carried = |direction: usize| {
+            conn.carried.map(|all| Carried { packets: all.packets[direction], bytes: all.bytes[direction] })
+        };
         Self {
+            id: hash(conn.born, u64::from(conn.number) << 1 | conn.family as u64) as u32,
             family: match conn.family {
                 Family::V4 => "ipv4",
                 Family::V6 => "ipv6",
@@ -152,8 +190,8 @@ impl Connection {
             protocol_number: number,
             timeout: conn.remaining / 1_000_000_000,
             state: state(conn),
-            original: Direction::new(&conn.original, original - zone),
-            reply: Direction::new(&conn.reply, reply - zone),
+            original: Direction::new(&conn.original, original - zone, carried(0)),
+            reply: Direction::new(&conn.reply, reply - zone, carried(1)),
             replied: has(status::SEEN_REPLY),
             assured: has(status::ASSURED),
             source_nat: has(status::SRC_NAT),
@@ -165,26 +203,29 @@ impl Connection {
 
     /// As conntrack(8) prints it, without line end.
     #[must_use]
-    pub fn line(&self) -> String {
-        let mut out = self.body(true);
+    pub fn line(&self, details: &[Detail]) -> String {
+        let mut out = self.body(true, true, details);
         // Writing to a string cannot fail.
         let _ = write!(out, "mark={} ", self.mark);
         if self.zone != 0 {
             let _ = write!(out, "zone={} ", self.zone);
         }
         out.push_str("use=1");
+        self.end(details, &mut out);
         out
     }
 
     /// As `conntrack -E` prints that this became of it: a line without its end.
     #[must_use]
-    pub fn event(&self, change: Change) -> String {
+    pub fn event(&self, change: Change, details: &[Detail]) -> String {
         let name = match change {
             Change::New => "[NEW]",
             Change::Updated => "[UPDATE]",
             Change::Destroyed => "[DESTROY]",
         };
-        let mut out = format!("{name:>9} {}", self.body(change != Change::Destroyed));
+        // What it carried is told at its end alone.
+        let ended = change == Change::Destroyed;
+        let mut out = format!("{name:>9} {}", self.body(!ended, ended, details));
         if self.mark != 0 {
             // Writing to a string cannot fail.
             let _ = write!(out, "mark={} ", self.mark);
@@ -193,13 +234,26 @@ impl Connection {
             let _ = write!(out, "zone={}", self.zone);
         }
         out.truncate(out.trim_end().len());
+        self.end(details, &mut out);
         out
     }
 
+    /// What lines end with.
+    fn end(&self, details: &[Detail], out: &mut String) {
+        if details.contains(&Detail::Id) {
+            // Writing to a string cannot fail.
+            let _ = write!(out, " id={}", self.id);
+        }
+    }
+
     /// What lines begin with, a space at the end.
-    fn body(&self, timeout: bool) -> String {
+    fn body(&self, timeout: bool, carried: bool, details: &[Detail]) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
+        if details.contains(&Detail::Extended) {
+            let number = if self.family == "ipv4" { libc::AF_INET } else { libc::AF_INET6 };
+            let _ = write!(out, "{:<8} {number} ", self.family);
+        }
         let _ = write!(out, "{:<8} {} ", self.protocol, self.protocol_number);
         if timeout {
             let _ = write!(out, "{} ", self.timeout);
@@ -207,11 +261,11 @@ impl Connection {
         if let Some(state) = self.state {
             let _ = write!(out, "{state} ");
         }
-        self.original.write("orig", &mut out);
+        self.original.write("orig", carried, &mut out);
         if !self.replied {
             out.push_str("[UNREPLIED] ");
         }
-        self.reply.write("reply", &mut out);
+        self.reply.write("reply", carried, &mut out);
         if self.assured {
             out.push_str("[ASSURED] ");
         }
@@ -243,6 +297,7 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bpftables_abi::conn::Acct;
 
     fn flow(source: &str, destination: &str, sport: u16, dport: u16, protocol: u8) -> Flow {
         Flow { source: source.parse().unwrap(), destination: destination.parse().unwrap(), protocol, sport, dport }
@@ -262,6 +317,7 @@ mod tests {
             tags: [0, 0],
             born: 0,
             remaining: 29_500_000_000,
+            carried: None,
         }
     }
 
@@ -278,12 +334,12 @@ mod tests {
         };
         let connection = Connection::new(&conn);
         assert_eq!(
-            connection.line(),
+            connection.line(&[]),
             "tcp      6 431999 ESTABLISHED src=10.0.0.1 dst=10.96.0.10 sport=40000 dport=80 src=10.244.1.5 dst=10.0.0.1 \
              sport=8080 dport=40000 [ASSURED] mark=5 use=1"
         );
         assert_eq!(
-            connection.event(Change::Destroyed),
+            connection.event(Change::Destroyed, &[]),
             "[DESTROY] tcp      6 ESTABLISHED src=10.0.0.1 dst=10.96.0.10 sport=40000 dport=80 src=10.244.1.5 dst=10.0.0.1 \
              sport=8080 dport=40000 [ASSURED] mark=5"
         );
@@ -298,7 +354,7 @@ mod tests {
     fn icmp_and_unreplied_connections_read_as_conntrack_prints_them() {
         let conn = found(flow("10.0.0.1", "10.0.0.2", 77, 8 << 8, 1), flow("10.0.0.2", "10.0.0.1", 77, 0, 1), 0);
         assert_eq!(
-            Connection::new(&conn).line(),
+            Connection::new(&conn).line(&[]),
             "icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=77 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 \
              code=0 id=77 mark=0 use=1"
         );
@@ -310,19 +366,19 @@ mod tests {
         let (there, back) =
             (flow("fd00::1", "fd00::1", 25770, 128 << 8, 58), flow("fd00::1", "fd00::1", 25770, 129 << 8, 58));
         assert_eq!(
-            Connection::new(&found(there, back, status::SEEN_REPLY)).line(),
+            Connection::new(&found(there, back, status::SEEN_REPLY)).line(&[]),
             "icmpv6   58 29 src=fd00::1 dst=fd00::1 type=128 code=0 id=25770 src=fd00::1 dst=fd00::1 type=129 code=0 id=25770 \
              mark=0 use=1"
         );
         let (there, back) = (flow("fd00::1", "fd00::1", 9999, 9998, 17), flow("fd00::1", "fd00::1", 9998, 9999, 17));
         assert_eq!(
-            Connection::new(&found(there, back, 0)).event(Change::New),
+            Connection::new(&found(there, back, 0)).event(Change::New, &[]),
             "    [NEW] udp      17 29 src=fd00::1 dst=fd00::1 sport=9999 dport=9998 [UNREPLIED] src=fd00::1 dst=fd00::1 \
              sport=9998 dport=9999"
         );
         let (there, back) = (flow("127.0.0.1", "127.0.0.1", 1, 2, 6), flow("127.0.0.1", "127.0.0.1", 2, 1, 6));
         assert_eq!(
-            Connection::new(&found(there, back, status::SEEN_REPLY | status::ASSURED)).event(Change::Updated),
+            Connection::new(&found(there, back, status::SEEN_REPLY | status::ASSURED)).event(Change::Updated, &[]),
             " [UPDATE] tcp      6 29 ESTABLISHED src=127.0.0.1 dst=127.0.0.1 sport=1 dport=2 src=127.0.0.1 dst=127.0.0.1 sport=2 \
              dport=1 [ASSURED]"
         );
@@ -334,7 +390,7 @@ mod tests {
         let (there, back) = (flow("127.0.0.1", "127.0.0.1", 888, 1, 17), flow("127.0.0.1", "127.0.0.1", 1, 888, 17));
         let line = |zones: [u16; 2]| {
             let connection = Connection::new(&Found { zones, ..found(there, back, 0) });
-            (connection.line(), connection.event(Change::New))
+            (connection.line(&[]), connection.event(Change::New, &[]))
         };
         let start = "udp      17 29 src=127.0.0.1 dst=127.0.0.1 sport=888 dport=1";
         let reply = "[UNREPLIED] src=127.0.0.1 dst=127.0.0.1 sport=1 dport=888";
@@ -347,9 +403,37 @@ mod tests {
         assert_eq!(line([0, 7]).0, format!("{start} {reply} zone-reply=7 mark=0 use=1"));
     }
 
+    /// Lines of conntrack 1.4.7, but for the numbers after `id=`.
+    #[test]
+    fn what_was_carried_and_details_stand_where_conntrack_prints_them() {
+        let (there, back) = (flow("127.0.0.1", "127.0.0.1", 888, 1, 17), flow("127.0.0.1", "127.0.0.1", 1, 888, 17));
+        let carried = Some(Acct { packets: [1, 0], bytes: [29, 0] });
+        let conn = Found { carried, zones: [6, 0], ..found(there, back, 0) };
+        let connection = Connection::new(&conn);
+        let there = "src=127.0.0.1 dst=127.0.0.1 sport=888 dport=1 zone-orig=6";
+        let back = "[UNREPLIED] src=127.0.0.1 dst=127.0.0.1 sport=1 dport=888";
+        let counted = format!("{there} packets=1 bytes=29 {back} packets=0 bytes=0");
+        assert_eq!(connection.line(&[]), format!("udp      17 29 {counted} mark=0 use=1"));
+        let (both, id) = ([Detail::Extended, Detail::Id], connection.id);
+        assert_eq!(connection.line(&both), format!("ipv4     2 udp      17 29 {counted} mark=0 use=1 id={id}"));
+        assert_eq!(
+            connection.event(Change::New, &both),
+            format!("    [NEW] ipv4     2 udp      17 29 {there} {back} id={id}")
+        );
+        assert_eq!(connection.event(Change::Destroyed, &[]), format!("[DESTROY] udp      17 {counted}"));
+        let json = serde_json::to_value(&connection).unwrap();
+        assert_eq!((&json["original"]["bytes"], &json["reply"]["packets"]), (&29.into(), &0.into()));
+        // Another that got its place is another one.
+        assert_ne!(Connection::new(&Found { born: 1, ..conn }).id, id);
+        let six = found(flow("::1", "::1", 9, 9, 17), flow("::1", "::1", 9, 9, 17), 0);
+        assert!(Connection::new(&six).line(&both).starts_with("ipv6     10 udp      17 29 src=::1"));
+    }
+
     #[test]
     fn a_protocol_without_ports_shows_addresses_only() {
         let conn = found(flow("1.1.1.1", "2.2.2.2", 0, 0, 50), flow("2.2.2.2", "1.1.1.1", 0, 0, 50), 0);
-        assert!(Connection::new(&conn).line().starts_with("unknown  50 29 src=1.1.1.1 dst=2.2.2.2 [UNREPLIED] src="));
+        assert!(
+            Connection::new(&conn).line(&[]).starts_with("unknown  50 29 src=1.1.1.1 dst=2.2.2.2 [UNREPLIED] src=")
+        );
     }
 }

@@ -87,7 +87,7 @@ fn serve(arguments: &Arguments) -> Result<(), DaemonError> {
     if ns::effective_uid() != 0 {
         return Err(DaemonError::NotRoot);
     }
-    let missing = ns::missing_capabilities()?;
+    let missing = ns::missing_capabilities(&ns::NEEDED)?;
     if !missing.is_empty() {
         return Err(DaemonError::Capabilities(missing.join(", ")));
     }

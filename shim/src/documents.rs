@@ -37,11 +37,19 @@ fn describe(command: &Command, path: &str, text: &mut String) {
         }
         let arguments = |hide: &clap::Arg| hide.is_hide_set() || ["help", "version"].contains(&hide.get_id().as_str());
         let shown: Vec<_> = sub.get_arguments().filter(|arg| !arguments(arg)).collect();
-        // Many options are not told twice.
-        let words = if shown.len() > 3 {
-            " [options]".to_owned()
-        } else {
-            shown.iter().map(|arg| format!(" {}", escaped(&word(arg)))).collect()
+        let exclusive = sub.get_groups().any(|group| {
+            let mut group = group.clone();
+            shown.len() > 1
+                && !group.is_multiple()
+                && shown.iter().all(|arg| group.get_args().any(|id| id == arg.get_id()))
+        });
+        let words = match shown.as_slice() {
+            // Many options are not told twice.
+            [_, _, _, _, ..] => " [options]".to_owned(),
+            shown if exclusive => {
+                format!(" [{}]", shown.iter().map(|arg| escaped(&word(arg))).collect::<Vec<_>>().join(" | "))
+            }
+            shown => shown.iter().map(|arg| format!(" {}", escaped(&optional(arg)))).collect(),
         };
         text.push_str(&format!(".TP\n.B {}{words}\n", escaped(&path)));
         text.push_str(&format!("{}.\n", sentence(sub.get_about())));
@@ -57,6 +65,11 @@ fn word(arg: &clap::Arg) -> String {
         Some(long) => format!("--{long}"),
         None => arg.get_id().as_str().to_uppercase(),
     }
+}
+
+/// An argument in brackets, unless it has to be there.
+fn optional(arg: &clap::Arg) -> String {
+    if arg.is_required_set() { word(arg) } else { format!("[{}]", word(arg)) }
 }
 
 fn sentence(text: Option<&clap::builder::StyledStr>) -> String {
@@ -91,6 +104,9 @@ mod tests {
             assert!(page.contains(&escaped(command.get_name())), "{} is not in\n{page}", command.get_name());
         }
         assert!(page.contains("conntrack list [options]") && page.contains(".B \\-\\-json"), "{page}");
+        // What excludes each other is not shown as if all of it could be given, and what may be left out as if it had to be.
+        assert!(page.contains(".B conntrack limit [LIMIT | \\-\\-default]\n"), "{page}");
+        assert!(page.contains(".B dump\\-image [\\-\\-ipv6] FILE\n"), "{page}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::backend::{self, Backend, BackendError, Snapshot};
 use bpftables_ruleset::{ChainName, CounterView, Family, Ruleset, Table, TableKind};
-use bpftables_runtime::sys::ns::may_administer_the_network;
+use bpftables_runtime::sys::ns::{self, may_administer_the_network};
 use bpftables_runtime::{Committed, Engine, EngineError, Part};
 use std::io::Write as _;
 use std::rc::Rc;
@@ -29,9 +29,13 @@ impl Kernel {
 impl From<EngineError> for BackendError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Permission { .. } => {
+            // Legacy's words for whom they are meant; who is root already is told what it lacks.
+            EngineError::Permission { .. } if ns::effective_uid() != 0 => {
                 tracing::debug!(%error, "not permitted");
                 Self::NotPermitted
+            }
+            EngineError::Permission { .. } | EngineError::Corrupt { .. } | EngineError::Incomplete { .. } => {
+                Self::Obstacle(error.to_string())
             }
             EngineError::Refused(error) => Self::Refused(error),
             EngineError::Compile(error) => error.into(),
@@ -40,6 +44,14 @@ impl From<EngineError> for BackendError {
             EngineError::Raced { .. } => Self::Raced(error.to_string()),
             _ => Self::Kernel(error.to_string()),
         }
+    }
+}
+
+/// Legacy's kernel asks for CAP_NET_ADMIN also of those that only look.
+fn may_look() -> Result<(), EngineError> {
+    match may_administer_the_network() {
+        true => Ok(()),
+        false => Err(EngineError::Permission { what: "look at the rules".to_owned() }),
     }
 }
 
@@ -59,10 +71,7 @@ fn tell(committed: &Committed) {
 
 impl Backend for Kernel {
     fn read(&mut self, family: Family) -> Result<Snapshot, BackendError> {
-        // Legacy's kernel asks for it also of those that only look.
-        if !may_administer_the_network() {
-            return Err(BackendError::NotPermitted);
-        }
+        may_look()?;
         let snapshot = self.engine()?.read(family)?;
         Ok(Snapshot { ruleset: snapshot.ruleset, counters: Box::new(snapshot.counters) })
     }
@@ -73,9 +82,7 @@ impl Backend for Kernel {
     }
 
     fn part(&mut self, family: Family, kind: TableKind) -> Result<Option<backend::Part>, BackendError> {
-        if !may_administer_the_network() {
-            return Err(BackendError::NotPermitted);
-        }
+        may_look()?;
         let Some(part) = self.engine()?.part(family, kind)? else { return Ok(None) };
         let part = Rc::new(part);
         self.part = Some(Rc::clone(&part));

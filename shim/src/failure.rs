@@ -267,5 +267,12 @@ impl From<io::Error> for Failure {
 /// Reading what is in force failed: legacy's words for a table that cannot be had.
 #[must_use]
 pub fn cannot_initialize(program: &str, table: &str, error: &BackendError) -> Failure {
-    Failure::version(format!("can't initialize {program} table `{table}': {error}"))
+    let text = format!("can't initialize {program} table `{table}': {error}");
+    match error {
+        // Without the advice to upgrade.
+        BackendError::Obstacle(_) => {
+            Failure::plain(Kind::Version as u8, format!("{program} v{PROGRAM_VERSION}: {text}"))
+        }
+        _ => Failure::version(text),
+    }
 }

@@ -32,6 +32,7 @@ pub mod restore;
 pub mod save;
 mod status;
 pub mod text;
+mod words;
 pub mod xml;
 
 use context::Context;

@@ -1,7 +1,8 @@
 //! The xtables lock: the same file and the same flock(2) as legacy's, so that both exclude each other.
 
+use clap::Args;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -30,6 +31,35 @@ impl Wait {
             1.. => Self::Seconds(seconds.unsigned_abs()),
             _ => Self::Forever,
         }
+    }
+}
+
+/// `-w` of the commands that iptables has not: without it they wait for ever, as they may have to finish what they begin.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Waiting {
+    /// Seconds to wait for the xtables lock at most (0: not at all); for ever without it.
+    #[arg(short = 'w', long, value_name = "SECONDS")]
+    wait: Option<Option<u32>>,
+}
+
+impl Waiting {
+    /// Takes the lock, and says before it waits what for.
+    pub(crate) fn acquire(self, path: &Path) -> Result<XtablesLock, LockError> {
+        let wait = match self.wait.flatten() {
+            None => Wait::Forever,
+            Some(0) => Wait::No,
+            Some(seconds) => Wait::Seconds(seconds),
+        };
+        match XtablesLock::acquire(path, Wait::No) {
+            Err(LockError::Busy { .. }) if wait != Wait::No => {}
+            done => return done,
+        }
+        let path_shown = path.display();
+        let _ = writeln!(
+            io::stderr(),
+            "bpftables: waiting for the xtables lock ({path_shown}), which another app is holding"
+        );
+        XtablesLock::acquire(path, wait)
     }
 }
 

@@ -164,6 +164,77 @@ fn what_is_refused_leaves_both_sides_as_they_were() {
 }
 
 #[test]
+fn rules_of_nf_tables_are_never_overlooked() {
+    in_namespace(|| {
+        // As on a host that has nft, or nothing of netfilter's, but no iptables-nft.
+        let bare = |words: &str| {
+            let out = command(BINARY, words).env("PATH", "/nonexistent").output().unwrap();
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (out.status.code(), text(out.stdout), text(out.stderr))
+        };
+        let all = ["bpftables adopt", "bpftables adopt --dry-run", "bpftables adopt --from nft"];
+        assert_eq!(bare("bpftables adopt"), (Some(0), "netfilter has no rules here\n".to_owned(), String::new()));
+        // Tables without rules do nothing.
+        run("ip6tables-nft", "-N open", "");
+        assert_eq!(bare("bpftables adopt"), (Some(0), "netfilter has no rules here\n".to_owned(), String::new()));
+        for (rule, undo, tables) in [
+            ("ip6tables-nft -P FORWARD DROP", "ip6tables-nft -P FORWARD ACCEPT", "ip6 filter"),
+            ("ip6tables-nft -t raw -A OUTPUT -j ACCEPT", "ip6tables-nft -t raw -F", "ip6 raw"),
+        ] {
+            let (program, words) = rule.split_once(' ').unwrap();
+            run(program, words, "");
+            for words in all {
+                let said = format!(
+                    "bpftables: ip6tables-nft-save is needed, and is not there: rules of iptables-nft are in force (tables {tables})\n"
+                );
+                assert_eq!(bare(words), (Some(1), String::new(), said), "{words}");
+            }
+            let (program, words) = undo.split_once(' ').unwrap();
+            run(program, words, "");
+        }
+        // Others' are told of, wherever they are.
+        run("nft", "-f -", "table inet theirs { chain in { type filter hook input priority 0; policy drop; }; }");
+        run("nft", "-f -", "table ip filter { chain input { type filter hook input priority 0; accept; }; }");
+        let others = "nft has rules that are not iptables', and stay in force (tables inet theirs, ip filter)\n";
+        let said = |first: &str| (Some(0), format!("{first}\n{others}"), String::new());
+        assert_eq!(bare("bpftables adopt"), said("netfilter has no rules of iptables here"));
+        assert_eq!(bare("bpftables adopt --from nft"), said("iptables-nft has no rules here"));
+        run("ip6tables-legacy", "-A INPUT -j ACCEPT", "");
+        let out = run(BINARY, "bpftables adopt --from legacy", "");
+        assert_eq!(out, format!("adopted 1 rule of iptables-legacy for IPv6, 0 connections\n{others}"));
+    });
+}
+
+#[test]
+fn who_waits_for_the_lock_says_so_and_how_long() {
+    in_namespace(|| {
+        let lock = std::env::temp_dir().join(format!("bpftables-adopt-test-{:x}.lock", ns::netns_cookie().unwrap()));
+        let file = std::fs::File::create(&lock).unwrap();
+        file.lock().unwrap();
+        let waiting =
+            format!("bpftables: waiting for the xtables lock ({}), which another app is holding\n", lock.display());
+        let busy = format!(
+            "bpftables: Can't lock {}: Resource temporarily unavailable\nAnother app is currently holding the xtables lock. ",
+            lock.display()
+        );
+        for words in ["bpftables adopt", "bpftables release", "bpftables uninstall-hooks"] {
+            let refused = |wait: &str| {
+                let out = call(BINARY, &format!("{words} {wait}"), "");
+                (out.status.code(), String::from_utf8(out.stderr).unwrap())
+            };
+            assert_eq!(refused("-w 1"), (Some(4), format!("{waiting}{busy}Stopped waiting after 1s.\n")));
+            assert_eq!(refused("-w0"), (Some(4), format!("{busy}Perhaps you want to use the -w option?\n")));
+        }
+        let child = command(BINARY, "bpftables adopt -w").spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        drop(file);
+        let out = child.wait_with_output().unwrap();
+        assert_eq!((out.status.code(), String::from_utf8(out.stderr).unwrap()), (Some(0), waiting));
+        assert_eq!(out.stdout, b"netfilter has no rules here\n");
+    });
+}
+
+#[test]
 fn who_is_killed_amid_a_handover_leaves_rules_in_force_and_the_next_one_ends_it() {
     in_namespace(|| {
         let there = world();

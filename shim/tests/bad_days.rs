@@ -68,18 +68,39 @@ fn who_may_not_and_what_is_not_there_is_said_and_changes_nothing() {
         let initialize = "iptables v1.8.11 (bpf): can't initialize iptables table `filter': ";
         let upgrade = "\nPerhaps iptables or your kernel needs to be upgraded.\n";
         let denied = format!("{initialize}Permission denied (you must be root){upgrade}");
-        let (lock, all) = (names.0.join("lock"), "-bpf,-sys_admin,-net_admin");
+        let lock = names.0.join("lock");
+        // Root is told what it lacks.
+        let without = |all: &str, command: &str| format!("setpriv --bounding-set={all} --inh-caps={all} {command}");
+        let lacks = |what: &str, why: &str| format!("{what}: permission denied ({why})");
+        let look = |why: &str| format!("{initialize}{}\n", lacks("cannot look at the rules", why));
+        let image = |why: &str| lacks("cannot open the image in slot 1", why);
+        let (both, user) = (
+            "-bpf,-sys_admin,-net_admin",
+            "eBPF needs capabilities of the first user namespace, and this process is in another one",
+        );
         let cases = [
             // Legacy's words and codes; the lock file is the first thing that both meet.
             (format!("{NOBODY} iptables -A INPUT -j DROP"), 4, format!("Fatal: can't open lock file {}: Permission denied\n", lock.display())),
             (format!("XTABLES_LOCKFILE=/dev/null {NOBODY} iptables -A INPUT -j DROP"), 3, denied.clone()),
             (format!("{NOBODY} iptables-save"), 1, "iptables-save v1.8.11 (bpf): Cannot initialize: Permission denied (you must be root)\n".to_owned()),
-            (format!("setpriv --bounding-set={all} --inh-caps={all} iptables -A INPUT -j DROP"), 3, denied.clone()),
+            (without(both, "iptables -A INPUT -j DROP"), 3, look("missing: CAP_NET_ADMIN, CAP_SYS_ADMIN")),
+            (without("-net_admin", "iptables -A INPUT -j DROP"), 3, look("missing: CAP_NET_ADMIN")),
             (
-                "setpriv --bounding-set=-net_admin --inh-caps=-net_admin iptables -A INPUT -j DROP".to_owned(),
-                3,
-                denied.clone(),
+                without("-net_admin", "iptables-save"),
+                1,
+                format!("iptables-save v1.8.11 (bpf): Cannot initialize: {}\n", lacks("cannot look at the rules", "missing: CAP_NET_ADMIN")),
             ),
+            (without("-sys_admin,-bpf", "iptables -A INPUT -j DROP"), 3, format!("{initialize}{}\n", image("missing: CAP_SYS_ADMIN"))),
+            (without("-sys_admin,-bpf", "bpftables status"), 1, format!("bpftables: {}\n", image("missing: CAP_SYS_ADMIN"))),
+            (without("-net_admin", "bpftables uninstall-hooks"), 1, format!("bpftables: {}\n", lacks("cannot remove rules", "missing: CAP_NET_ADMIN"))),
+            ("unshare --user --map-root-user bpftables uninstall-hooks".to_owned(), 1, format!("bpftables: {}\n", lacks("cannot remove rules", user))),
+            (
+                "unshare --user --map-root-user --net iptables -A INPUT -j DROP".to_owned(),
+                1,
+                format!("iptables: {}.\n", lacks("cannot change rules", user)),
+            ),
+            ("unshare --user --map-root-user iptables -A INPUT -j DROP".to_owned(), 3, format!("{initialize}{}\n", image(user))),
+            ("unshare --user iptables -S".to_owned(), 3, denied.clone()),
             // A run directory that is not there, and one that is full.
             (
                 "XTABLES_LOCKFILE=/proc/none/lock iptables -A INPUT -j DROP".to_owned(),
@@ -100,6 +121,10 @@ fn who_may_not_and_what_is_not_there_is_said_and_changes_nothing() {
         for (script, code, text) in cases {
             assert_eq!(names.script(&script), (code, text), "{script}");
         }
+        // It looks as far as it may.
+        let (code, text) = names.script(&without("-net_admin", "bpftables status"));
+        let nft = "\nneighbour    netfilter: cannot list the tables of nf_tables: permission denied (missing: CAP_NET_ADMIN)\n";
+        assert!(code == 0 && text.contains("table        filter: 1 ") && text.ends_with(nft), "{text}");
         // Nothing is where the BPF file system should be: in a machine of its own, as far as the mounts go.
         let no_sys = |command: &str| {
             names.script(&format!(
@@ -169,6 +194,50 @@ fn a_ruleset_that_was_corrupted_in_the_kernel_is_refused_and_goes_on_to_filter()
         // And back.
         assert_eq!(names.script("bpftables uninstall-hooks && iptables -A INPUT -p udp --dport 10 -j DROP").0, 0);
         assert!(arrives(9) && !arrives(10));
+    });
+}
+
+#[test]
+fn a_state_of_which_parts_are_gone_is_repaired_or_the_way_on_is_named() {
+    in_namespace(|| {
+        let names = Names::new();
+        let make = "iptables -A INPUT -p udp --dport 9 -j DROP";
+        names.script(make);
+        let (_, rules) = names.script("iptables -S");
+        let state = names.script("bpftables status | sed -n 's/^state *//p'").1.trim().to_owned();
+        assert!(state.starts_with("/sys/fs/bpf/bpftables/"), "{state}");
+        // An empty directory is as none.
+        let script =
+            format!("bpftables uninstall-hooks && mkdir {state} && iptables -S && {make} && iptables -S INPUT");
+        let policies = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n";
+        let rule = "-A INPUT -p udp -m udp --dport 9 -j DROP\n";
+        assert_eq!(names.script(&script), (0, format!("removed\n{policies}-P INPUT ACCEPT\n{rule}")));
+        assert!(!arrives(9));
+        let cannot = |what: &str| {
+            format!(
+                "the state of this network namespace in {state} is not whole: {what} is not there (run `bpftables uninstall-hooks` to begin anew)"
+            )
+        };
+        let initialize = "iptables v1.8.11 (bpf): can't initialize iptables table `filter': ";
+        for (gone, reads) in
+            [("version", false), ("maps", false), ("maps/bt_images", false), ("progs", true), ("links", true)]
+        {
+            names.script(&format!("rm -rf {state}/{gone}"));
+            let what = if gone == "maps" { "maps/bt_control" } else { gone };
+            if reads {
+                let text = format!("iptables: {}.\n", cannot(what));
+                assert_eq!(names.script(make), (1, text), "{gone}");
+                // Who still has rules can save them.
+                assert_eq!(names.script("iptables -S"), (0, rules.clone()), "{gone}");
+            } else {
+                for command in [make, "iptables -S"] {
+                    assert_eq!(names.script(command), (3, format!("{initialize}{}\n", cannot(what))), "{gone}");
+                }
+                assert_eq!(names.script("bpftables status"), (1, format!("bpftables: {}\n", cannot(what))));
+            }
+            assert_eq!(names.script(&format!("bpftables uninstall-hooks && {make}")), (0, "removed\n".to_owned()));
+            assert!(!arrives(9));
+        }
     });
 }
 

@@ -95,7 +95,7 @@ fn a_file_is_checked_without_touching_anything() {
     );
     assert_eq!(
         text,
-        "1 tables, 4 chains, 1 rules\n\
+        "1 table, 4 chains, 1 rule\n\
          table filter, chain INPUT, rule 1: -A INPUT -j NFQUEUE --queue-num 1: -j NFQUEUE can't be run, for no program can hand a packet to a process and wait for its verdict\n\
          table filter, chain INPUT, rule 3: -A INPUT -j QUEUE: -j QUEUE can't be run, for no program can hand a packet to a process and wait for its verdict\n\
          1\n\

@@ -55,7 +55,16 @@ fn status_lists_who_else_looks_at_packets_and_what_it_means() {
         std::fs::remove_file(&pin).unwrap();
         run("iptables-legacy", "-t mangle -A FORWARD -j ACCEPT");
         run("nft", "add table inet theirs");
+        run("nft", "add chain inet theirs c");
+        run("nft", "add rule inet theirs c drop");
         run("nft", "add table bridge switch");
+        run("nft", "add chain bridge switch c { type filter hook input priority 0; policy drop; }");
+        // Tables that are there and let everything pass: those that somebody has listed, or emptied.
+        run("iptables-legacy", "-t raw -S");
+        run("ip6tables-legacy", "-P INPUT DROP");
+        run("ip6tables-legacy", "-t nat -A OUTPUT -j ACCEPT");
+        run("ip6tables-legacy", "-t nat -F");
+        run("nft", "add table ip empty");
 
         let found = lines();
         let expect = [
@@ -64,6 +73,7 @@ fn status_lists_who_else_looks_at_packets_and_what_it_means() {
             ("tc egress of a1: filter of kind bpf", "what our rules let pass"),
             ("XDP of a1: program other_xdp (", "meets no rule of ours"),
             ("netfilter: table mangle of iptables-legacy", "packets have to pass both"),
+            ("netfilter: table filter of ip6tables-legacy", "packets have to pass both"),
             ("netfilter: table inet theirs of nft", "packets have to pass both"),
             ("netfilter: table bridge switch of nft", "no IP packet of this host"),
         ];

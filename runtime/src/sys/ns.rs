@@ -150,16 +150,27 @@ pub fn effective_uid() -> u32 {
     }
 }
 
-/// Which of the capabilities without which nothing can be attached anywhere this process does not have: the others that programs need
-/// are a part of CAP_SYS_ADMIN.
+/// A capability's name and number.
+pub type Capability = (&'static str, u32);
+/// Without these nothing can be attached anywhere: the others that programs need are a part of CAP_SYS_ADMIN.
+pub const NEEDED: [Capability; 2] = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
+/// What is needed besides: other users' files and processes, sets and legacy's tables, the mount namespace of process 1.
+pub const NEEDED_AT_TIMES: [Capability; 5] = [
+    ("CAP_DAC_OVERRIDE", 1),
+    ("CAP_DAC_READ_SEARCH", 2),
+    ("CAP_NET_RAW", 13),
+    ("CAP_SYS_CHROOT", 18),
+    ("CAP_SYS_PTRACE", 19),
+];
+
+/// Which of these capabilities this process does not have.
 ///
 /// # Errors
 /// There is no `/proc`.
-pub fn missing_capabilities() -> io::Result<Vec<&'static str>> {
-    const NEEDED: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
+pub fn missing_capabilities(of: &[Capability]) -> io::Result<Vec<&'static str>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let field = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let held = field.and_then(|field| u64::from_str_radix(field.trim(), 16).ok());
     let held = held.ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))?;
-    Ok(NEEDED.into_iter().filter(|(_, number)| held & 1 << number == 0).map(|(name, _)| name).collect())
+    Ok(of.iter().filter(|(_, number)| held & 1 << number == 0).map(|(name, _)| *name).collect())
 }

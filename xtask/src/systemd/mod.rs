@@ -315,7 +315,7 @@ fn upgraded(machine: &mut Machine) -> Result<()> {
 }
 
 fn removed(machine: &mut Machine) -> Result<()> {
-    machine.shell("ip netns add pod; ip netns exec pod iptables -A INPUT -j DROP; bpftables host-routing off; dpkg -r bpftables 2>&1")?;
+    machine.shell("ip netns add pod; ip netns exec pod iptables -A INPUT -j DROP; bpftables host-routing off; bpftables conntrack limit 5000; dpkg -r bpftables 2>&1")?;
     prints(machine, "iptables --version | cmp - /before; ls -d /sys/fs/bpf/bpftables 2>/dev/null || true", "")?;
     prints(machine, "for at in '' '-n pod'; do ip $at -j link show | grep -c prog; done || true", "0\n0")?;
     machine.shell("dpkg -P bpftables 2>&1; ! ls /etc/default/bpftables /lib/systemd/system/bpftables* 2>/dev/null")?;
