@@ -2,10 +2,11 @@
 //! tcpdump and wireshark read with prefix, devices and owner.
 
 use crate::nflog::{self, HEADER};
+use crate::outputs::append;
 use bpftables_abi::event::NflogEvent;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,7 +40,7 @@ impl Capture {
         Self { path: path.to_owned(), open: None }
     }
 
-    /// Appends a packet. What fails is begun anew with the next one.
+    /// Appends a packet, whole or not at all. What fails is begun anew with the next one, by a section of its own.
     pub(crate) fn write(&mut self, namespace: u64, event: &NflogEvent, packet: &[u8]) -> io::Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
@@ -49,7 +50,10 @@ impl Capture {
             },
         };
         let blocks = open.blocks(namespace, event, packet);
-        open.file.write_all(&blocks)?;
+        append(&mut open.file, &blocks).map_err(|failure| match failure.torn {
+            false => failure.error,
+            true => io::Error::other(format!("{}; readers stop at what was written of it", failure.error)),
+        })?;
         self.open = Some(open);
         Ok(())
     }

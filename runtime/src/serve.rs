@@ -4,10 +4,10 @@
 //! nothing is left but its own thread and socket and the guard's links, it leaves, and the namespace goes.
 
 use crate::error::{Doing, EngineError, Result};
-use crate::events::{Outputs, Writing};
 use crate::guard;
 use crate::install;
 use crate::location::{DirLock, Home};
+use crate::outputs::{Outputs, Writing};
 use crate::sys::ns;
 use crate::sys::wait;
 use crate::watch::{Followed, Watcher};
@@ -293,10 +293,8 @@ fn serve(stopped: &UnixStream, writing: Arc<Writing>) -> Result<()> {
         if ready[0] && stopped_now(stopped) {
             return Ok(());
         }
-        if ready.get(2..).is_some_and(|events| events.contains(&true))
-            && let Err(error) = watcher.write_events()
-        {
-            tracing::warn!(%error, "events are lost");
+        if ready.get(2..).is_some_and(|events| events.contains(&true)) {
+            watcher.write_events();
         }
         result = if failed {
             watcher.resync()

@@ -1,0 +1,165 @@
+//! Where the agent writes events: what it does with a disk that is full. Needs root, ipset, tcpdump and unshare.
+
+#[path = "common/listener.rs"]
+mod listener;
+#[path = "../../runtime/tests/common/mod.rs"]
+mod netns;
+
+use bpftables_runtime::sys::ns;
+use listener::Listener;
+use netns::{in_namespace, ip};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The binary.
+const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
+const RULES: &str = "*filter
+-A INPUT -p udp -m udp --dport 9999 -j LOG --log-prefix in:
+-A INPUT -p udp -m udp --dport 9999 -j NFLOG --nflog-group 9
+-A INPUT -p udp -m udp --dport 9999 -j SET --add-set seen src,src
+COMMIT
+";
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("bpftables-{name}-{:x}", ns::netns_cookie().unwrap()))
+}
+
+fn run(program: &str, words: &[&str], stdin: &str) -> Output {
+    let mut command = Command::new(program);
+    command.args(words).env("XTABLES_LOCKFILE", temporary("outputs.lock"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    out
+}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(15), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How many of a statistic of IPv4's `bpftables status` tells.
+fn statistic(name: &str) -> u64 {
+    let status = String::from_utf8(run(BINARY, &["bpftables", "status"], "").stdout).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix(&format!("statistic    {name} ")));
+    count.map_or(0, |count| count.split(':').next().unwrap().parse().unwrap())
+}
+
+/// An agent in a mount namespace of its own, where /mnt is a small disk.
+struct OnASmallDisk {
+    agent: Child,
+    /// What it says.
+    said: PathBuf,
+}
+
+impl OnASmallDisk {
+    fn start() -> Self {
+        let said = temporary("said");
+        let script = "mount -t tmpfs -o size=128k none /mnt && \
+                      exec \"$0\" bpftablesd --this-namespace --log-to /mnt/log --nflog-to /mnt/packets";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, BINARY]).env("NO_COLOR", "1");
+        command.stdout(Stdio::null()).stderr(File::create(&said).unwrap());
+        Self { agent: command.spawn().unwrap(), said }
+    }
+
+    /// A file on the disk.
+    fn file(&self, name: &str) -> PathBuf {
+        format!("/proc/{}/root/mnt/{name}", self.agent.id()).into()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8(fs::read(self.file("log")).unwrap_or_default()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// What tcpdump reads in the packets' file, to its end.
+    fn packets(&self) -> Vec<String> {
+        let copy = temporary("packets");
+        fs::copy(self.file("packets"), &copy).unwrap();
+        let out = run("tcpdump", &["-n", "-r", copy.to_str().unwrap()], "");
+        let _ = fs::remove_file(copy);
+        String::from_utf8(out.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn says(&self, what: &str) -> Vec<String> {
+        let said = fs::read_to_string(&self.said).unwrap();
+        said.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for OnASmallDisk {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+        let _ = fs::remove_file(&self.said);
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_no_listener_or_set_waiting_and_leaves_no_half_a_record() {
+    in_namespace(|| {
+        ip("link set lo up\n");
+        run("ipset", &["create", "seen", "hash:ip,port"], "");
+        run(BINARY, &["iptables-restore"], RULES);
+        let disk = OnASmallDisk::start();
+        let here = UdpSocket::bind("127.0.0.1:9999").unwrap();
+        let send = |bytes: usize| {
+            let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+            from.send_to(&vec![7; bytes], "127.0.0.1:9999").unwrap();
+            here.recv(&mut [0; 2000]).unwrap();
+            from.local_addr().unwrap().port()
+        };
+        eventually("the agent writes", || {
+            send(1);
+            std::thread::sleep(Duration::from_millis(50));
+            !disk.lines().is_empty() && disk.file("packets").metadata().is_ok_and(|file| file.len() > 0)
+        });
+        let listener = Listener::new(9, 0xffff);
+        let mut filler = OpenOptions::new().create(true).append(true).open(disk.file("filler")).unwrap();
+        while filler.write(&[0; 4096]).is_ok() {}
+
+        // Each file has some room left in its last page, so that one record does not fit as a whole.
+        for _ in 0..60 {
+            send(1001);
+        }
+        assert_eq!(listener.take(60).len(), 60, "the group's listener gets what the file does not");
+        let lost = statistic("event_unwritten");
+        assert!(lost >= 60, "{lost}");
+        assert!(statistic("event_lost") >= lost);
+        // Each event is one that fails: sets are changed all the same, and not when the settings are read next.
+        for _ in 0..10 {
+            let (begin, port) = (Instant::now(), send(1001));
+            let listed = || String::from_utf8(run("ipset", &["save", "seen"], "").stdout).unwrap();
+            while !listed().contains(&format!("add seen 127.0.0.1,udp:{port}\n")) {
+                assert!(begin.elapsed() < Duration::from_secs(10), "the set never changes");
+            }
+            assert!(begin.elapsed() < Duration::from_secs(1), "after {:?}", begin.elapsed());
+        }
+        assert_eq!(disk.says("No space left on device").len(), 2, "one line for each file: {:#?}", disk.says(""));
+
+        fs::remove_file(disk.file("filler")).unwrap();
+        drop(filler);
+        std::thread::sleep(Duration::from_millis(1100));
+        let lost = statistic("event_unwritten");
+        send(12);
+        eventually("lines are written again", || disk.lines().last().is_some_and(|line| line.contains(" LEN=40 ")));
+        let lines = disk.lines();
+        let whole = |line: &String| line.matches("in:IN=lo").count() == 1 && line.contains(" DPT=9999 LEN=");
+        assert!(lines.iter().all(whole), "half a line, or two: {lines:#?}");
+        eventually("packets are written again", || disk.packets().iter().any(|line| line.ends_with("length 12")));
+        eventually("it tells that it is over", || disk.says("failures=").len() == 2);
+        let told = disk.says("failures=").into_iter().map(|line| {
+            let (_, count) = line.split_once("failures=").unwrap();
+            count.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        assert_eq!(told.sum::<u64>(), lost, "what is told is what is counted");
+    });
+}
