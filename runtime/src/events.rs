@@ -1,14 +1,15 @@
 //! Takes the programs' events out of their ring and writes them down.
 //!
 //! A process cannot write a line of the kernel's own facility: what goes to `/dev/kmsg` is of the facility `user`, level and text as the
-//! kernel's LOG writes them.
+//! kernel's LOG writes them, and its time is that of writing.
 
+use crate::daytime::{self, Daytime};
 use crate::error::{EngineError, Result};
 use crate::install::Installed;
 use crate::logline;
 use crate::nflog::Delivery;
 use crate::outage::Outage;
-use crate::outputs::Writing;
+use crate::outputs::{Line, Writing};
 use crate::sys::bpf;
 use aya::maps::{Map, MapData, RingBuf};
 use bpftables_abi::event::{self, Event, EventHead, KIND_NFLOG, KIND_SET, NflogEvent};
@@ -66,6 +67,8 @@ pub(crate) struct Events {
     first: bool,
     /// Its cookie.
     namespace: u64,
+    /// What lines call it.
+    told: Option<Arc<str>>,
     lines: Credit,
     packets: Credit,
     /// The programs' statistics, of which some entries are the agent's.
@@ -92,8 +95,15 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    /// Of what is pinned. `first`: whether this is the machine's first network namespace; `namespace`: its cookie.
-    pub(crate) fn open(installed: &Installed, writing: Arc<Writing>, first: bool, namespace: u64) -> Result<Self> {
+    /// Of what is pinned in the network namespace with the cookie `namespace`, which lines call `told`. `first`: whether it is the
+    /// machine's first one.
+    pub(crate) fn open(
+        installed: &Installed,
+        writing: Arc<Writing>,
+        first: bool,
+        namespace: u64,
+        told: Option<Arc<str>>,
+    ) -> Result<Self> {
         let refused = |e: &dyn std::error::Error| EngineError::Load {
             what: "open the ring of events".to_owned(),
             reason: e.to_string(),
@@ -103,7 +113,7 @@ impl Events {
         let (lines, packets) = (Credit::new(LINES), Credit::new(PACKETS));
         let stats = installed.raw_map(maps::STATS)?;
         let listeners = Outage::new("packets of NFLOG", format!("listeners in network namespace {namespace:x}"));
-        Ok(Self { ring, writing, first, namespace, lines, packets, stats, listeners })
+        Ok(Self { ring, writing, first, namespace, told, lines, packets, stats, listeners })
     }
 
     /// To wait for events on.
@@ -116,6 +126,8 @@ impl Events {
         let writing = Arc::clone(&self.writing);
         let wanted = writing.wants_lines(self.first);
         let (mut delivery, mut losses, mut sets) = (None, Losses::default(), false);
+        // They may have waited for an agent.
+        let daytime = Daytime::now();
         while let Some(item) = self.ring.next() {
             if let Ok((event, packet)) = NflogEvent::read_from_prefix(&item)
                 && event.head.kind == KIND_NFLOG
@@ -125,9 +137,10 @@ impl Events {
                     continue;
                 }
                 let packet = &packet[..packet.len().min(event.head.captured as usize)];
+                let time = daytime.of(event.head.time);
                 let sent = delivery.get_or_insert_with(Delivery::open).send(&event, packet);
                 losses.undelivered += u64::from(!self.listeners.note(sent));
-                losses.unwritten += u64::from(!writing.packet(self.namespace, &event, packet));
+                losses.unwritten += u64::from(!writing.packet(self.namespace, time, &event, packet));
                 continue;
             }
             let Ok(event) = Event::read_from_bytes(&item) else {
@@ -142,14 +155,18 @@ impl Events {
                 losses.suppressed += 1;
                 continue;
             }
-            let line = logline::line(&event, &name(event.head.ifin), &name(event.head.ifout));
-            losses.unwritten += u64::from(!writing.line(event.params.level & 7, &line));
+            let text = logline::line(&event, &name(event.head.ifin), &name(event.head.ifout));
+            let (time, level) = (daytime.of(event.head.time), event.params.level);
+            let line = Line { time, level, namespace: self.told.as_deref(), text: &text };
+            losses.unwritten += u64::from(!writing.line(&line));
         }
         for (count, what) in [(self.lines.told(), "lines of LOG"), (self.packets.told(), "packets of NFLOG")] {
             let Some(count) = count else { continue };
             tracing::warn!(count, what, "suppressed");
             if wanted {
-                writing.line(4, &format!("bpftables: {count} {what} suppressed"));
+                let text = &format!("bpftables: {count} {what} suppressed");
+                let (time, namespace) = (daytime::nanoseconds(), self.told.as_deref());
+                writing.line(&Line { time, level: 4, namespace, text });
             }
         }
         self.count(&losses);

@@ -12,6 +12,7 @@ mod commit;
 mod connections;
 mod conntrack;
 mod counters;
+mod daytime;
 mod demand;
 mod devices;
 mod engine;

@@ -1,5 +1,6 @@
 //! Where the agent writes events: all of its threads to the same files.
 
+use crate::daytime;
 use crate::outage::Outage;
 use crate::pcapng::Capture;
 use bpftables_abi::event::NflogEvent;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Where lines go.
+/// Where lines go. But for the kernel's log they begin with the packet's time, the level and, if it serves several, the network namespace.
 #[derive(Clone, Debug, Default)]
 pub enum Sink {
     /// The kernel's log, as legacy's. Other network namespaces than the first only where `net.netfilter.nf_log_all_netns` is 1, as
@@ -91,34 +92,60 @@ impl Writing {
     }
 
     /// Writes a line; false: it is lost.
-    pub(crate) fn line(&self, level: u8, line: &str) -> bool {
+    pub(crate) fn line(&self, line: &Line<'_>) -> bool {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = lines.write(level, line);
+        let written = lines.write(line);
         lines.outage.note(written)
     }
 
-    /// Writes a packet of NFLOG, if there is a file for them; false: it is lost.
-    pub(crate) fn packet(&self, namespace: u64, event: &NflogEvent, packet: &[u8]) -> bool {
+    /// Writes a packet of NFLOG, if there is a file for them; false: it is lost. `time`: nanoseconds since 1970, if the event has none.
+    pub(crate) fn packet(&self, namespace: u64, time: u64, event: &NflogEvent, packet: &[u8]) -> bool {
         let Some(packets) = &self.packets else { return true };
         let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = packets.capture.write(namespace, event, packet);
+        let written = packets.capture.write(namespace, time, event, packet);
         packets.outage.note(written)
     }
 }
 
+/// A line of LOG or TRACE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    /// Nanoseconds since 1970.
+    pub(crate) time: u64,
+    /// As syslog's.
+    pub(crate) level: u8,
+    /// What the namespace is called, where it has to be told.
+    pub(crate) namespace: Option<&'a str>,
+    /// The kernel's text.
+    pub(crate) text: &'a str,
+}
+
+impl Line<'_> {
+    /// With what the kernel's log and syslog tell beside the text.
+    fn dated(&self) -> String {
+        let level = LEVELS[usize::from(self.level & 7)];
+        let namespace = self.namespace.map(|name| format!(" {name}")).unwrap_or_default();
+        format!("{} {level}{namespace}: {}\n", daytime::rfc3339(self.time), self.text)
+    }
+}
+
+/// As `--log-level` calls them.
+const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"];
+
 impl Lines {
-    fn write(&mut self, level: u8, line: &str) -> io::Result<()> {
+    fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
         match &self.sink {
             // Opened for each line: the kernel counts lines of one opening, and silently keeps ten in five seconds.
             Sink::Kernel => {
-                OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<{level}>{line}\n").as_bytes())
+                let text = format!("<{}>{}\n", line.level & 7, line.text);
+                OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(text.as_bytes())
             }
-            Sink::Stderr => writeln!(io::stderr(), "{line}"),
+            Sink::Stderr => io::stderr().write_all(line.dated().as_bytes()),
             // Opened for each line: it is found again where logrotate left none, or a new one.
             Sink::File(path) => {
                 let mut file = OpenOptions::new().create(true).append(true).open(path)?;
                 let begin = if self.torn { "\n" } else { "" };
-                let appended = append(&mut file, format!("{begin}{line}\n").as_bytes());
+                let appended = append(&mut file, format!("{begin}{}", line.dated()).as_bytes());
                 match &appended {
                     Ok(()) => self.torn = false,
                     Err(failure) => self.torn |= failure.torn,
@@ -161,4 +188,17 @@ fn take_back(file: &mut File, written: u64) -> bool {
     let last = file.stream_position().is_ok_and(|position| position == metadata.len());
     let begin = metadata.len().checked_sub(written);
     metadata.is_file() && last && begin.is_some_and(|begin| file.set_len(begin).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_tell_when_how_grave_and_where_before_the_kernels_text() {
+        let line = Line { time: 951_782_400_123_456_000, level: 4, namespace: None, text: "in:IN=lo OUT= " };
+        assert_eq!(line.dated(), "2000-02-29T00:00:00.123456Z warning: in:IN=lo OUT= \n");
+        let line = Line { namespace: Some("netns/blue"), level: 6, ..line };
+        assert_eq!(line.dated(), "2000-02-29T00:00:00.123456Z info netns/blue: in:IN=lo OUT= \n");
+    }
 }

@@ -14,7 +14,7 @@ use crate::watch::{Followed, Watcher};
 use bpftables_ruleset::Family;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -89,11 +89,11 @@ impl Agent {
         let mut lock = None;
         for _ in 0..20 {
             match fs::create_dir(&mark) {
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
                 _ => {}
             }
             lock = match DirLock::try_exclusive(&mark) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 found => found.doing(doing)?.filter(|lock| lock.is_at(&mark)),
             };
             if lock.is_some() {
@@ -149,7 +149,9 @@ impl Agent {
                     tracing::debug!(cookie = format!("{cookie:x}"), "no way into this network namespace is known");
                     continue;
                 };
-                self.served.insert(cookie, start(cookie, namespace, Arc::clone(&self.writing))?);
+                let several = self.only.as_ref().is_none_or(|only| only.len() > 1);
+                let told = several.then(|| called(cookie, &namespace).into());
+                self.served.insert(cookie, start(cookie, namespace, Arc::clone(&self.writing), told)?);
                 found.taken_up.push(cookie);
             }
             if !found.left.is_empty() || due {
@@ -241,19 +243,19 @@ pub(crate) fn forget_marks(home: &Home) {
 }
 
 /// Whether an agent runs that serves a namespace: one for all, or for some of which this is the first.
-pub(crate) fn runs(home: &Home) -> std::io::Result<bool> {
+pub(crate) fn runs(home: &Home) -> io::Result<bool> {
     for mark in [MARK.to_owned(), format!("{MARK}_{:x}", home.cookie)] {
         match DirLock::try_exclusive(&home.all().join(mark)) {
             Ok(None) => return Ok(true),
             Ok(Some(_)) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
     }
     Ok(false)
 }
 
-fn start(cookie: u64, namespace: File, writing: Arc<Writing>) -> Result<Thread> {
+fn start(cookie: u64, namespace: File, writing: Arc<Writing>, told: Option<Arc<str>>) -> Result<Thread> {
     let doing = || "start a thread".to_owned();
     let (stop, stopped) = UnixStream::pair().doing(doing)?;
     let handle = std::thread::Builder::new()
@@ -261,8 +263,8 @@ fn start(cookie: u64, namespace: File, writing: Arc<Writing>) -> Result<Thread> 
         .spawn(move || {
             let entered = ns::enter_network_namespace(namespace.as_fd());
             drop(namespace);
-            let result =
-                entered.doing(|| "enter the network namespace".to_owned()).and_then(|()| serve(&stopped, writing));
+            let entered = entered.doing(|| "enter the network namespace".to_owned());
+            let result = entered.and_then(|()| serve(&stopped, writing, told));
             if let Err(error) = result {
                 tracing::error!(cookie = format!("{cookie:x}"), %error, "network namespace");
             }
@@ -272,8 +274,8 @@ fn start(cookie: u64, namespace: File, writing: Arc<Writing>) -> Result<Thread> 
 }
 
 /// Until the other end of `stopped` is closed, or there is nothing to serve.
-fn serve(stopped: &UnixStream, writing: Arc<Writing>) -> Result<()> {
-    let mut watcher = Watcher::open(writing)?;
+fn serve(stopped: &UnixStream, writing: Arc<Writing>, told: Option<Arc<str>>) -> Result<()> {
+    let mut watcher = Watcher::open(writing, told)?;
     let mut result = watcher.resync();
     let mut refreshed = Instant::now();
     loop {
@@ -313,6 +315,36 @@ fn stopped_now(mut stopped: &UnixStream) -> bool {
     matches!(stopped.read(&mut [0]), Ok(0) | Err(_))
 }
 
+/// Directories where network namespaces have names. Those of process 1, too: where mounts are not shared, what is named after the agent has
+/// begun does not reach its own.
+fn named() -> Vec<String> {
+    let places = ["/run/netns", "/run/docker/netns", "/var/run/netns"];
+    ["", "/proc/1/root"].into_iter().flat_map(|root| places.map(|place| format!("{root}{place}"))).collect()
+}
+
+/// What lines call a network namespace: the machine's first one, or by its name, or else by its cookie.
+fn called(cookie: u64, namespace: &File) -> String {
+    let inode = |found: io::Result<fs::Metadata>| found.ok().map(|found| found.ino());
+    let own = inode(namespace.metadata());
+    if own == inode(fs::metadata("/proc/1/ns/net")) {
+        return "host".to_owned();
+    }
+    match name_in(&named(), own) {
+        Some(name) => format!("netns/{name}"),
+        None => format!("cookie/{cookie:x}"),
+    }
+}
+
+/// The name of a network namespace in some directories.
+fn name_in(places: &[String], inode: Option<u64>) -> Option<String> {
+    let files = places.iter().flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten());
+    let is = |file: &fs::DirEntry| fs::metadata(file.path()).ok().map(|found| found.ino()) == inode;
+    let mut names: Vec<String> = files.filter(is).filter_map(|file| file.file_name().into_string().ok()).collect();
+    names.sort();
+    // Where somebody put a space or a line's end into a name, no line is to be two.
+    names.into_iter().next().map(|name| name.replace(|c: char| c.is_control() || c == ' ', "?"))
+}
+
 /// A network namespace by its inode, by whatever process, mount or open file shows it.
 fn find_namespace(inode: u32) -> Option<File> {
     let matches = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.ino() == u64::from(inode));
@@ -324,10 +356,7 @@ fn find_namespace(inode: u32) -> Option<File> {
         .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<u32>().is_ok()))
         .collect();
     let own = std::iter::once(PathBuf::from("/proc/self/ns/net"));
-    // Those of process 1, too: where mounts are not shared, what is named after the agent has begun does not reach its own.
-    let places = ["/run/netns", "/run/docker/netns", "/var/run/netns"];
-    let named = ["", "/proc/1/root"].into_iter().flat_map(|root| places.map(|place| format!("{root}{place}")));
-    let named = named.flat_map(|place| entries(&place));
+    let named = named().into_iter().flat_map(|place| entries(&place));
     let by_process = processes.iter().map(|process| process.join("ns/net"));
     let by_thread = processes.iter().flat_map(|process| {
         entries(&process.join("task").to_string_lossy()).into_iter().map(|task| task.join("ns/net"))
@@ -352,5 +381,13 @@ mod tests {
         let found = find_namespace(u32::try_from(own.ino()).unwrap()).unwrap();
         assert_eq!(found.metadata().unwrap().ino(), own.ino());
         assert!(find_namespace(1).is_none());
+    }
+
+    #[test]
+    fn a_namespace_is_called_by_its_name_where_it_has_one() {
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        let places = ["/nowhere".to_owned(), "/proc/self/ns".to_owned()];
+        assert_eq!(name_in(&places, Some(own)).as_deref(), Some("net"));
+        assert_eq!(name_in(&places, Some(1)), None);
     }
 }

@@ -52,6 +52,7 @@ pub(crate) struct Watcher {
     events: [Option<(u32, Events)>; 2],
     writing: Arc<Writing>,
     first: bool,
+    told: Option<Arc<str>>,
     /// When changes of sets were last made.
     brought: Option<Instant>,
     bringing: Outage,
@@ -79,8 +80,8 @@ struct Changes {
 }
 
 impl Watcher {
-    /// For the calling thread's namespace; nothing is attached yet.
-    pub(crate) fn open(writing: Arc<Writing>) -> Result<Self> {
+    /// For the calling thread's namespace, which lines call `told`; nothing is attached yet.
+    pub(crate) fn open(writing: Arc<Writing>, told: Option<Arc<str>>) -> Result<Self> {
         let doing = || "listen to changes of devices".to_owned();
         let mut socket = Socket::new(NETLINK_ROUTE).doing(doing)?;
         socket.set_rx_buf_sz(BUFFER).doing(doing)?;
@@ -92,7 +93,7 @@ impl Watcher {
         let home = Home::find(false)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         let (links, done, first) = (BTreeMap::new(), Default::default(), events::in_first_namespace());
         let bringing = Outage::new("changes of sets", format!("sets of network namespace {:x}", home.cookie));
-        Ok(Self { socket, home, links, done, events: [None, None], writing, first, brought: None, bringing })
+        Ok(Self { socket, home, links, done, events: [None, None], writing, first, told, brought: None, bringing })
     }
 
     /// To wait for changes on, and for events.
@@ -128,10 +129,8 @@ impl Watcher {
             let identity = bpf::map_info(installed.raw_map(maps::CONTROL)?.as_fd()).doing(doing)?.id;
             let events = &mut self.events[family as usize];
             if events.as_ref().is_none_or(|(of, _)| *of != identity) {
-                *events = Some((
-                    identity,
-                    Events::open(&installed, Arc::clone(&self.writing), self.first, self.home.cookie)?,
-                ));
+                let (writing, told) = (Arc::clone(&self.writing), self.told.clone());
+                *events = Some((identity, Events::open(&installed, writing, self.first, self.home.cookie, told)?));
                 new = true;
             }
         }

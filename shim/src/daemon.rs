@@ -24,6 +24,9 @@ struct Arguments {
     #[arg(long)]
     this_namespace: bool,
     /// Write the lines of LOG and TRACE to a file, or with `-` to standard error, not to the kernel's log.
+    ///
+    /// Each line begins with the time at which the packet was seen (UTC), the level and, unless --this-namespace is given, the network
+    /// namespace (`host`, `netns/NAME`, or `cookie/NUMBER` where it has no name).
     #[arg(long, value_name = "FILE")]
     log_to: Option<PathBuf>,
     /// Write packets of NFLOG to a file too (pcapng, link type NFLOG), whether their group has a listener or not.

@@ -334,8 +334,9 @@ fn log_writes_the_kernels_lines_and_never_stalls_a_packet() {
         let outgoing = "IN= OUT=a0 SRC=10.50.0.1 DST=10.50.0.2 LEN=30 TOS=0x00 PREC=0x00 TTL=64 ID=";
         eventually("both lines are written", || {
             let text = text();
-            let found =
-                |begin: &str, end: &str| text.lines().any(|line| line.starts_with(begin) && line.ends_with(end));
+            let found = |begin: &str, end: &str| {
+                text.lines().any(|line| daemon::text(line).starts_with(begin) && line.ends_with(end))
+            };
             found(incoming, "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
                 && found(outgoing, "PROTO=UDP SPT=9999 DPT=9999 LEN=10 UID=0 GID=0 ")
         });
@@ -381,8 +382,9 @@ fn log_writes_the_kernels_lines_of_ipv6_beside_those_of_ipv4() {
                    SRC=fd00:0050:0000:0000:0000:0000:0000:0002 DST=fd00:0050:0000:0000:0000:0000:0000:0001 LEN=49 TC=0 HOPLIMIT=64 FLOWLBL=";
         eventually("the lines of both families are written", || {
             let text = text();
-            let found =
-                |begin: &str, end: &str| text.lines().any(|line| line.starts_with(begin) && line.ends_with(end));
+            let found = |begin: &str, end: &str| {
+                text.lines().any(|line| daemon::text(line).starts_with(begin) && line.ends_with(end))
+            };
             found("four:IN=a0 OUT= MAC=", "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
                 && found(six, "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
                 && found("out:IN= OUT=a0 SRC=fd00:0050:", "PROTO=UDP SPT=9999 DPT=9999 LEN=10 UID=0 GID=0 ")

@@ -273,7 +273,7 @@ fn traced(whose: Whose, family: u8) -> Vec<String> {
                 let _ = std::fs::remove_file(&file);
                 assert!(text.lines().filter(|line| line.contains("TRACE: ")).all(|line| line.contains("PROTO=UDP")));
                 let upto = |line: &str| line.split(' ').take(4).collect::<Vec<_>>().join(" ");
-                text.lines().filter(|line| line.starts_with("TRACE: ")).map(upto).collect()
+                text.lines().map(daemon::text).filter(|text| text.starts_with("TRACE: ")).map(upto).collect()
             }
         }
     })

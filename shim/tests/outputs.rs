@@ -1,19 +1,24 @@
-//! Where the agent writes events: what it does with a disk that is full. Needs root, ipset, tcpdump and unshare.
+//! Where the agent writes events: what lines tell, and what it does with a disk that is full. Needs root, ipset, tcpdump and unshare.
 
+#[path = "common/daemon.rs"]
+mod daemon;
 #[path = "common/listener.rs"]
 mod listener;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
 
 use bpftables_runtime::sys::ns;
+use bpftables_runtime::{Outputs, Sink};
+use daemon::Agent;
 use listener::Listener;
-use netns::{in_namespace, ip};
+use netns::{Other, in_namespace, ip};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The binary.
 const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
@@ -55,7 +60,7 @@ fn statistic(name: &str) -> u64 {
 
 /// An agent in a mount namespace of its own, where /mnt is a small disk.
 struct OnASmallDisk {
-    agent: Child,
+    agent: Agent,
     /// What it says.
     said: PathBuf,
 }
@@ -68,12 +73,12 @@ impl OnASmallDisk {
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", script, BINARY]).env("NO_COLOR", "1");
         command.stdout(Stdio::null()).stderr(File::create(&said).unwrap());
-        Self { agent: command.spawn().unwrap(), said }
+        Self { agent: Agent(command.spawn().unwrap()), said }
     }
 
     /// A file on the disk.
     fn file(&self, name: &str) -> PathBuf {
-        format!("/proc/{}/root/mnt/{name}", self.agent.id()).into()
+        format!("/proc/{}/root/mnt/{name}", self.agent.0.id()).into()
     }
 
     fn lines(&self) -> Vec<String> {
@@ -97,8 +102,6 @@ impl OnASmallDisk {
 
 impl Drop for OnASmallDisk {
     fn drop(&mut self) {
-        let _ = self.agent.kill();
-        let _ = self.agent.wait();
         let _ = fs::remove_file(&self.said);
     }
 }
@@ -152,7 +155,11 @@ fn a_full_disk_keeps_no_listener_or_set_waiting_and_leaves_no_half_a_record() {
         send(12);
         eventually("lines are written again", || disk.lines().last().is_some_and(|line| line.contains(" LEN=40 ")));
         let lines = disk.lines();
-        let whole = |line: &String| line.matches("in:IN=lo").count() == 1 && line.contains(" DPT=9999 LEN=");
+        let whole = |line: &String| {
+            line.matches("in:IN=lo").count() == 1
+                && line.contains(" warning: in:IN=lo ")
+                && line.contains(" DPT=9999 LEN=")
+        };
         assert!(lines.iter().all(whole), "half a line, or two: {lines:#?}");
         eventually("packets are written again", || disk.packets().iter().any(|line| line.ends_with("length 12")));
         eventually("it tells that it is over", || disk.says("failures=").len() == 2);
@@ -161,5 +168,71 @@ fn a_full_disk_keeps_no_listener_or_set_waiting_and_leaves_no_half_a_record() {
             count.split(' ').next().unwrap().parse::<u64>().unwrap()
         });
         assert_eq!(told.sum::<u64>(), lost, "what is told is what is counted");
+    });
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+#[test]
+fn what_waited_for_an_agent_has_the_time_at_which_it_was() {
+    in_namespace(|| {
+        let files = [temporary("waited.log"), temporary("waited.packets")];
+        let rules = "*filter\n-A OUTPUT -p udp -j LOG --log-level 6\n-A OUTPUT -p udp -j NFLOG\nCOMMIT\n";
+        run(BINARY, &["iptables-restore"], rules);
+        let before = now();
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", "127.0.0.1:9").unwrap();
+        let after = now();
+        std::thread::sleep(Duration::from_millis(1500));
+        let [log, packets] = [0, 1].map(|at| files[at].to_str().unwrap());
+        let _agent = Agent::start(&["--log-to", log, "--nflog-to", packets]);
+        let line = || fs::read_to_string(&files[0]).unwrap_or_default();
+        eventually("they are written", || {
+            line().ends_with('\n') && fs::read(&files[1]).is_ok_and(|all| !all.is_empty())
+        });
+        let line = line();
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(rest.starts_with("info: IN= OUT=lo SRC=127.0.0.1 DST=127.0.0.1 "), "{line}");
+        let seconds = |out: Output| {
+            let text = String::from_utf8(out.stdout).unwrap();
+            text.split_whitespace().next().unwrap().parse::<f64>().unwrap()
+        };
+        for time in [
+            seconds(run("date", &["-u", "-d", time, "+%s.%N"], "")),
+            seconds(run("tcpdump", &["-tt", "-n", "-r", packets], "")),
+        ] {
+            assert!((before - 0.1..after + 0.1).contains(&time), "{time} is not between {before} and {after}");
+        }
+        files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    });
+}
+
+#[test]
+fn lines_of_several_namespaces_tell_which_one() {
+    in_namespace(|| {
+        let there = Other::new();
+        let cookies = [ns::netns_cookie().unwrap(), there.run(|| ns::netns_cookie().unwrap())];
+        let file = temporary("several.log");
+        let rules = || {
+            run(BINARY, &["iptables", "-A", "OUTPUT", "-p", "udp", "-j", "LOG"], "");
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", "127.0.0.1:9").unwrap();
+        };
+        rules();
+        there.run(rules);
+        let outputs = Outputs { lines: Sink::File(file.clone()), packets: None };
+        let mut agent =
+            bpftables_runtime::Agent::open(Some(BTreeSet::from(cookies)), outputs).unwrap().expect("no other");
+        let written = || fs::read_to_string(&file).unwrap_or_default();
+        eventually("both write", || {
+            agent.look().unwrap();
+            written().lines().count() == 2
+        });
+        for cookie in cookies {
+            assert!(written().contains(&format!("Z warning cookie/{cookie:x}: IN= OUT=lo ")), "{}", written());
+        }
+        drop(agent);
+        there.run(|| drop(run(BINARY, &["bpftables", "uninstall-hooks"], "")));
+        fs::remove_file(file).unwrap();
     });
 }
