@@ -86,6 +86,15 @@ impl Writing {
         self.all_namespaces.store(text.is_ok_and(|text| text.trim() == "1"), Ordering::Relaxed);
     }
 
+    /// Begins files anew, since somebody else may have put others into their places.
+    pub(crate) fn reopen(&self) {
+        // Lines open it each time.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).torn = false;
+        if let Some(packets) = &self.packets {
+            packets.lock().unwrap_or_else(PoisonError::into_inner).capture.close();
+        }
+    }
+
     /// Whether lines of a namespace are written at all. `first`: whether it is the machine's first one.
     pub(crate) fn wants_lines(&self, first: bool) -> bool {
         !self.kernels || first || self.all_namespaces.load(Ordering::Relaxed)

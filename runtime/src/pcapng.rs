@@ -39,6 +39,11 @@ impl Capture {
         Self { path: path.to_owned(), open: None }
     }
 
+    /// The next packet opens the file again.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
     /// Appends a packet, whole or not at all. What fails is begun anew with the next one, by a section of its own. `time`: nanoseconds
     /// since 1970, if the event has none.
     pub(crate) fn write(&mut self, namespace: u64, time: u64, event: &NflogEvent, packet: &[u8]) -> io::Result<()> {

@@ -162,6 +162,11 @@ impl Agent {
         Ok(found)
     }
 
+    /// Opens the files of events again, whose names may be others' now: logrotate's.
+    pub fn reopen(&self) {
+        self.writing.reopen();
+    }
+
     /// Ends all threads. What is attached stays attached.
     pub fn stop(&mut self) {
         let threads = std::mem::take(&mut self.served);

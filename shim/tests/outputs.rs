@@ -236,3 +236,34 @@ fn lines_of_several_namespaces_tell_which_one() {
         fs::remove_file(file).unwrap();
     });
 }
+
+#[test]
+fn sighup_opens_files_anew_and_ends_nothing() {
+    in_namespace(|| {
+        let [log, packets] = ["hup.log", "hup.packets"].map(temporary);
+        let [old_log, old_packets] = ["hup.log.1", "hup.packets.1"].map(temporary);
+        run(BINARY, &["iptables-restore"], "*filter\n-A OUTPUT -p udp -j LOG\n-A OUTPUT -p udp -j NFLOG\nCOMMIT\n");
+        let mut agent = Agent::start(&["--log-to", log.to_str().unwrap(), "--nflog-to", packets.to_str().unwrap()]);
+        let send = |bytes: usize| {
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&vec![7; bytes], "127.0.0.1:9").unwrap();
+        };
+        let size = |file: &PathBuf| file.metadata().map_or(0, |file| file.len());
+        send(1);
+        eventually("it writes", || size(&log) > 0 && size(&packets) > 0);
+        fs::rename(&log, &old_log).unwrap();
+        fs::rename(&packets, &old_packets).unwrap();
+        let before = [size(&old_log), size(&old_packets)];
+        let kill = |signal: &str, id: u32| drop(run("kill", &[signal, &id.to_string()], ""));
+        kill("-HUP", agent.0.id());
+        eventually("there are files again", || packets.exists() && log.exists());
+        send(12);
+        eventually("it writes into them", || size(&log) > 0 && size(&packets) > 0);
+        let text = run("tcpdump", &["-n", "-r", packets.to_str().unwrap()], "").stdout;
+        assert!(String::from_utf8(text).unwrap().trim_end().ends_with("UDP, length 12"), "a section of its own");
+        assert_eq!([size(&old_log), size(&old_packets)], before, "the old ones are whole");
+        assert!(agent.0.try_wait().unwrap().is_none(), "it goes on");
+        kill("-TERM", agent.0.id());
+        assert_eq!(agent.0.wait().unwrap().code(), Some(0));
+        [log, packets, old_log, old_packets].iter().for_each(|file| fs::remove_file(file).unwrap());
+    });
+}
