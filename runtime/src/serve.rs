@@ -23,8 +23,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Directory whose lock the agent has.
+/// Directory whose lock the agent of all namespaces has. With `_` and a cookie behind it: whoever serves that namespace.
 const MARK: &str = "agent";
+/// How often an agent tries to get a lock at which commands look for an instant, and how long it waits between.
+const TRIES: (u32, Duration) = (20, Duration::from_millis(10));
 /// How a served namespace is held by the agent: its thread, and the socket of that thread.
 const OWN_REFERENCES: u32 = 2;
 /// Between two looks at what holds the namespaces.
@@ -46,8 +48,19 @@ pub struct Agent {
     foreign: BTreeSet<u64>,
     /// If not all of the machine's.
     only: Option<BTreeSet<u64>>,
+    /// Namespaces that are this agent's to serve, but for a single one.
+    claimed: BTreeMap<u64, Mark>,
+    /// Namespaces that another agent serves.
+    others: BTreeSet<u64>,
     writing: Arc<Writing>,
-    mark: PathBuf,
+    /// Of an agent of all namespaces, or of a single one.
+    mark: Option<Mark>,
+}
+
+/// A directory in the BPF file system, which all mount namespaces share, and its lock. The directory goes with it.
+#[derive(Debug)]
+struct Mark {
+    path: PathBuf,
     _lock: DirLock,
 }
 
@@ -72,47 +85,34 @@ pub struct Served {
 
 impl Agent {
     /// For all namespaces, or for some by their cookies. Mounts the BPF file system if it is not, and makes our directory there. None if
-    /// there is such an agent already.
+    /// there is an agent of all namespaces already, or one that serves the only one that this would be for.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn open(only: Option<BTreeSet<u64>>, outputs: impl Into<Outputs>) -> Result<Option<Self>> {
         let home = Home::find(true)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         home.make_all()?;
-        let doing = || "see whether there is an agent".to_owned();
-        // In the BPF file system, which all mount namespaces share.
-        let mark = home.all().join(match only.as_ref().and_then(BTreeSet::first) {
-            None => MARK.to_owned(),
-            Some(first) => format!("{MARK}_{first:x}"),
-        });
-        // Commands look at it for an instant, and whoever held it may just be removing it.
-        let mut lock = None;
-        for _ in 0..20 {
-            match fs::create_dir(&mark) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
-                _ => {}
-            }
-            lock = match DirLock::try_exclusive(&mark) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-                found => found.doing(doing)?.filter(|lock| lock.is_at(&mark)),
-            };
-            if lock.is_some() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        let name = match &only {
+            None => Some(MARK.to_owned()),
+            // Of several some may be left to it.
+            Some(only) if only.len() > 1 => None,
+            Some(only) => only.first().copied().map(mark_of),
+        };
+        let mark = name.map(|name| Mark::take(&home, &name, TRIES.0)).transpose()?;
+        if matches!(mark, Some(None)) {
+            return Ok(None);
         }
-        let writing = Arc::new(Writing::new(outputs.into()));
-        let (served, left) = (BTreeMap::new(), BTreeMap::new());
-        Ok(lock.map(|lock| Self {
+        Ok(Some(Self {
             home,
-            served,
-            left,
+            served: BTreeMap::new(),
+            left: BTreeMap::new(),
             surveyed: None,
             foreign: BTreeSet::new(),
             only,
-            writing: Arc::clone(&writing),
-            mark,
-            _lock: lock,
+            claimed: BTreeMap::new(),
+            others: BTreeSet::new(),
+            writing: Arc::new(Writing::new(outputs.into())),
+            mark: mark.flatten(),
         }))
     }
 
@@ -130,13 +130,21 @@ impl Agent {
                     tracing::error!(cookie = format!("{cookie:x}"), "the thread of a network namespace panicked");
                 }
                 self.left.insert(cookie, Instant::now());
+                self.claimed.remove(&cookie);
                 found.left.push(cookie);
             }
         }
         self.left.retain(|_, when| when.elapsed() < RETRY_AFTER);
         let pinned = self.pinned()?;
         let known = |cookie: &u64| self.served.contains_key(cookie) || self.left.contains_key(cookie);
-        let new: Vec<u64> = pinned.into_iter().filter(|cookie| !known(cookie)).collect();
+        self.others.retain(|cookie| pinned.contains(cookie));
+        let unknown: Vec<u64> = pinned.into_iter().filter(|cookie| !known(cookie)).collect();
+        let mut new = Vec::new();
+        for cookie in unknown {
+            if self.claim(cookie)? {
+                new.push(cookie);
+            }
+        }
         let due = self.surveyed.is_none_or(|last| last.elapsed() >= SURVEY_EVERY);
         if !new.is_empty() || due {
             let survey = guard::survey(&self.home)?;
@@ -144,9 +152,9 @@ impl Agent {
             self.writing.refresh();
             self.release(&survey);
             for cookie in new {
-                let Some(holders) = survey.get(&cookie) else { continue };
-                let Some(namespace) = find_namespace(holders.inode) else {
+                let Some(namespace) = survey.get(&cookie).and_then(|holders| find_namespace(holders.inode)) else {
                     tracing::debug!(cookie = format!("{cookie:x}"), "no way into this network namespace is known");
+                    self.claimed.remove(&cookie);
                     continue;
                 };
                 let several = self.only.as_ref().is_none_or(|only| only.len() > 1);
@@ -173,6 +181,33 @@ impl Agent {
         for thread in threads.into_values() {
             drop(thread.stop);
             let _ = thread.handle.join();
+        }
+        self.claimed.clear();
+    }
+
+    /// Whether a namespace is this agent's to serve, and no other's.
+    fn claim(&mut self, cookie: u64) -> Result<bool> {
+        let single = self.only.as_ref().is_some_and(|only| only.len() == 1);
+        if single || self.claimed.contains_key(&cookie) {
+            return Ok(true);
+        }
+        // Whose it is for longer is not asked again and again.
+        let tries = if self.others.contains(&cookie) { 1 } else { TRIES.0 };
+        match Mark::take(&self.home, &mark_of(cookie), tries)? {
+            Some(mark) => {
+                self.claimed.insert(cookie, mark);
+                self.others.remove(&cookie);
+                Ok(true)
+            }
+            None => {
+                if self.others.insert(cookie) {
+                    tracing::info!(
+                        cookie = format!("{cookie:x}"),
+                        "network namespace left to another agent, which serves it"
+                    );
+                }
+                Ok(false)
+            }
         }
     }
 
@@ -227,14 +262,50 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.stop();
-        // Those of single namespaces would pile up.
-        if self.only.is_some() {
-            let _ = fs::remove_dir(&self.mark);
-        }
+        // As long as the file system is known.
+        drop(self.mark.take());
     }
 }
 
-/// Removes what agents of single namespaces left that were killed. The caller holds the lock of all namespaces.
+/// Name of the mark of a namespace.
+fn mark_of(cookie: u64) -> String {
+    format!("{MARK}_{cookie:x}")
+}
+
+impl Mark {
+    /// None: another process has it.
+    fn take(home: &Home, name: &str, tries: u32) -> Result<Option<Self>> {
+        let doing = || "see whether there is an agent".to_owned();
+        let path = home.all().join(name);
+        for attempt in 0..tries {
+            if attempt > 0 {
+                std::thread::sleep(TRIES.1);
+            }
+            match fs::create_dir(&path) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
+                _ => {}
+            }
+            // Commands look at it for an instant, and whoever held it may just be removing it.
+            let lock = match DirLock::try_exclusive(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                found => found.doing(doing)?.filter(|lock| lock.is_at(&path)),
+            };
+            if let Some(lock) = lock {
+                return Ok(Some(Self { path, _lock: lock }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// They would pile up.
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Removes the marks of namespaces that agents left that were killed. The caller holds the lock of all namespaces.
 pub(crate) fn forget_marks(home: &Home) {
     for entry in fs::read_dir(home.all()).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -247,9 +318,9 @@ pub(crate) fn forget_marks(home: &Home) {
     }
 }
 
-/// Whether an agent runs that serves a namespace: one for all, or for some of which this is the first.
+/// Whether an agent runs that serves a namespace: one for all, or one that has claimed it.
 pub(crate) fn runs(home: &Home) -> io::Result<bool> {
-    for mark in [MARK.to_owned(), format!("{MARK}_{:x}", home.cookie)] {
+    for mark in [MARK.to_owned(), mark_of(home.cookie)] {
         match DirLock::try_exclusive(&home.all().join(mark)) {
             Ok(None) => return Ok(true),
             Ok(Some(_)) => {}

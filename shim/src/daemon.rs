@@ -106,7 +106,9 @@ Without colours.",
     ),
     (
         "SEVERAL AGENTS",
-        "There is nothing to do for a second agent for all namespaces, or for the same one: it ends with status 1.",
+        "A network namespace is served by one agent. A second one for all namespaces ends with status 1, as does one with --this-namespace \
+where one is served already. An agent for all leaves a namespace to one with --this-namespace that was there first, says so, and serves it \
+once that one ends.",
     ),
     (
         "WHERE EVENTS GO",

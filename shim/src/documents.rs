@@ -190,7 +190,7 @@ mod tests {
             "BPFTABLESD_OPTIONS",
             "ReadWritePaths=",
             "net.netfilter.nf_log_all_netns=1",
-            "second agent",
+            "one agent",
         ] {
             assert!(page.contains(word), "{word} is not in\n{page}");
         }
