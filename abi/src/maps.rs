@@ -337,6 +337,12 @@ pub mod stat {
     pub const DROP_IPSEC: u32 = 18;
     /// Not a drop: a change of a set (SET) that found no room.
     pub const SET_LOST: u32 = 19;
+    /// The agent's, as the two after it: no program adds to these. An event beyond what is written or handed over in a second.
+    pub const EVENT_SUPPRESSED: u32 = 29;
+    /// The agent's: an event that could not be written where lines or packets are written to.
+    pub const EVENT_UNWRITTEN: u32 = 30;
+    /// The agent's: a packet of NFLOG that its listener did not take.
+    pub const EVENT_UNDELIVERED: u32 = 31;
     /// Number of statistics.
     pub const COUNT: u32 = 32;
 }

@@ -1,21 +1,22 @@
 //! Takes the programs' events out of their ring and writes them down.
 //!
 //! A process cannot write a line of the kernel's own facility: what goes to `/dev/kmsg` is of the facility `user`, level and text as the
-//! kernel's LOG writes them.
+//! kernel's LOG writes them, and its time is that of writing.
 
-use crate::error::{Doing, EngineError, Result};
+use crate::daytime::{self, Daytime};
+use crate::error::{EngineError, Result};
 use crate::install::Installed;
 use crate::logline;
 use crate::nflog::Delivery;
-use crate::pcapng::Capture;
+use crate::outage::Outage;
+use crate::outputs::{Line, Writing};
+use crate::sys::bpf;
 use aya::maps::{Map, MapData, RingBuf};
 use bpftables_abi::event::{self, Event, EventHead, KIND_NFLOG, KIND_SET, NflogEvent};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use bpftables_abi::maps::{self, stat};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::FromBytes;
 
@@ -23,71 +24,6 @@ use zerocopy::FromBytes;
 const LINES: u32 = 1000;
 /// Packets of NFLOG, likewise.
 const PACKETS: u32 = 10_000;
-
-/// Where lines go.
-#[derive(Clone, Debug, Default)]
-pub enum Sink {
-    /// The kernel's log, as legacy's. Other network namespaces than the first only where `net.netfilter.nf_log_all_netns` is 1, as
-    /// legacy's.
-    #[default]
-    Kernel,
-    /// Standard error, which a service manager may keep.
-    Stderr,
-    /// At the end of a file.
-    File(PathBuf),
-}
-
-impl Sink {
-    fn write(&self, level: u8, line: &str) -> io::Result<()> {
-        match self {
-            // Opened for each line: the kernel counts lines of one opening, and silently keeps ten in five seconds.
-            Self::Kernel => {
-                OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<{level}>{line}\n").as_bytes())
-            }
-            Self::Stderr => writeln!(io::stderr(), "{line}"),
-            Self::File(path) => {
-                OpenOptions::new().create(true).append(true).open(path)?.write_all(format!("{line}\n").as_bytes())
-            }
-        }
-    }
-}
-
-/// Where events go.
-#[derive(Clone, Debug, Default)]
-pub struct Outputs {
-    /// Lines of LOG and TRACE.
-    pub lines: Sink,
-    /// A file for packets of NFLOG, beside their listeners.
-    pub packets: Option<PathBuf>,
-}
-
-impl From<Sink> for Outputs {
-    fn from(lines: Sink) -> Self {
-        Self { lines, packets: None }
-    }
-}
-
-/// Where all threads of the agent write.
-#[derive(Debug)]
-pub(crate) struct Writing {
-    sink: Sink,
-    capture: Option<Mutex<Capture>>,
-    /// `net.netfilter.nf_log_all_netns`, which only the first namespace shows.
-    all_namespaces: AtomicBool,
-}
-
-impl Writing {
-    pub(crate) fn new(outputs: Outputs) -> Self {
-        let capture = outputs.packets.map(|path| Mutex::new(Capture::new(&path)));
-        Self { sink: outputs.lines, capture, all_namespaces: AtomicBool::new(false) }
-    }
-
-    /// Reads the setting; the calling thread is in the first network namespace, or it reads 0.
-    pub(crate) fn refresh(&self) {
-        let text = std::fs::read_to_string("/proc/sys/net/netfilter/nf_log_all_netns");
-        self.all_namespaces.store(text.is_ok_and(|text| text.trim() == "1"), Ordering::Relaxed);
-    }
-}
 
 /// How much may be written now.
 #[derive(Debug)]
@@ -131,8 +67,21 @@ pub(crate) struct Events {
     first: bool,
     /// Its cookie.
     namespace: u64,
+    /// What lines call it.
+    told: Option<Arc<str>>,
     lines: Credit,
     packets: Credit,
+    /// The programs' statistics, of which some entries are the agent's.
+    stats: OwnedFd,
+    listeners: Outage,
+}
+
+/// What became of the events of one batch, but for those that are well.
+#[derive(Debug, Default)]
+struct Losses {
+    suppressed: u64,
+    unwritten: u64,
+    undelivered: u64,
 }
 
 impl std::fmt::Debug for Events {
@@ -146,8 +95,15 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    /// Of what is pinned. `first`: whether this is the machine's first network namespace; `namespace`: its cookie.
-    pub(crate) fn open(installed: &Installed, writing: Arc<Writing>, first: bool, namespace: u64) -> Result<Self> {
+    /// Of what is pinned in the network namespace with the cookie `namespace`, which lines call `told`. `first`: whether it is the
+    /// machine's first one.
+    pub(crate) fn open(
+        installed: &Installed,
+        writing: Arc<Writing>,
+        first: bool,
+        namespace: u64,
+        told: Option<Arc<str>>,
+    ) -> Result<Self> {
         let refused = |e: &dyn std::error::Error| EngineError::Load {
             what: "open the ring of events".to_owned(),
             reason: e.to_string(),
@@ -155,7 +111,9 @@ impl Events {
         let map = MapData::from_pin(installed.dir.join("maps").join(event::EVENTS)).map_err(|e| refused(&e))?;
         let ring = RingBuf::try_from(Map::RingBuf(map)).map_err(|e| refused(&e))?;
         let (lines, packets) = (Credit::new(LINES), Credit::new(PACKETS));
-        Ok(Self { ring, writing, first, namespace, lines, packets })
+        let stats = installed.raw_map(maps::STATS)?;
+        let listeners = Outage::new("packets of NFLOG", format!("listeners in network namespace {namespace:x}"));
+        Ok(Self { ring, writing, first, namespace, told, lines, packets, stats, listeners })
     }
 
     /// To wait for events on.
@@ -163,23 +121,26 @@ impl Events {
         crate::sys::wait::borrow(&self.ring)
     }
 
-    /// Writes what is there; whether there are changes of sets to be made, too. A line or packet that can't be written does not keep the others.
-    pub(crate) fn drain(&mut self, name: impl Fn(u32) -> String) -> Result<bool> {
+    /// Writes what is there; whether there are changes of sets to be made, too. What can't be written is counted, and keeps nothing else.
+    pub(crate) fn drain(&mut self, name: impl Fn(u32) -> String) -> bool {
         let writing = Arc::clone(&self.writing);
-        let sink = &writing.sink;
-        let wanted = !matches!(sink, Sink::Kernel) || self.first || writing.all_namespaces.load(Ordering::Relaxed);
-        let mut delivery = None;
-        let (mut failed, mut sets) = (None, false);
+        let wanted = writing.wants_lines(self.first);
+        let (mut delivery, mut losses, mut sets) = (None, Losses::default(), false);
+        // They may have waited for an agent.
+        let daytime = Daytime::now();
         while let Some(item) = self.ring.next() {
             if let Ok((event, packet)) = NflogEvent::read_from_prefix(&item)
                 && event.head.kind == KIND_NFLOG
             {
-                let packet = &packet[..packet.len().min(event.head.captured as usize)];
-                if self.packets.take()
-                    && let Err(error) = hand_over(&writing, self.namespace, &mut delivery, &event, packet)
-                {
-                    failed = Some(("hand over a packet of NFLOG", error));
+                if !self.packets.take() {
+                    losses.suppressed += 1;
+                    continue;
                 }
+                let packet = &packet[..packet.len().min(event.head.captured as usize)];
+                let time = daytime.of(event.head.time);
+                let sent = delivery.get_or_insert_with(Delivery::open).send(&event, packet);
+                losses.undelivered += u64::from(!self.listeners.note(sent));
+                losses.unwritten += u64::from(!writing.packet(self.namespace, time, &event, packet));
                 continue;
             }
             let Ok(event) = Event::read_from_bytes(&item) else {
@@ -187,49 +148,44 @@ impl Events {
                 continue;
             };
             drop(item);
-            if !wanted || !self.lines.take() {
+            if !wanted {
                 continue;
             }
-            let line = logline::line(&event, &name(event.head.ifin), &name(event.head.ifout));
-            if let Err(error) = sink.write(event.params.level & 7, &line) {
-                failed = Some(("write a line of LOG", error));
+            if !self.lines.take() {
+                losses.suppressed += 1;
+                continue;
             }
-        }
-        let lost = delivery.map_or(0, |delivery| delivery.lost);
-        if lost > 0 {
-            tracing::warn!(lost, "packets of NFLOG, whose listeners were full");
+            let text = logline::line(&event, &name(event.head.ifin), &name(event.head.ifout));
+            let (time, level) = (daytime.of(event.head.time), event.params.level);
+            let line = Line { time, level, namespace: self.told.as_deref(), text: &text };
+            losses.unwritten += u64::from(!writing.line(&line));
         }
         for (count, what) in [(self.lines.told(), "lines of LOG"), (self.packets.told(), "packets of NFLOG")] {
             let Some(count) = count else { continue };
             tracing::warn!(count, what, "suppressed");
-            if wanted && let Err(error) = sink.write(4, &format!("bpftables: {count} {what} suppressed")) {
-                failed = Some(("write a line of LOG", error));
+            if wanted {
+                let text = &format!("bpftables: {count} {what} suppressed");
+                let (time, namespace) = (daytime::nanoseconds(), self.told.as_deref());
+                writing.line(&Line { time, level: 4, namespace, text });
             }
         }
-        match failed {
-            Some((what, error)) => Err(error).doing(|| what.to_owned()),
-            None => Ok(sets),
+        self.count(&losses);
+        sets
+    }
+
+    /// Adds to the agent's entries of the statistics.
+    fn count(&self, losses: &Losses) {
+        let counts = [
+            (stat::EVENT_SUPPRESSED, losses.suppressed),
+            (stat::EVENT_UNWRITTEN, losses.unwritten),
+            (stat::EVENT_UNDELIVERED, losses.undelivered),
+        ];
+        for (index, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            if let Err(error) = bpf::add_per_cpu_u64(self.stats.as_fd(), index, count) {
+                tracing::debug!(index, count, %error, "lost events are not counted");
+            }
         }
     }
-}
-
-/// A packet of NFLOG to its group's listener, and to the file.
-fn hand_over(
-    writing: &Writing,
-    namespace: u64,
-    delivery: &mut Option<Delivery>,
-    event: &NflogEvent,
-    packet: &[u8],
-) -> io::Result<()> {
-    if let Some(capture) = &writing.capture {
-        capture.lock().unwrap_or_else(PoisonError::into_inner).write(namespace, event, packet)?;
-    }
-    let delivery = match delivery {
-        Some(delivery) => delivery,
-        None => delivery.insert(Delivery::open()?),
-    };
-    delivery.send(event, packet);
-    Ok(())
 }
 
 /// Whether the calling thread is in the network namespace of process 1.

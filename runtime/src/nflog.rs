@@ -56,15 +56,15 @@ fn listeners(text: &str) -> BTreeMap<u16, Listener> {
 
 /// Hands the packets of one batch to the listeners that are there now.
 #[derive(Debug)]
-pub(crate) struct Delivery {
-    socket: Socket,
-    listeners: BTreeMap<u16, Listener>,
-    /// Packets whose listener was full, or gone.
-    pub(crate) lost: u64,
-}
+pub(crate) struct Delivery(io::Result<(Socket, BTreeMap<u16, Listener>)>);
 
 impl Delivery {
-    pub(crate) fn open() -> io::Result<Self> {
+    /// What fails here fails for each packet.
+    pub(crate) fn open() -> Self {
+        Self(Self::find())
+    }
+
+    fn find() -> io::Result<(Socket, BTreeMap<u16, Listener>)> {
         let listeners = match std::fs::read_to_string(LISTENERS) {
             Ok(text) => listeners(&text),
             // The kernel's module is not there, so nobody can listen.
@@ -74,17 +74,19 @@ impl Delivery {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
         socket.set_non_blocking(true)?;
-        Ok(Self { socket, listeners, lost: 0 })
+        Ok((socket, listeners))
     }
 
     /// As the kernel does: a packet of a group without a listener goes nowhere, and a full listener loses it.
-    pub(crate) fn send(&mut self, event: &NflogEvent, packet: &[u8]) {
-        let Some(listener) = self.listeners.get(&event.group) else { return };
+    pub(crate) fn send(&self, event: &NflogEvent, packet: &[u8]) -> Result<(), String> {
+        let (socket, listeners) = self.0.as_ref().map_err(|error| format!("cannot look for listeners: {error}"))?;
+        let Some(listener) = listeners.get(&event.group) else { return Ok(()) };
         let message = message(event, packet, listener.range);
-        if let Err(error) = self.socket.send_to(&message, &SocketAddr::new(listener.port, 0), 0) {
-            tracing::debug!(group = event.group, %error, "a packet of NFLOG is lost");
-            self.lost += 1;
-        }
+        let sent = socket.send_to(&message, &SocketAddr::new(listener.port, 0), 0);
+        sent.map(drop).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => format!("the listener of group {} is full", event.group),
+            _ => format!("the listener of group {}: {error}", event.group),
+        })
     }
 }
 

@@ -2,12 +2,12 @@
 //! tcpdump and wireshark read with prefix, devices and owner.
 
 use crate::nflog::{self, HEADER};
+use crate::outputs::append;
 use bpftables_abi::event::NflogEvent;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `LINKTYPE_NFLOG`: nfnetlink's message without its first header.
 const LINKTYPE: u16 = 239;
@@ -39,8 +39,14 @@ impl Capture {
         Self { path: path.to_owned(), open: None }
     }
 
-    /// Appends a packet. What fails is begun anew with the next one.
-    pub(crate) fn write(&mut self, namespace: u64, event: &NflogEvent, packet: &[u8]) -> io::Result<()> {
+    /// The next packet opens the file again.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Appends a packet, whole or not at all. What fails is begun anew with the next one, by a section of its own. `time`: nanoseconds
+    /// since 1970, if the event has none.
+    pub(crate) fn write(&mut self, namespace: u64, time: u64, event: &NflogEvent, packet: &[u8]) -> io::Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => Open {
@@ -48,8 +54,11 @@ impl Capture {
                 interfaces: BTreeMap::new(),
             },
         };
-        let blocks = open.blocks(namespace, event, packet);
-        open.file.write_all(&blocks)?;
+        let blocks = open.blocks(namespace, time, event, packet);
+        append(&mut open.file, &blocks).map_err(|failure| match failure.torn {
+            false => failure.error,
+            true => io::Error::other(format!("{}; readers stop at what was written of it", failure.error)),
+        })?;
         self.open = Some(open);
         Ok(())
     }
@@ -57,7 +66,7 @@ impl Capture {
 
 impl Open {
     /// The packet's block, and what has to stand before it.
-    fn blocks(&mut self, namespace: u64, event: &NflogEvent, packet: &[u8]) -> Vec<u8> {
+    fn blocks(&mut self, namespace: u64, time: u64, event: &NflogEvent, packet: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         if self.interfaces.is_empty() {
             let body =
@@ -74,8 +83,7 @@ impl Open {
             option(&mut body, 0, &[]);
             block(&mut out, INTERFACE, &body);
         }
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let stamp = if event.stamp == 0 { now() } else { event.stamp };
+        let stamp = if event.stamp == 0 { time } else { event.stamp };
         let message = nflog::message(event, packet, usize::MAX);
         let data = &message[HEADER..];
         let head = data.len() - packet.len().min(data.len());

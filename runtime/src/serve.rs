@@ -4,17 +4,17 @@
 //! nothing is left but its own thread and socket and the guard's links, it leaves, and the namespace goes.
 
 use crate::error::{Doing, EngineError, Result};
-use crate::events::{Outputs, Writing};
 use crate::guard;
 use crate::install;
 use crate::location::{DirLock, Home};
+use crate::outputs::{Outputs, Writing};
 use crate::sys::ns;
 use crate::sys::wait;
 use crate::watch::{Followed, Watcher};
 use bpftables_ruleset::Family;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -23,8 +23,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Directory whose lock the agent has.
+/// Directory whose lock the agent of all namespaces has. With `_` and a cookie behind it: whoever serves that namespace.
 const MARK: &str = "agent";
+/// How often an agent tries to get a lock at which commands look for an instant, and how long it waits between.
+const TRIES: (u32, Duration) = (20, Duration::from_millis(10));
 /// How a served namespace is held by the agent: its thread, and the socket of that thread.
 const OWN_REFERENCES: u32 = 2;
 /// Between two looks at what holds the namespaces.
@@ -46,8 +48,19 @@ pub struct Agent {
     foreign: BTreeSet<u64>,
     /// If not all of the machine's.
     only: Option<BTreeSet<u64>>,
+    /// Namespaces that are this agent's to serve, but for a single one.
+    claimed: BTreeMap<u64, Mark>,
+    /// Namespaces that another agent serves.
+    others: BTreeSet<u64>,
     writing: Arc<Writing>,
-    mark: PathBuf,
+    /// Of an agent of all namespaces, or of a single one.
+    mark: Option<Mark>,
+}
+
+/// A directory in the BPF file system, which all mount namespaces share, and its lock. The directory goes with it.
+#[derive(Debug)]
+struct Mark {
+    path: PathBuf,
     _lock: DirLock,
 }
 
@@ -72,47 +85,34 @@ pub struct Served {
 
 impl Agent {
     /// For all namespaces, or for some by their cookies. Mounts the BPF file system if it is not, and makes our directory there. None if
-    /// there is such an agent already.
+    /// there is an agent of all namespaces already, or one that serves the only one that this would be for.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn open(only: Option<BTreeSet<u64>>, outputs: impl Into<Outputs>) -> Result<Option<Self>> {
         let home = Home::find(true)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         home.make_all()?;
-        let doing = || "see whether there is an agent".to_owned();
-        // In the BPF file system, which all mount namespaces share.
-        let mark = home.all().join(match only.as_ref().and_then(BTreeSet::first) {
-            None => MARK.to_owned(),
-            Some(first) => format!("{MARK}_{first:x}"),
-        });
-        // Commands look at it for an instant, and whoever held it may just be removing it.
-        let mut lock = None;
-        for _ in 0..20 {
-            match fs::create_dir(&mark) {
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
-                _ => {}
-            }
-            lock = match DirLock::try_exclusive(&mark) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-                found => found.doing(doing)?.filter(|lock| lock.is_at(&mark)),
-            };
-            if lock.is_some() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        let name = match &only {
+            None => Some(MARK.to_owned()),
+            // Of several some may be left to it.
+            Some(only) if only.len() > 1 => None,
+            Some(only) => only.first().copied().map(mark_of),
+        };
+        let mark = name.map(|name| Mark::take(&home, &name, TRIES.0)).transpose()?;
+        if matches!(mark, Some(None)) {
+            return Ok(None);
         }
-        let writing = Arc::new(Writing::new(outputs.into()));
-        let (served, left) = (BTreeMap::new(), BTreeMap::new());
-        Ok(lock.map(|lock| Self {
+        Ok(Some(Self {
             home,
-            served,
-            left,
+            served: BTreeMap::new(),
+            left: BTreeMap::new(),
             surveyed: None,
             foreign: BTreeSet::new(),
             only,
-            writing: Arc::clone(&writing),
-            mark,
-            _lock: lock,
+            claimed: BTreeMap::new(),
+            others: BTreeSet::new(),
+            writing: Arc::new(Writing::new(outputs.into())),
+            mark: mark.flatten(),
         }))
     }
 
@@ -130,13 +130,21 @@ impl Agent {
                     tracing::error!(cookie = format!("{cookie:x}"), "the thread of a network namespace panicked");
                 }
                 self.left.insert(cookie, Instant::now());
+                self.claimed.remove(&cookie);
                 found.left.push(cookie);
             }
         }
         self.left.retain(|_, when| when.elapsed() < RETRY_AFTER);
         let pinned = self.pinned()?;
         let known = |cookie: &u64| self.served.contains_key(cookie) || self.left.contains_key(cookie);
-        let new: Vec<u64> = pinned.into_iter().filter(|cookie| !known(cookie)).collect();
+        self.others.retain(|cookie| pinned.contains(cookie));
+        let unknown: Vec<u64> = pinned.into_iter().filter(|cookie| !known(cookie)).collect();
+        let mut new = Vec::new();
+        for cookie in unknown {
+            if self.claim(cookie)? {
+                new.push(cookie);
+            }
+        }
         let due = self.surveyed.is_none_or(|last| last.elapsed() >= SURVEY_EVERY);
         if !new.is_empty() || due {
             let survey = guard::survey(&self.home)?;
@@ -144,12 +152,14 @@ impl Agent {
             self.writing.refresh();
             self.release(&survey);
             for cookie in new {
-                let Some(holders) = survey.get(&cookie) else { continue };
-                let Some(namespace) = find_namespace(holders.inode) else {
+                let Some(namespace) = survey.get(&cookie).and_then(|holders| find_namespace(holders.inode)) else {
                     tracing::debug!(cookie = format!("{cookie:x}"), "no way into this network namespace is known");
+                    self.claimed.remove(&cookie);
                     continue;
                 };
-                self.served.insert(cookie, start(cookie, namespace, Arc::clone(&self.writing))?);
+                let several = self.only.as_ref().is_none_or(|only| only.len() > 1);
+                let told = several.then(|| called(cookie, &namespace).into());
+                self.served.insert(cookie, start(cookie, namespace, Arc::clone(&self.writing), told)?);
                 found.taken_up.push(cookie);
             }
             if !found.left.is_empty() || due {
@@ -160,12 +170,44 @@ impl Agent {
         Ok(found)
     }
 
+    /// Opens the files of events again, whose names may be others' now: logrotate's.
+    pub fn reopen(&self) {
+        self.writing.reopen();
+    }
+
     /// Ends all threads. What is attached stays attached.
     pub fn stop(&mut self) {
         let threads = std::mem::take(&mut self.served);
         for thread in threads.into_values() {
             drop(thread.stop);
             let _ = thread.handle.join();
+        }
+        self.claimed.clear();
+    }
+
+    /// Whether a namespace is this agent's to serve, and no other's.
+    fn claim(&mut self, cookie: u64) -> Result<bool> {
+        let single = self.only.as_ref().is_some_and(|only| only.len() == 1);
+        if single || self.claimed.contains_key(&cookie) {
+            return Ok(true);
+        }
+        // Whose it is for longer is not asked again and again.
+        let tries = if self.others.contains(&cookie) { 1 } else { TRIES.0 };
+        match Mark::take(&self.home, &mark_of(cookie), tries)? {
+            Some(mark) => {
+                self.claimed.insert(cookie, mark);
+                self.others.remove(&cookie);
+                Ok(true)
+            }
+            None => {
+                if self.others.insert(cookie) {
+                    tracing::info!(
+                        cookie = format!("{cookie:x}"),
+                        "network namespace left to another agent, which serves it"
+                    );
+                }
+                Ok(false)
+            }
         }
     }
 
@@ -220,14 +262,50 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.stop();
-        // Those of single namespaces would pile up.
-        if self.only.is_some() {
-            let _ = fs::remove_dir(&self.mark);
-        }
+        // As long as the file system is known.
+        drop(self.mark.take());
     }
 }
 
-/// Removes what agents of single namespaces left that were killed. The caller holds the lock of all namespaces.
+/// Name of the mark of a namespace.
+fn mark_of(cookie: u64) -> String {
+    format!("{MARK}_{cookie:x}")
+}
+
+impl Mark {
+    /// None: another process has it.
+    fn take(home: &Home, name: &str, tries: u32) -> Result<Option<Self>> {
+        let doing = || "see whether there is an agent".to_owned();
+        let path = home.all().join(name);
+        for attempt in 0..tries {
+            if attempt > 0 {
+                std::thread::sleep(TRIES.1);
+            }
+            match fs::create_dir(&path) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).doing(doing),
+                _ => {}
+            }
+            // Commands look at it for an instant, and whoever held it may just be removing it.
+            let lock = match DirLock::try_exclusive(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                found => found.doing(doing)?.filter(|lock| lock.is_at(&path)),
+            };
+            if let Some(lock) = lock {
+                return Ok(Some(Self { path, _lock: lock }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// They would pile up.
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Removes the marks of namespaces that agents left that were killed. The caller holds the lock of all namespaces.
 pub(crate) fn forget_marks(home: &Home) {
     for entry in fs::read_dir(home.all()).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -240,20 +318,20 @@ pub(crate) fn forget_marks(home: &Home) {
     }
 }
 
-/// Whether an agent runs that serves a namespace: one for all, or for some of which this is the first.
-pub(crate) fn runs(home: &Home) -> std::io::Result<bool> {
-    for mark in [MARK.to_owned(), format!("{MARK}_{:x}", home.cookie)] {
+/// Whether an agent runs that serves a namespace: one for all, or one that has claimed it.
+pub(crate) fn runs(home: &Home) -> io::Result<bool> {
+    for mark in [MARK.to_owned(), mark_of(home.cookie)] {
         match DirLock::try_exclusive(&home.all().join(mark)) {
             Ok(None) => return Ok(true),
             Ok(Some(_)) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
     }
     Ok(false)
 }
 
-fn start(cookie: u64, namespace: File, writing: Arc<Writing>) -> Result<Thread> {
+fn start(cookie: u64, namespace: File, writing: Arc<Writing>, told: Option<Arc<str>>) -> Result<Thread> {
     let doing = || "start a thread".to_owned();
     let (stop, stopped) = UnixStream::pair().doing(doing)?;
     let handle = std::thread::Builder::new()
@@ -261,8 +339,8 @@ fn start(cookie: u64, namespace: File, writing: Arc<Writing>) -> Result<Thread> 
         .spawn(move || {
             let entered = ns::enter_network_namespace(namespace.as_fd());
             drop(namespace);
-            let result =
-                entered.doing(|| "enter the network namespace".to_owned()).and_then(|()| serve(&stopped, writing));
+            let entered = entered.doing(|| "enter the network namespace".to_owned());
+            let result = entered.and_then(|()| serve(&stopped, writing, told));
             if let Err(error) = result {
                 tracing::error!(cookie = format!("{cookie:x}"), %error, "network namespace");
             }
@@ -272,8 +350,8 @@ fn start(cookie: u64, namespace: File, writing: Arc<Writing>) -> Result<Thread> 
 }
 
 /// Until the other end of `stopped` is closed, or there is nothing to serve.
-fn serve(stopped: &UnixStream, writing: Arc<Writing>) -> Result<()> {
-    let mut watcher = Watcher::open(writing)?;
+fn serve(stopped: &UnixStream, writing: Arc<Writing>, told: Option<Arc<str>>) -> Result<()> {
+    let mut watcher = Watcher::open(writing, told)?;
     let mut result = watcher.resync();
     let mut refreshed = Instant::now();
     loop {
@@ -293,10 +371,8 @@ fn serve(stopped: &UnixStream, writing: Arc<Writing>) -> Result<()> {
         if ready[0] && stopped_now(stopped) {
             return Ok(());
         }
-        if ready.get(2..).is_some_and(|events| events.contains(&true))
-            && let Err(error) = watcher.write_events()
-        {
-            tracing::warn!(%error, "events are lost");
+        if ready.get(2..).is_some_and(|events| events.contains(&true)) {
+            watcher.write_events();
         }
         result = if failed {
             watcher.resync()
@@ -315,6 +391,36 @@ fn stopped_now(mut stopped: &UnixStream) -> bool {
     matches!(stopped.read(&mut [0]), Ok(0) | Err(_))
 }
 
+/// Directories where network namespaces have names. Those of process 1, too: where mounts are not shared, what is named after the agent has
+/// begun does not reach its own.
+fn named() -> Vec<String> {
+    let places = ["/run/netns", "/run/docker/netns", "/var/run/netns"];
+    ["", "/proc/1/root"].into_iter().flat_map(|root| places.map(|place| format!("{root}{place}"))).collect()
+}
+
+/// What lines call a network namespace: the machine's first one, or by its name, or else by its cookie.
+fn called(cookie: u64, namespace: &File) -> String {
+    let inode = |found: io::Result<fs::Metadata>| found.ok().map(|found| found.ino());
+    let own = inode(namespace.metadata());
+    if own == inode(fs::metadata("/proc/1/ns/net")) {
+        return "host".to_owned();
+    }
+    match name_in(&named(), own) {
+        Some(name) => format!("netns/{name}"),
+        None => format!("cookie/{cookie:x}"),
+    }
+}
+
+/// The name of a network namespace in some directories.
+fn name_in(places: &[String], inode: Option<u64>) -> Option<String> {
+    let files = places.iter().flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten());
+    let is = |file: &fs::DirEntry| fs::metadata(file.path()).ok().map(|found| found.ino()) == inode;
+    let mut names: Vec<String> = files.filter(is).filter_map(|file| file.file_name().into_string().ok()).collect();
+    names.sort();
+    // Where somebody put a space or a line's end into a name, no line is to be two.
+    names.into_iter().next().map(|name| name.replace(|c: char| c.is_control() || c == ' ', "?"))
+}
+
 /// A network namespace by its inode, by whatever process, mount or open file shows it.
 fn find_namespace(inode: u32) -> Option<File> {
     let matches = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.ino() == u64::from(inode));
@@ -326,10 +432,7 @@ fn find_namespace(inode: u32) -> Option<File> {
         .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<u32>().is_ok()))
         .collect();
     let own = std::iter::once(PathBuf::from("/proc/self/ns/net"));
-    // Those of process 1, too: where mounts are not shared, what is named after the agent has begun does not reach its own.
-    let places = ["/run/netns", "/run/docker/netns", "/var/run/netns"];
-    let named = ["", "/proc/1/root"].into_iter().flat_map(|root| places.map(|place| format!("{root}{place}")));
-    let named = named.flat_map(|place| entries(&place));
+    let named = named().into_iter().flat_map(|place| entries(&place));
     let by_process = processes.iter().map(|process| process.join("ns/net"));
     let by_thread = processes.iter().flat_map(|process| {
         entries(&process.join("task").to_string_lossy()).into_iter().map(|task| task.join("ns/net"))
@@ -354,5 +457,13 @@ mod tests {
         let found = find_namespace(u32::try_from(own.ino()).unwrap()).unwrap();
         assert_eq!(found.metadata().unwrap().ino(), own.ino());
         assert!(find_namespace(1).is_none());
+    }
+
+    #[test]
+    fn a_namespace_is_called_by_its_name_where_it_has_one() {
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        let places = ["/nowhere".to_owned(), "/proc/self/ns".to_owned()];
+        assert_eq!(name_in(&places, Some(own)).as_deref(), Some("net"));
+        assert_eq!(name_in(&places, Some(1)), None);
     }
 }

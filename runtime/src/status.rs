@@ -10,7 +10,7 @@ use crate::ipsec;
 use crate::serve;
 use crate::sys::bpf::{self, TCX_EGRESS, TCX_INGRESS};
 use crate::sysctl;
-use bpftables_abi::maps;
+use bpftables_abi::maps::{self, stat};
 use bpftables_ruleset::Family;
 use std::io;
 use std::os::fd::AsFd;
@@ -110,11 +110,21 @@ const STATS: [(&str, &str); 20] = [
     ("conn_early_drop", "connections dropped early to make room"),
     ("drop_reject_failed", "dropped: REJECT could not be sent"),
     ("drop_uncovered", "dropped by the guard: the device has no program of ours"),
-    ("event_lost", "not a drop: an event of LOG, NFLOG or TRACE found the ring full, or no agent took any"),
+    (
+        "event_lost",
+        "not a drop: an event of LOG, NFLOG or TRACE found the ring full, or no agent took any, or it lost it (event_...)",
+    ),
     ("host_routed", "not a drop: forwarded from device to device, past the stack"),
     ("copy_lost", "not a drop: a copy of TEE that could not be sent (no route, larger than the MTU, queue full)"),
     ("drop_ipsec", "dropped: IPsec unwrapped it, or would wrap it, where no rule sees it"),
     ("set_lost", "not a drop: a change of a set (SET) that found no room, since the agent does not run or is late"),
+];
+
+/// Those of the agent, which are in the count of `event_lost` too.
+const AGENTS: [(&str, &str, u32); 3] = [
+    ("event_suppressed", "of event_lost: more in a second than the agent writes or hands over", stat::EVENT_SUPPRESSED),
+    ("event_unwritten", "of event_lost: the agent could not write it (its log says why)", stat::EVENT_UNWRITTEN),
+    ("event_undelivered", "of event_lost: the listener of NFLOG's group did not take it", stat::EVENT_UNDELIVERED),
 ];
 
 impl Engine {
@@ -173,23 +183,29 @@ impl Engine {
         }))
     }
 
-    /// The programs' statistics; all zero if nothing was ever committed.
+    /// The programs' statistics, and the agent's; all zero if nothing was ever committed.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn stats(&mut self, family: Family) -> Result<Vec<Stat>> {
         self.refresh()?;
         let map = self.installed(family)?.map(|installed| installed.raw_map(maps::STATS)).transpose()?;
+        let count = |index: u32| match &map {
+            Some(map) => {
+                let counts = bpf::read_per_cpu_u64(map.as_fd(), index).doing(|| "read bt_stats".to_owned())?;
+                Ok(counts.iter().sum::<u64>())
+            }
+            None => Ok(0),
+        };
+        let agents = AGENTS.map(|(name, meaning, index)| count(index).map(|count| Stat { name, meaning, count }));
+        let agents = agents.into_iter().collect::<Result<Vec<Stat>>>()?;
         let stats = STATS.into_iter().zip(0..).map(|((name, meaning), index)| {
-            let count = match &map {
-                Some(map) => {
-                    bpf::read_per_cpu_u64(map.as_fd(), index).doing(|| "read bt_stats".to_owned())?.iter().sum()
-                }
-                None => 0,
-            };
-            Ok(Stat { name, meaning, count })
+            let by_agent = if index == stat::EVENT_LOST { agents.iter().map(|stat| stat.count).sum() } else { 0 };
+            Ok(Stat { name, meaning, count: count(index)? + by_agent })
         });
-        stats.collect()
+        let mut stats = stats.collect::<Result<Vec<Stat>>>()?;
+        stats.extend(agents);
+        Ok(stats)
     }
 
     /// The bytes of the live image that programs read, for debugging; none if nothing was ever committed.

@@ -7,10 +7,12 @@ use crate::attach;
 use crate::connections;
 use crate::devices::{self, Device, Link};
 use crate::error::{Doing, EngineError, Result};
-use crate::events::{self, Events, Writing};
+use crate::events::{self, Events};
 use crate::guard;
 use crate::install::Installed;
 use crate::location::{DirLock, Home};
+use crate::outage::Outage;
+use crate::outputs::Writing;
 use crate::sets;
 use crate::sys::bpf;
 use crate::sysctl;
@@ -50,8 +52,10 @@ pub(crate) struct Watcher {
     events: [Option<(u32, Events)>; 2],
     writing: Arc<Writing>,
     first: bool,
+    told: Option<Arc<str>>,
     /// When changes of sets were last made.
     brought: Option<Instant>,
+    bringing: Outage,
 }
 
 /// What became of the namespace.
@@ -76,8 +80,8 @@ struct Changes {
 }
 
 impl Watcher {
-    /// For the calling thread's namespace; nothing is attached yet.
-    pub(crate) fn open(writing: Arc<Writing>) -> Result<Self> {
+    /// For the calling thread's namespace, which lines call `told`; nothing is attached yet.
+    pub(crate) fn open(writing: Arc<Writing>, told: Option<Arc<str>>) -> Result<Self> {
         let doing = || "listen to changes of devices".to_owned();
         let mut socket = Socket::new(NETLINK_ROUTE).doing(doing)?;
         socket.set_rx_buf_sz(BUFFER).doing(doing)?;
@@ -88,7 +92,8 @@ impl Watcher {
         socket.set_non_blocking(true).doing(doing)?;
         let home = Home::find(false)?.ok_or_else(|| EngineError::Internal("no BPF file system".to_owned()))?;
         let (links, done, first) = (BTreeMap::new(), Default::default(), events::in_first_namespace());
-        Ok(Self { socket, home, links, done, events: [None, None], writing, first, brought: None })
+        let bringing = Outage::new("changes of sets", format!("sets of network namespace {:x}", home.cookie));
+        Ok(Self { socket, home, links, done, events: [None, None], writing, first, told, brought: None, bringing })
     }
 
     /// To wait for changes on, and for events.
@@ -98,20 +103,21 @@ impl Watcher {
     }
 
     /// Writes the events that the programs told, and makes the changes of sets.
-    pub(crate) fn write_events(&mut self) -> Result<()> {
+    pub(crate) fn write_events(&mut self) {
         let links = &self.links;
         let name = |ifindex: u32| links.get(&ifindex).map(|link| link.name.clone()).unwrap_or_default();
         let mut sets = false;
         for (_, events) in self.events.iter_mut().flatten() {
-            sets |= events.drain(name)?;
+            sets |= events.drain(name);
         }
         if sets {
             // Rules that change the same again and again leave time to others.
             std::thread::sleep(self.brought.map_or(Duration::ZERO, |last| SETS_EVERY.saturating_sub(last.elapsed())));
             self.brought = Some(Instant::now());
-            self.each(|installed, _| sets::changes::bring(installed))?;
+            let brought = self.each(|installed, _| sets::changes::bring(installed)).map(drop);
+            // What is not brought now stays where it is, for the next time.
+            self.bringing.note(brought);
         }
-        Ok(())
     }
 
     /// Reads the events of what is pinned now: it may have been removed and made anew, or another family's be there now. True: it was.
@@ -123,10 +129,8 @@ impl Watcher {
             let identity = bpf::map_info(installed.raw_map(maps::CONTROL)?.as_fd()).doing(doing)?.id;
             let events = &mut self.events[family as usize];
             if events.as_ref().is_none_or(|(of, _)| *of != identity) {
-                *events = Some((
-                    identity,
-                    Events::open(&installed, Arc::clone(&self.writing), self.first, self.home.cookie)?,
-                ));
+                let (writing, told) = (Arc::clone(&self.writing), self.told.clone());
+                *events = Some((identity, Events::open(&installed, writing, self.first, self.home.cookie, told)?));
                 new = true;
             }
         }

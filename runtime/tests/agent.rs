@@ -95,6 +95,32 @@ fn programs_of_another_build_are_left_to_the_next_commit_and_not_tried_again_and
 }
 
 #[test]
+fn a_namespace_is_served_by_the_agent_that_was_there_first() {
+    in_namespace(|| {
+        let there = Other::new();
+        let [here, other] = [ns::netns_cookie().unwrap(), there.run(|| ns::netns_cookie().unwrap())];
+        commit();
+        there.run(commit);
+        let open =
+            |cookies: &[u64]| Agent::open(Some(BTreeSet::from_iter(cookies.iter().copied())), Sink::Stderr).unwrap();
+        let mut first = open(&[here]).expect("no other agent");
+        assert_eq!(first.look().unwrap().taken_up, [here]);
+        let mut several = open(&[here, other]).expect("an agent for what is left");
+        for taken_up in [vec![other], Vec::new(), Vec::new()] {
+            let found = several.look().unwrap();
+            assert_eq!((found.namespaces, found.taken_up), (1, taken_up), "the other one is left to the first agent");
+        }
+        assert!(open(&[other]).is_none(), "what it serves is nobody else's");
+        drop(first);
+        assert!(until(&mut several, || agent_serves(&[here, other])));
+        assert!(open(&[here]).is_none(), "it has taken over");
+        drop(several);
+        assert!(open(&[here]).is_some() && open(&[other]).is_some(), "now there is nobody");
+        assert!(there.run(|| Engine::open().unwrap().uninstall().unwrap()));
+    });
+}
+
+#[test]
 fn agents_of_single_namespaces_leave_no_directories() {
     in_namespace(|| {
         commit();

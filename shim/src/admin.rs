@@ -164,6 +164,30 @@ pub fn run(words: &[String]) -> ExitCode {
     }
 }
 
+/// What the manual page says beyond the command line.
+pub const MANUAL: &[(&str, &str)] = &[
+    (
+        "EXIT STATUS",
+        "@ 0
+It is done.
+@ 1
+It is not, which standard error says; of conntrack delete also: there was none. Of check: a rule is refused (or what iptables-restore \
+would end with).
+@ 2
+The command line is wrong.
+@ 141
+Nobody reads standard output any more.",
+    ),
+    (
+        "ENVIRONMENT",
+        "@ XTABLES_LOCKFILE
+The file whose lock all commands that change rules hold (/run/xtables.lock without this).
+@ BPFTABLES_LOG
+What is to be said on standard error of what is done: error, warn, info, debug or trace, also for parts alone \
+(warn,bpftables_runtime=debug). Nothing without this.",
+    ),
+];
+
 /// The command line's description.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -192,8 +216,8 @@ fn execute(command: Command) -> Result<ExitCode, AdminError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Manual { agent } => {
-            let described = if agent { daemon::command() } else { self::command() };
-            documents::manual(described, &mut io::stdout().lock())?;
+            let (described, more) = if agent { (daemon::command(), daemon::MANUAL) } else { (self::command(), MANUAL) };
+            documents::manual(described, more, &mut io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -17,6 +17,9 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Attaches bpftables' programs to devices as they appear, in every network namespace that has rules.
+///
+/// It also follows their names, addresses and settings, brings into sets what -j SET made of them, and writes what LOG, TRACE and NFLOG tell.
+/// All of its state is in the kernel: whenever it ends, what is attached goes on, and the next one takes over.
 #[derive(Debug, Parser)]
 #[command(name = "bpftablesd", version)]
 struct Arguments {
@@ -24,11 +27,26 @@ struct Arguments {
     #[arg(long)]
     this_namespace: bool,
     /// Write the lines of LOG and TRACE to a file, or with `-` to standard error, not to the kernel's log.
+    ///
+    /// Each line begins with the time at which the packet was seen (UTC), the level and, unless --this-namespace is given, the network
+    /// namespace (`host`, `netns/NAME`, or `cookie/NUMBER` where it has no name).
     #[arg(long, value_name = "FILE")]
     log_to: Option<PathBuf>,
     /// Write packets of NFLOG to a file too (pcapng, link type NFLOG), whether their group has a listener or not.
     #[arg(long, value_name = "FILE")]
     nflog_to: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Whether there are the files, or can be.
+    fn writable(&self) -> Result<(), DaemonError> {
+        let lines = self.log_to.iter().filter(|path| path.as_os_str() != "-");
+        for path in lines.chain(&self.nflog_to) {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            opened.map_err(|error| DaemonError::Output { path: path.clone(), error })?;
+        }
+        Ok(())
+    }
 }
 
 /// Why the agent ended.
@@ -58,6 +76,66 @@ enum DaemonError {
     #[error("cannot wait: {0}")]
     Wait(#[from] io::Error),
 }
+
+/// What the manual page says beyond the command line.
+pub const MANUAL: &[(&str, &str)] = &[
+    (
+        "SIGNALS",
+        "@ SIGTERM, SIGINT
+It ends. What is attached stays attached, and the next one takes over.
+@ SIGHUP
+The files of --log-to and --nflog-to are opened again, for logrotate(8): the old ones are not written to any more.",
+    ),
+    (
+        "EXIT STATUS",
+        "@ 0
+It was ended by a signal.
+@ 1
+It could not begin, which standard error says: without the rights, without a BPF file system, with a file that cannot be written, or where \
+another agent serves already what it was to serve.
+@ 2
+The command line is wrong.",
+    ),
+    (
+        "ENVIRONMENT",
+        "@ BPFTABLES_LOG
+What it says on standard error: error, warn, info (without this), debug or trace, also for parts alone \
+(warn,bpftables_runtime=debug).
+@ NO_COLOR
+Without colours.",
+    ),
+    (
+        "SEVERAL AGENTS",
+        "A network namespace is served by one agent. A second one for all namespaces ends with status 1, as does one with --this-namespace \
+where one is served already. An agent for all leaves a namespace to one with --this-namespace that was there first, says so, and serves it \
+once that one ends.",
+    ),
+    (
+        "WHERE EVENTS GO",
+        "Lines of LOG and TRACE go to the kernel's log, with the facility user and the time of writing. Those of other network namespaces than \
+the first go there only where net.netfilter.nf_log_all_netns is 1, as legacy's do:
+
+! sysctl net.netfilter.nf_log_all_netns=1
+
+With --log-to a file has those of all namespaces. What programs tell waits in a ring while no agent runs: the next one writes it. What finds \
+the ring full, is too much (1000 lines and 10000 packets a second, for each namespace and family) or can't be written is counted by event_lost \
+of bpftables status, and packets go on. A file that can't be written, since its disk is full, is told once on standard error, and once more \
+when it is over.",
+    ),
+    (
+        "AS A SERVICE",
+        "The package's unit reads /etc/default/bpftables, where options stand:
+
+! BPFTABLESD_OPTIONS=\"--log-to /var/log/bpftables/log --nflog-to /var/log/bpftables/nflog.pcapng\"
+
+/var/log/bpftables and /run are what the unit lets it write to. Another directory needs a drop-in (systemctl edit bpftablesd):
+
+! [Service]
+! ReadWritePaths=/srv/log
+
+systemctl reload bpftablesd sends SIGHUP.",
+    ),
+];
 
 /// The command line's description.
 #[must_use]
@@ -91,13 +169,9 @@ fn serve(arguments: &Arguments) -> Result<(), DaemonError> {
     if !missing.is_empty() {
         return Err(DaemonError::Capabilities(missing.join(", ")));
     }
-    let to_file = arguments.log_to.iter().filter(|path| path.as_os_str() != "-");
-    for path in to_file.chain(&arguments.nflog_to) {
-        // They are opened when there is something to write; whether they can be is said now.
-        let opened = OpenOptions::new().create(true).append(true).open(path);
-        opened.map_err(|error| DaemonError::Output { path: path.clone(), error })?;
-    }
-    let termination = wait::termination()?;
+    // They are opened when there is something to write; whether they can be is said now.
+    arguments.writable()?;
+    let (termination, hangup) = (wait::termination()?, wait::signals(&[libc::SIGHUP])?);
     let only = if arguments.this_namespace { Some(BTreeSet::from([ns::netns_cookie()?])) } else { None };
     let sink = match &arguments.log_to {
         None => Sink::Kernel,
@@ -110,8 +184,17 @@ fn serve(arguments: &Arguments) -> Result<(), DaemonError> {
     notify(&[NotifyState::Ready, NotifyState::Status(&status(found.namespaces))]);
     tracing::info!(namespaces = found.namespaces, "serving");
     loop {
-        if wait::readable(&[termination.as_fd()], LOOK_EVERY)?[0] {
+        let signals = wait::readable(&[termination.as_fd(), hangup.as_fd()], LOOK_EVERY)?;
+        if signals[0] {
             break;
+        }
+        if signals[1] {
+            wait::take(&hangup)?;
+            agent.reopen();
+            match arguments.writable() {
+                Ok(()) => tracing::info!("files of events are opened again"),
+                Err(error) => tracing::error!(%error, "events will be lost"),
+            }
         }
         match agent.look() {
             Ok(found) => {

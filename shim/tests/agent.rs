@@ -308,6 +308,40 @@ fn a_second_agent_says_so_and_sigterm_leaves_what_is_attached() {
     });
 }
 
+/// A machine of its own: processes, mounts, a BPF file system and one network namespace.
+#[test]
+fn an_agent_for_all_leaves_a_namespace_to_one_that_was_there_first() {
+    let script = r#"
+        set -e
+        mount -t bpf none /sys/fs/bpf; mount -t tmpfs none /run; ip link set lo up
+        export NO_COLOR=1
+        "$1" iptables -P FORWARD DROP
+        says() { n=0; until grep -q "$2" "$1"; do sleep 0.1; n=$((n + 1)); [ $n -lt 150 ]; done; }
+        "$1" bpftablesd --this-namespace 2>/run/single & single=$!
+        says /run/single serving
+        "$1" bpftablesd 2>/run/all & all=$!
+        says /run/all 'left to another agent'
+        sleep 1
+        grep -o 'serving namespaces=.*' /run/single /run/all
+        grep -c 'left to another agent' /run/all
+        kill $single; wait $single
+        says /run/all 'taken up'
+        "$1" bpftablesd --this-namespace 2>&1 || echo "status $?"
+        "$1" bpftablesd 2>&1 || echo "status $?"
+        kill $all; wait $all
+        "$1" bpftables uninstall-hooks
+        ls /sys/fs/bpf/bpftables
+    "#;
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "-p", "-n", "-f", "--kill-child", "--mount-proc", "sh", "-c", script, "sh", BINARY]);
+    let out = unshare.output().unwrap();
+    let told = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let second = "bpftablesd: another agent runs already: there is nothing to do for a second one\nstatus 1\n";
+    let wanted =
+        format!("/run/single:serving namespaces=1\n/run/all:serving namespaces=0\n1\n{second}{second}removed\n");
+    assert_eq!(told, wanted);
+}
+
 #[test]
 fn log_writes_the_kernels_lines_and_never_stalls_a_packet() {
     in_namespace(|| {
@@ -334,8 +368,9 @@ fn log_writes_the_kernels_lines_and_never_stalls_a_packet() {
         let outgoing = "IN= OUT=a0 SRC=10.50.0.1 DST=10.50.0.2 LEN=30 TOS=0x00 PREC=0x00 TTL=64 ID=";
         eventually("both lines are written", || {
             let text = text();
-            let found =
-                |begin: &str, end: &str| text.lines().any(|line| line.starts_with(begin) && line.ends_with(end));
+            let found = |begin: &str, end: &str| {
+                text.lines().any(|line| daemon::text(line).starts_with(begin) && line.ends_with(end))
+            };
             found(incoming, "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
                 && found(outgoing, "PROTO=UDP SPT=9999 DPT=9999 LEN=10 UID=0 GID=0 ")
         });
@@ -381,8 +416,9 @@ fn log_writes_the_kernels_lines_of_ipv6_beside_those_of_ipv4() {
                    SRC=fd00:0050:0000:0000:0000:0000:0000:0002 DST=fd00:0050:0000:0000:0000:0000:0000:0001 LEN=49 TC=0 HOPLIMIT=64 FLOWLBL=";
         eventually("the lines of both families are written", || {
             let text = text();
-            let found =
-                |begin: &str, end: &str| text.lines().any(|line| line.starts_with(begin) && line.ends_with(end));
+            let found = |begin: &str, end: &str| {
+                text.lines().any(|line| daemon::text(line).starts_with(begin) && line.ends_with(end))
+            };
             found("four:IN=a0 OUT= MAC=", "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
                 && found(six, "PROTO=UDP SPT=9999 DPT=9999 LEN=9 ")
                 && found("out:IN= OUT=a0 SRC=fd00:0050:", "PROTO=UDP SPT=9999 DPT=9999 LEN=10 UID=0 GID=0 ")

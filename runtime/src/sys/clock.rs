@@ -1,4 +1,6 @@
-//! What the kernel adds to its clocks.
+//! The kernel's clock that programs read, and what it adds to its clocks.
+
+use std::io;
 
 /// Differences between clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,21 @@ pub fn read() -> Clock {
         clock.minutes_west = zone[0];
     }
     clock
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, as programs tell it.
+///
+/// # Errors
+/// What clock_gettime(2) says.
+pub fn monotonic_ns() -> io::Result<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    #[expect(unsafe_code, reason = "clock_gettime(2) has no safe wrapper")]
+    // SAFETY: the kernel fills the struct.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }
 
 #[cfg(test)]

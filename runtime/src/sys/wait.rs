@@ -1,6 +1,6 @@
 //! Waiting for descriptors, and signals as a descriptor.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -67,4 +67,13 @@ pub fn signals(numbers: &[libc::c_int]) -> io::Result<OwnedFd> {
     #[expect(unsafe_code, reason = "the kernel hands out a raw descriptor")]
     // SAFETY: new, and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes a signal from a descriptor of [`signals`] that can be read.
+///
+/// # Errors
+/// What read(2) says.
+pub fn take(signals: &OwnedFd) -> io::Result<()> {
+    // One is taken, of which nothing but its number was asked for.
+    std::fs::File::from(signals.try_clone()?).read_exact(&mut [0; size_of::<libc::signalfd_siginfo>()])
 }

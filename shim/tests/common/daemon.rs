@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Agent(pub(crate) Child);
 
 impl Agent {
+    #[allow(dead_code, reason = "each test binary uses a part")]
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(crate::BINARY);
         command.args(["bpftablesd", "--this-namespace"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
@@ -18,4 +19,10 @@ impl Drop for Agent {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A line's text, after its time and level.
+#[allow(dead_code, reason = "each test binary uses a part")]
+pub(crate) fn text(line: &str) -> &str {
+    line.split_once(": ").expect("a time and a level").1
 }

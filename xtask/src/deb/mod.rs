@@ -96,6 +96,10 @@ impl Tree {
         self.copy("deb/default", "etc/default/bpftables", 0o644)?;
         if has_agent {
             self.copy("systemd/bpftablesd.service", "lib/systemd/system/bpftablesd.service", 0o644)?;
+            // What its options may name: packets are not everybody's to read.
+            let logs = self.path("var/log/bpftables")?;
+            fs::create_dir(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+            fs::set_permissions(&logs, fs::Permissions::from_mode(0o750))?;
             self.page("bpftablesd.8", &output(binary, &["bpftables", "manual", "--agent"])?)?;
         }
         self.page("bpftables.8", &output(binary, &["bpftables", "manual"])?)?;

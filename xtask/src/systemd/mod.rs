@@ -34,11 +34,12 @@ const CAPABILITIES: [u32; 8] = [2, 12, 13, 18, 19, 21, 38, 39];
 type Step = fn(&mut Machine) -> Result<()>;
 
 /// In the order in which they are made: each begins with what the one before left.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 14] = [
     ("the package brings names, pages, completions and a running agent", installed),
     ("systemd finds no fault with the units", verified),
     ("the agent is confined as the unit says", confined),
     ("it serves network namespaces, attaches, writes LOG, and lets go", serves),
+    ("it writes LOG into a file that its options name, and opens it anew", logs),
     ("an agent that hangs is begun anew, and rules stay in force", watched),
     ("an agent that is killed is begun anew, and takes over", restarted),
     ("stopping it leaves what is attached", stopped),
@@ -200,6 +201,22 @@ fn serves(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
+fn logs(machine: &mut Machine) -> Result<()> {
+    machine.shell(
+        "cp /etc/default/bpftables /default; \
+         echo 'BPFTABLESD_OPTIONS=\"--log-to /var/log/bpftables/log --nflog-to /var/log/bpftables/nflog.pcapng\"' >>/etc/default/bpftables; \
+         systemctl restart bpftablesd; ping -c 1 127.0.0.1 >/dev/null",
+    )?;
+    let written = "grep -qE '^20[0-9T:.-]*Z warning host: xtask-systemd:[0-9]*:IN=lo ' /var/log/bpftables/log";
+    eventually(machine, written)?;
+    machine.shell("mv /var/log/bpftables/log /var/log/bpftables/log.1; systemctl reload bpftablesd")?;
+    eventually(machine, "test -e /var/log/bpftables/log")?;
+    machine.shell("ping -c 1 127.0.0.1 >/dev/null")?;
+    eventually(machine, written)?;
+    machine.shell("cp /default /etc/default/bpftables; systemctl restart bpftablesd")?;
+    prints(machine, "journalctl -q -u bpftablesd -p warning --no-pager -o cat", "")
+}
+
 /// Begun anew `times` times since it was last started by hand, and serving.
 fn begun_anew(machine: &Machine, times: u32) -> Result<()> {
     let script = format!(
@@ -321,7 +338,7 @@ fn removed(machine: &mut Machine) -> Result<()> {
     machine.shell("dpkg -P bpftables 2>&1; ! ls /etc/default/bpftables /lib/systemd/system/bpftables* 2>/dev/null")?;
     prints(
         machine,
-        "find /etc/systemd /var/lib/systemd /etc/alternatives /usr /run -name '*bpftables*' -o -name '*xtables-bpf*' | cat",
+        "find /etc/systemd /var/lib/systemd /etc/alternatives /usr /run /var/log -name '*bpftables*' -o -name '*xtables-bpf*' | cat",
         "",
     )
 }

@@ -26,7 +26,7 @@ pub(super) fn prepare(machine: &Machine, sources: &Path, binary: &Path) -> Resul
         fs::create_dir_all(to.parent().context("no directory")?)?;
         fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display())).map(drop)
     };
-    for name in ["bpftables.yaml", "kube-proxy-patch.yaml"] {
+    for name in ["bpftables.yaml", "kube-proxy-patch.yaml", "host-alternatives-patch.yaml", "uninstall.yaml"] {
         copy(&sources.join("deploy/kubernetes").join(name), name)?;
     }
     copy(binary, &format!("{IMAGE}/usr/local/sbin/xtables-bpf-multi"))
@@ -35,7 +35,7 @@ pub(super) fn prepare(machine: &Machine, sources: &Path, binary: &Path) -> Resul
 /// The images' shells, and the libraries of a binary that needs some.
 const IMAGES: &str = "for root in /image /kube-proxy; do \
      mkdir -p $root/bin $root/proc $root/sys $root/dev $root/run $root/lib64 $root/usr/sbin $root/usr/local/sbin; \
-     cp $(command -v busybox) $root/bin/busybox; for name in sh cp chmod mv ln cat; do ln -sf busybox $root/bin/$name; done; \
+     cp $(command -v busybox) $root/bin/busybox; for name in sh cp chmod mv ln cat chroot stat awk nsenter rm rmdir ls; do ln -sf busybox $root/bin/$name; done; \
      for library in $(ldd /image/usr/local/sbin/xtables-bpf-multi 2>/dev/null | grep -o '/[^ ]*'); do \
      mkdir -p $root$(dirname $library); cp -L $library $root$library; done; done; \
      printf '#!/bin/sh\\necho the image has its own iptables >&2\\nexit 9\\n' >/kube-proxy/usr/sbin/iptables; \
@@ -94,8 +94,46 @@ pub(super) fn check(machine: &mut Machine) -> Result<()> {
         "(for i in $(seq 200); do /opt/bpftables/sbin/iptables-save >/dev/null || exit 1; done) & {}\nwait $!",
         run(IMAGE, &install, "--", &script)
     ))?;
-    machine.shell("systemctl stop node-agent; /opt/bpftables/sbin/bpftables uninstall-hooks")?;
+    alternatives(machine)?;
+    machine.shell("systemctl stop node-agent")?;
+    uninstall(machine)
+}
+
+/// What the node's own processes call is ours, unless somebody chose.
+fn alternatives(machine: &Machine) -> Result<()> {
+    let patch = machine.shell("cat /host-alternatives-patch.yaml")?;
+    let container = container(&patch, "alternatives")?;
+    ensure!(container.read_only_root && !container.privileged, "{patch}");
+    let script = run(IMAGE, &container, "--", &block(&patch, "- |")?);
+    let refused = machine.shell(&format!(
+        "update-alternatives --set iptables /usr/sbin/iptables-legacy >/dev/null; ! {{ {script}\n}} 2>&1; update-alternatives --auto iptables"
+    ))?;
+    ensure!(refused.contains("iptables of this node is still another one"), "{refused}");
+    for _ in 0..2 {
+        machine.shell(&script)?;
+    }
+    let seen = machine.shell(
+        "for f in iptables ip6tables; do for n in $f $f-save $f-restore; do readlink -f /usr/sbin/$n; done; done | sort -u; \
+         iptables-save -t nat | grep -c KUBE-",
+    )?;
+    ensure!(seen == "/opt/bpftables/sbin/xtables-bpf-multi\n5\n", "{seen}");
     Ok(())
+}
+
+/// Nothing of ours is left of a node, whoever made rules there.
+fn uninstall(machine: &Machine) -> Result<()> {
+    machine.shell("ip netns add pod2; ip netns exec pod2 iptables -A INPUT -j DROP; ip -n pod2 link set lo up")?;
+    let manifest = machine.shell("cat /uninstall.yaml")?;
+    let container = container(&manifest, "uninstall")?;
+    ensure!(manifest.contains("hostPID: true") && container.privileged, "{manifest}");
+    machine.shell(&run(IMAGE, &container, "--", &block(&manifest, "- |")?))?;
+    machine.shell(
+        "iptables --version | cmp - /before; [ ! -e /sys/fs/bpf/bpftables ]; [ ! -e /opt/bpftables ]; \
+         ! update-alternatives --list iptables | grep -q bpftables",
+    )?;
+    let programs = machine.shell("for at in '' '-n pod2'; do ip $at -j link show | grep -c prog; done || true")?;
+    ensure!(programs == "0\n0\n", "programs are left: {programs}");
+    machine.shell("ip netns del pod2").map(drop)
 }
 
 /// A script of the node that runs another in a container. `isolated` are further words of unshare(1).
@@ -107,7 +145,7 @@ fn run(image: &str, container: &Container, isolated: &str, script: &str) -> Stri
     );
     for (from, to, read_only) in &container.mounts {
         text += &format!(
-            "if [ -d {from} ]; then mkdir -p $root{to}; else : >$root{to}; fi\nmount --bind {from} $root{to}\n"
+            "if [ -d {from} ]; then mkdir -p $root{to}; else : >$root{to}; fi\nmount --rbind {from} $root{to}\n"
         );
         if *read_only {
             text += &format!("mount -o remount,bind,ro $root{to}\n");

@@ -327,6 +327,26 @@ pub fn read_per_cpu_u64(map: BorrowedFd<'_>, index: u32) -> io::Result<Vec<u64>>
     Ok(values)
 }
 
+/// Adds to an entry of an array of counters by CPU to which nobody else adds.
+///
+/// # Errors
+/// What the kernel says.
+pub fn add_per_cpu_u64(map: BorrowedFd<'_>, index: u32, more: u64) -> io::Result<()> {
+    let mut values = read_per_cpu_u64(map, index)?;
+    if let Some(first) = values.first_mut() {
+        *first = first.wrapping_add(more);
+    }
+    let mut attr = ElemAttr {
+        map_fd: raw(map),
+        pad: 0,
+        key: pointer(std::ptr::from_ref(&index)),
+        value: values.as_ptr().expose_provenance() as u64,
+        flags: 0,
+    };
+    bpf(Cmd::MapUpdateElem, &mut attr)?;
+    Ok(())
+}
+
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
 struct BatchAttr {

@@ -14,8 +14,8 @@ pub use link::{
     runs_at_tcx, update_link,
 };
 pub use map::{
-    F_INNER_MAP, F_MMAPABLE, MAP_TYPE_ARRAY, Map, MapInfo, create_array, create_hash, map_by_id, map_info,
-    possible_cpus, read_per_cpu_u64,
+    F_INNER_MAP, F_MMAPABLE, MAP_TYPE_ARRAY, Map, MapInfo, add_per_cpu_u64, create_array, create_hash, map_by_id,
+    map_info, possible_cpus, read_per_cpu_u64,
 };
 pub use object::{open_pinned, pin};
 pub use prog::{ProgInfo, TestRun, prog_info, prog_name, test_run};
