@@ -202,7 +202,7 @@ mod tests {
         for command in admin::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             assert!(page.contains(&escaped(command.get_name())), "{} is not in\n{page}", command.get_name());
         }
-        assert!(page.contains("conntrack list [OPTIONS]") && page.contains("\\fB\\-\\-json\\fR"), "{page}");
+        assert!(page.contains("conntrack {list|\\-L} [OPTIONS]") && page.contains("\\fB\\-\\-json\\fR"), "{page}");
     }
 
     #[test]
