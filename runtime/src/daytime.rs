@@ -1,6 +1,7 @@
 //! Times of day of what the programs saw.
 
 use crate::sys::clock;
+use jiff::Timestamp;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Turns times of the programs' clock into times of day. Holds until somebody sets the clock or the machine sleeps.
@@ -29,21 +30,9 @@ pub(crate) fn nanoseconds() -> u64 {
 
 /// As RFC 3339 writes nanoseconds since 1970, in UTC and to the microsecond.
 pub(crate) fn rfc3339(nanoseconds: u64) -> String {
-    let (seconds, micros) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000 / 1000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March, so that the leap day is a year's last; 400 of them have 146,097 days.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, year) = match month {
-        0..10 => (month + 3, era * 400 + year),
-        _ => (month - 9, era * 400 + year + 1),
-    };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    // Times until the year 2554 fit, and all of them are Timestamps.
+    let time = Timestamp::from_nanosecond(nanoseconds.into()).unwrap_or_default();
+    format!("{:.6}", time)
 }
 
 #[cfg(test)]
