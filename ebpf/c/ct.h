@@ -487,7 +487,7 @@ __noinline int bt_ct_reopen(struct __sk_buff *skb)
 	__u32 i, gone = ST_AT_INPUT | ST_CONFIRMED | ST_SRC_NAT_DONE | ST_SEEN_REPLY | ST_ASSURED, status;
 
 	ARG_USED(skb);
-	if (!p || !x || !p->ct || p->ctdir != DIR_ORIG)
+	if (!p || !x || !p->ct || p->ctdir != DIR_ORIG || p->ctinfo == CI_RELATED)
 		return 0;
 	i = p->ct - 1;
 	c = bt_conn_at(i);
