@@ -175,6 +175,8 @@ It is not, which standard error says; of conntrack delete also: there was none. 
 would end with).
 @ 2
 The command line is wrong.
+@ 4
+The xtables lock was not to be had.
 @ 141
 Nobody reads standard output any more.",
     ),
