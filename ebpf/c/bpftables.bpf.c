@@ -168,6 +168,9 @@ asked:
 		/* The stack drops what has a socket and is not for this host, and with it a connection that is new. */
 		if (p->assigned)
 			return bt_refuse(skb, V_DROP);
+		/* Nor does it forward what came for many (ip_forward, ip6_forward). */
+		if (unlikely(skb->pkt_type != PACKET_HOST))
+			abandon(skb);
 		if (stopped_in(skb, p, IPSEC_FWD))
 			return drop_for(skb, p, -STAT_DROP_IPSEC);
 		if (notes(p))
