@@ -316,7 +316,7 @@ fn an_agent_for_all_leaves_a_namespace_to_one_that_was_there_first() {
         mount -t bpf none /sys/fs/bpf; mount -t tmpfs none /run; ip link set lo up
         export NO_COLOR=1
         "$1" iptables -P FORWARD DROP
-        says() { n=0; until grep -q "$2" "$1"; do sleep 0.1; n=$((n + 1)); [ $n -lt 150 ]; done; }
+        says() { n=0; until grep -qs "$2" "$1"; do sleep 0.1; n=$((n + 1)); [ $n -lt 150 ]; done; }
         "$1" bpftablesd --this-namespace 2>/run/single & single=$!
         says /run/single serving
         "$1" bpftablesd 2>/run/all & all=$!
