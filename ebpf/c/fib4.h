@@ -36,6 +36,9 @@ static __always_inline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 if
 /* What the stack does with a received packet of which the FIB says `answer`. */
 static __always_inline enum bt_route route_of(int answer)
 {
+	/* A device that is just going: it may be for this host. */
+	if (answer < 0)
+		return ROUTE_LOCAL;
 	switch (answer) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 		return ROUTE_STRAIGHT;

@@ -54,6 +54,9 @@ static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struc
 		/* Local, or no route at all (then the stack drops it after INPUT was asked). */
 		return ROUTE_LOCAL;
 	}
+	/* A device that is just going: it may be for this host. */
+	if (r < 0)
+		return ROUTE_LOCAL;
 	/* The stack does not forward what means something on one link only. */
 	if (addr_is_link_local(p->saddr) || addr_is_none(p->saddr))
 		return ROUTE_STACK;

@@ -159,8 +159,12 @@ static __always_inline __u32 vrf_of_inline(unsigned long at)
 		return 0;
 	if (BPF_CORE_READ_BITFIELD(dev, priv_flags) & bpf_core_enum_value(enum netdev_priv_flags, IFF_L3MDEV_MASTER))
 		return dev->ifindex;
-	unsigned long upper = (unsigned long)dev->adj_list.upper.next - bpf_core_field_offset(struct netdev_adjacent, list);
-	struct netdev_adjacent *adjacent = kernel_object(upper, bpf_core_type_id_kernel(struct netdev_adjacent));
+	unsigned long node = (unsigned long)dev->adj_list.upper.next;
+	/* The flag comes before the link, and goes after it (do_vrf_add_slave). */
+	if (unlikely(node == at + bpf_core_field_offset(struct net_device___k, adj_list.upper)))
+		return 0;
+	node -= bpf_core_field_offset(struct netdev_adjacent, list);
+	struct netdev_adjacent *adjacent = kernel_object(node, bpf_core_type_id_kernel(struct netdev_adjacent));
 	return adjacent->dev->ifindex;
 }
 
