@@ -37,10 +37,15 @@ pub fn read() -> Clock {
 /// # Errors
 /// What clock_gettime(2) says.
 pub fn monotonic_ns() -> io::Result<u64> {
+    nanoseconds(libc::CLOCK_MONOTONIC)
+}
+
+/// What a clock says, in nanoseconds.
+pub(super) fn nanoseconds(clock: libc::clockid_t) -> io::Result<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     #[expect(unsafe_code, reason = "clock_gettime(2) has no safe wrapper")]
     // SAFETY: the kernel fills the struct.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }

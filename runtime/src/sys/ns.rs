@@ -121,14 +121,7 @@ pub fn mount_bpffs(target: &CStr) -> io::Result<()> {
 /// # Errors
 /// What clock_gettime(2) says.
 pub fn monotonic_ns() -> io::Result<u64> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    #[expect(unsafe_code, reason = "clock_gettime(2) has no safe wrapper")]
-    // SAFETY: the kernel fills the struct.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+    super::clock::nanoseconds(libc::CLOCK_MONOTONIC_COARSE)
 }
 
 /// Whether the calling thread has `CAP_NET_ADMIN`; yes, where /proc does not tell.

@@ -316,15 +316,14 @@ fn found(result: io::Result<i32>) -> io::Result<bool> {
 pub fn read_per_cpu_u64(map: BorrowedFd<'_>, index: u32) -> io::Result<Vec<u64>> {
     let mut values = vec![0_u64; possible_cpus()?];
     expect_sizes(map, Some(4), Some(size_of_val(values.as_slice())))?;
-    let mut attr = ElemAttr {
-        map_fd: raw(map),
-        pad: 0,
-        key: pointer(std::ptr::from_ref(&index)),
-        value: values.as_mut_ptr().expose_provenance() as u64,
-        flags: 0,
-    };
-    bpf(Cmd::MapLookupElem, &mut attr)?;
+    let value = values.as_mut_ptr().expose_provenance() as u64;
+    bpf(Cmd::MapLookupElem, &mut element(map, &index, value))?;
     Ok(values)
+}
+
+/// Names element `index` of an array, and where its value is.
+fn element(map: BorrowedFd<'_>, index: &u32, value: u64) -> ElemAttr {
+    ElemAttr { map_fd: raw(map), pad: 0, key: pointer(std::ptr::from_ref(index)), value, flags: 0 }
 }
 
 /// Adds to an entry of an array of counters by CPU to which nobody else adds.
@@ -336,14 +335,8 @@ pub fn add_per_cpu_u64(map: BorrowedFd<'_>, index: u32, more: u64) -> io::Result
     if let Some(first) = values.first_mut() {
         *first = first.wrapping_add(more);
     }
-    let mut attr = ElemAttr {
-        map_fd: raw(map),
-        pad: 0,
-        key: pointer(std::ptr::from_ref(&index)),
-        value: values.as_ptr().expose_provenance() as u64,
-        flags: 0,
-    };
-    bpf(Cmd::MapUpdateElem, &mut attr)?;
+    let value = values.as_ptr().expose_provenance() as u64;
+    bpf(Cmd::MapUpdateElem, &mut element(map, &index, value))?;
     Ok(())
 }
 
