@@ -337,6 +337,8 @@ pub mod stat {
     pub const DROP_IPSEC: u32 = 18;
     /// Not a drop: a change of a set (SET) that found no room.
     pub const SET_LOST: u32 = 19;
+    /// Dropped by the guard: this host was to take the packet, which its route did not say when the programs asked the rules.
+    pub const DROP_UNASKED: u32 = 20;
     /// The agent's, as the two after it: no program adds to these. An event beyond what is written or handed over in a second.
     pub const EVENT_SUPPRESSED: u32 = 29;
     /// The agent's: an event that could not be written where lines or packets are written to.

@@ -157,6 +157,8 @@ asked:
 		return drop_for(skb, p, r);
 	switch (route) {
 	case ROUTE_LOCAL:
+		if (unlikely(is_elsewhere(skb->tc_index)))
+			skb->tc_index = 0;
 		return input(skb, p, ctl);
 	case ROUTE_STRAIGHT:
 		/* The stack drops what has a socket. Rules will ask a SYN's route, which the stack gives it. */
@@ -180,6 +182,8 @@ asked:
 		else if (asks(p, IMG_CONNTRACK))
 			bt_ct_hint(skb);
 	}
+	if (route == ROUTE_STACK || !(p->img_flags & IMG_MAC))
+		skb->tc_index = ELSEWHERE;
 	store_mark(skb, p);
 	return BT_NEXT;
 }
@@ -235,6 +239,8 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 l2len)
 			note_take(skb, p);
 		if (p->img_flags & IMG_MAC)
 			mac_take(skb, p);
+		if (is_elsewhere(skb->tc_index))
+			skb->tc_index = 0;
 		if (asks(p, IMG_CONNTRACK) && !known && (r = bt_ct_resume(skb)))
 			return drop_for(skb, p, r);
 		if ((a = forward(skb, p)) != BT_NEXT)

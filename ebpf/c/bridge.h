@@ -130,6 +130,7 @@ static __noinline int back_to_port(struct __sk_buff *skb, struct bt_pkt *p, stru
 	p->ctdir = kind >> 16;
 	p->traced = was_traced(kind);
 	mac_take(skb, p);
+	skb->tc_index = 0;
 	mac = p->mac;
 	if (bpf_skb_store_bytes(skb, 6, &mac, 6, 0))
 		return drop_for(skb, p, -STAT_DROP_REWRITE);

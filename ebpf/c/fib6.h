@@ -57,6 +57,9 @@ static __noinline int route_in(struct __sk_buff *skb, struct net___k *net, struc
 	/* A device that is just going: it may be for this host. */
 	if (r < 0)
 		return ROUTE_LOCAL;
+	/* It may be for a neighbour that this host stands in for (ip6_forward_proxy_check). If not, it goes on to FORWARD besides. */
+	if (is_nd(p) && net->ipv6.devconf_all->proxy_ndp)
+		return ROUTE_LOCAL;
 	/* The stack does not forward what means something on one link only. */
 	if (addr_is_link_local(p->saddr) || addr_is_none(p->saddr))
 		return ROUTE_STACK;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The guard, at PREROUTING and POSTROUTING of netfilter: what uses a device that has no program of this namespace's goes no further,
- * unless the rules are none but ACCEPT policies. And the survey of links, by which namespaces are found that nobody uses any more.
+ * unless the rules are none but ACCEPT policies. At INPUT: nor does what the programs took for another host's, as its route was then, and
+ * did not ask INPUT's rules about. And the survey of links, by which namespaces are found that nobody uses any more.
  *
  * Whether a device has a program is read from the device itself, so no list can be stale: not when a number is used again, not when a
  * device comes from another namespace with the programs of that one. At PREROUTING this does not suffice: a packet may have passed the
@@ -27,6 +28,7 @@
 #define NF_DROP 0
 #define NF_ACCEPT 1
 #define NF_INET_PRE_ROUTING 0
+#define NF_INET_LOCAL_IN 1
 #define NFPROTO_IPV6 10
 /* Programs of others that may run before ours. */
 #define MAX_BEFORE 8
@@ -96,7 +98,7 @@ struct sk_buff {
 	int skb_iif;
 	unsigned long _skb_refdst;
 	__u8 active_extensions;
-	__u16 network_header, mac_header, mac_len;
+	__u16 network_header, mac_header, mac_len, tc_index;
 	unsigned char *head;
 } __attribute__((preserve_access_index));
 /* The verifier knows the context's members by offset. */
@@ -351,6 +353,12 @@ static __always_inline bool vrf_closed(struct bt_control *ctl, bool pre, __u32 f
 	       !has_ours(ctl, (unsigned long)BPF_CORE_READ(vrf, tcx_ingress), true, GUARDED_DEVICE);
 }
 
+/* At INPUT: the ingress programs did not ask INPUT's rules, since the packet's route led elsewhere then. */
+static __always_inline bool unasked(struct bt_control *ctl, struct sk_buff *skb, __u8 pf)
+{
+	return bpf_core_field_exists(skb->tc_index) && is_elsewhere(skb->tc_index) && rules_ask(ctl, pf, ALL_OF(H_IN), false);
+}
+
 /* Loaded as BPF_PROG_TYPE_NETFILTER; the section's name only has to be one that the ELF reader knows. */
 SEC("classifier")
 int bt_guard(struct bpf_nf_ctx *ctx)
@@ -367,7 +375,15 @@ int bt_guard(struct bpf_nf_ctx *ctx)
 	struct bt_control *ctl = bpf_map_lookup_elem(&bt_control, &zero);
 	__u64 *n;
 
-	if (!ctl || !dev)
+	if (!ctl)
+		return NF_ACCEPT;
+	if (state->hook == NF_INET_LOCAL_IN) {
+		if (!unasked(ctl, skb, state->pf))
+			return NF_ACCEPT;
+		stat = STAT_DROP_UNASKED;
+		goto drop;
+	}
+	if (!dev)
 		return NF_ACCEPT;
 	armed_for = armed(ctl, state->pf);
 	if (!(armed_for & IMG_GUARD) && !(armed_for & IMG_GUARD_LOOPBACK && of_loopback(skb, state->pf)))

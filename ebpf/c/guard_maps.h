@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the guard (guard.bpf.c) reads and user space writes. They stand in the object of the tcx programs too, so that they are made and
+/* What the guard (guard.bpf.c) reads and user space or the tcx programs write. The maps stand in the object of the tcx programs too, so that they are made and
  * pinned with the other maps. */
 #pragma once
 
@@ -36,3 +36,13 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } bt_guard_progs SEC(".maps");
+
+/* In skb->tc_index, between the program where a packet comes in, which did not ask INPUT's rules since its route leads elsewhere, and the one
+ * where it leaves: that this is so, or with MAC_KNOWN the rest of its link address (mac_carry). Meanwhile the route may become one to this host. */
+#define MAC_KNOWN 0x8000u
+#define ELSEWHERE 0x7450u
+
+static __always_inline bool is_elsewhere(__u32 tc_index)
+{
+	return tc_index & MAC_KNOWN || tc_index == ELSEWHERE;
+}

@@ -331,8 +331,6 @@ __noinline int bt_op_packet(struct __sk_buff *skb, __u32 op, __u32 how, __u32 b,
 
 /* The link address of a packet that will be forwarded, from the program where it comes in to the one where it leaves: by then the link
  * header is another. 47 bits: no frame is sent by a group. Zero stands for any that no rule can name. */
-#define MAC_KNOWN 0x8000u
-
 static __always_inline void mac_carry(struct __sk_buff *skb, struct bt_pkt *p)
 {
 	__u64 mac = 0;
@@ -357,6 +355,5 @@ static __always_inline void mac_take(struct __sk_buff *skb, struct bt_pkt *p)
 	if (!(index & MAC_KNOWN))
 		return;
 	p->mac = ((__u64)(index & (MAC_KNOWN - 1)) << 32 | skb->hash) << 1;
-	skb->tc_index = 0;
 	bpf_set_hash_invalid(skb);
 }

@@ -1,4 +1,5 @@
-//! The guard: programs at PREROUTING and POSTROUTING of netfilter that stop what uses a device without our programs.
+//! The guard: programs at PREROUTING and POSTROUTING of netfilter that stop what uses a device without our programs, and at INPUT what our
+//! programs took for another host's.
 //!
 //! Links of netfilter's hooks hold their network namespace: one that has nothing else would never go. So commands and the agent look
 //! what else holds the namespaces that have guards ([`Survey`], one pinned iterator for the machine), and take the guards off
@@ -38,8 +39,11 @@ const DIR: &str = "guard";
 
 /// Hooks: name of the pin, `NF_INET_*`, and the priorities that the guard takes in turns when its program is replaced. The kernel
 /// keeps the very first and the very last for itself.
-const HOOKS: [(&str, u32, [i32; 2]); 2] =
-    [("pre", 0, [i32::MIN + 1, i32::MIN + 2]), ("post", 4, [i32::MAX - 1, i32::MAX - 2])];
+const HOOKS: [(&str, u32, [i32; 2]); 3] = [
+    ("pre", 0, [i32::MIN + 1, i32::MIN + 2]),
+    ("in", 1, [i32::MIN + 1, i32::MIN + 2]),
+    ("post", 4, [i32::MAX - 1, i32::MAX - 2]),
+];
 
 const fn pf(family: Family) -> u32 {
     match family {
@@ -52,7 +56,7 @@ fn pin_of(installed: &Installed, family: Family, hook: &str) -> PathBuf {
     installed.dir.join(DIR).join(format!("{}_{hook}", pf(family)))
 }
 
-/// Sees to it that the guard is at both hooks; it does nothing while the live image does not ask for it. A sentence for the
+/// Sees to it that the guard is at its hooks; it does nothing while the live image does not ask for it. A sentence for the
 /// administrator if this kernel has no such hooks.
 pub(crate) fn arm(installed: &Installed, family: Family) -> Result<Option<String>> {
     let program = match program(installed) {

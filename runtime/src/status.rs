@@ -94,7 +94,7 @@ pub struct Stat {
 }
 
 /// Names and meanings by index of `bt_stats`.
-const STATS: [(&str, &str); 20] = [
+const STATS: [(&str, &str); 21] = [
     ("drop_rule", "dropped by a rule or policy"),
     ("drop_table_full", "dropped: connection table full"),
     ("drop_nat_exhausted", "dropped: no port left for NAT"),
@@ -118,6 +118,10 @@ const STATS: [(&str, &str); 20] = [
     ("copy_lost", "not a drop: a copy of TEE that could not be sent (no route, larger than the MTU, queue full)"),
     ("drop_ipsec", "dropped: IPsec unwrapped it, or would wrap it, where no rule sees it"),
     ("set_lost", "not a drop: a change of a set (SET) that found no room, since the agent does not run or is late"),
+    (
+        "drop_unasked",
+        "dropped by the guard: this host was to take it, which its route did not say when PREROUTING was asked",
+    ),
 ];
 
 /// Those of the agent, which are in the count of `event_lost` too.

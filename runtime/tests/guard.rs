@@ -1,5 +1,5 @@
-//! Devices that no command has seen yet: what the rules might refuse does not pass by them. And namespaces that nobody uses go, though
-//! the guard's links hold them.
+//! Devices that no command has seen yet: what the rules might refuse does not pass by them; nor does what turns out to be for this host after
+//! the rules were asked. And namespaces that nobody uses go, though the guard's links hold them.
 
 mod common;
 
@@ -37,8 +37,12 @@ fn commit(ruleset: &mut Ruleset) {
     Engine::open().unwrap().commit(ruleset).unwrap();
 }
 
+fn stat_of(family: Family, name: &str) -> u64 {
+    Engine::open().unwrap().stats(family).unwrap().iter().find(|stat| stat.name == name).unwrap().count
+}
+
 fn stat(name: &str) -> u64 {
-    Engine::open().unwrap().stats(Family::V4).unwrap().iter().find(|stat| stat.name == name).unwrap().count
+    stat_of(Family::V4, name)
 }
 
 /// Adds pair number `n`: `aN` here, `bN` there, both ready to send from their first instant on.
@@ -203,6 +207,111 @@ fn no_packet_passes_unseen_by_devices_that_appear() {
         commit(&mut accepting());
         assert!(arrives(&far, "10.50.7.1:9999", &here));
     });
+}
+
+/// A router between two others: datagrams of the first to the address behind the second.
+struct Routed {
+    sender: UdpSocket,
+    /// Of this namespace.
+    here: UdpSocket,
+    to: String,
+    _others: [Other; 2],
+}
+
+fn routed(family: Family) -> Routed {
+    let others = [Other::new(), Other::new()];
+    let v4 = family == Family::V4;
+    let (net, dot, length, nodad) = if v4 { ("10.7", ".0.", 24, "") } else { ("fd07:", "::", 64, " nodad") };
+    let (target, any) = if v4 { ("10.9.9.9", "0.0.0.0") } else { ("fd09::9", "::") };
+    for (n, other) in others.iter().enumerate() {
+        ip(&format!(
+            "link add p{n} type veth peer name e0 netns {}\nlink set p{n} up\naddr add {net}{n}{dot}1/{length} dev p{n}{nodad}\n",
+            other.path()
+        ));
+        other.run(move || {
+            ip(&format!(
+                "link set e0 up\naddr add {net}{n}{dot}2/{length} dev e0{nodad}\nroute add default via {net}{n}{dot}1\n"
+            ));
+        });
+    }
+    ip(&format!("route add {target} via {net}1{dot}2\n"));
+    let forwarding = if v4 { "ipv4/ip_forward" } else { "ipv6/conf/all/forwarding" };
+    std::fs::write(format!("/proc/sys/net/{forwarding}"), "1").unwrap();
+    let sender = others[0].run(move || UdpSocket::bind((any, 0)).unwrap());
+    let here = UdpSocket::bind((any, PORT)).unwrap();
+    let to = if v4 { format!("{target}:{PORT}") } else { format!("[{target}]:{PORT}") };
+    Routed { sender, here, to, _others: others }
+}
+
+/// A filter table that forwards everything, and asks INPUT nothing unless it is to refuse datagrams.
+fn forwarding(family: Family, refuse: bool) -> Ruleset {
+    let mut ruleset = Ruleset::new(family);
+    let table = ruleset.table_mut(TableKind::Filter);
+    if refuse {
+        let datagrams = IpMatch { proto: Some((17, false)), ..IpMatch::default() };
+        table.builtin[0].rules = vec![Rule::new(datagrams, vec![], Target::Drop)];
+    }
+    table.builtin[1].rules = vec![Rule::new(IpMatch::default(), vec![], Target::Accept)];
+    ruleset
+}
+
+#[test]
+fn what_netfilter_sends_to_this_host_behind_the_rules_of_prerouting_needs_no_rule_of_input_to_get_there() {
+    for family in Family::ALL {
+        in_namespace(move || {
+            let way = routed(family);
+            let nft = |words: &str| {
+                assert!(
+                    std::process::Command::new("nft").args(words.split(' ')).status().expect("nft").success(),
+                    "{words}"
+                );
+            };
+            nft("add table inet theirs");
+            nft("add chain inet theirs c { type nat hook prerouting priority -100 ; }");
+            nft(&format!("add rule inet theirs c udp dport {PORT} redirect"));
+            commit(&mut forwarding(family, false));
+            assert!(arrives(&way.sender, &way.to, &way.here), "INPUT asks nothing");
+            commit(&mut forwarding(family, true));
+            let before = stat_of(family, "drop_unasked");
+            assert!(!arrives(&way.sender, &way.to, &way.here));
+            assert_eq!(stat_of(family, "drop_unasked") - before, 15, "the guard refused each");
+        });
+    }
+}
+
+#[test]
+fn no_packet_passes_input_unseen_while_its_address_comes_and_goes() {
+    for family in Family::ALL {
+        in_namespace(move || {
+            let way = routed(family);
+            let own = if family == Family::V4 { "10.9.9.9/32" } else { "fd09::9/128" };
+            commit(&mut forwarding(family, true));
+            let (done, sent) = (AtomicBool::new(false), AtomicU32::new(0));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        sent.fetch_add(u32::from(way.sender.send_to(b"x", &way.to).is_ok()), Ordering::Relaxed);
+                    }
+                });
+                let flooding = Raise(&done);
+                let nodad = if family == Family::V6 { " nodad" } else { "" };
+                let mut changes = 0;
+                while changes < 1000 || sent.load(Ordering::Relaxed) < 200_000 {
+                    ip(&format!("addr add {own} dev lo{nodad}\naddr del {own} dev lo\n").repeat(50));
+                    changes += 100;
+                }
+                drop(flooding);
+            });
+            way.here.set_nonblocking(true).unwrap();
+            assert!(way.here.recv(&mut [0; 8]).is_err(), "a packet came that INPUT did not see");
+            assert!(stat_of(family, "drop_rule") > 20, "INPUT refused what came while the address was there");
+            // The test can fail: without the rule they arrive.
+            way.here.set_nonblocking(false).unwrap();
+            ip(&format!("addr add {own} dev lo\n"));
+            commit(&mut forwarding(family, false));
+            assert!(arrives(&way.sender, &way.to, &way.here));
+        });
+    }
 }
 
 /// A filter table whose FORWARD refuses everything.

@@ -106,7 +106,7 @@ fn tables(whose: Whose, name: &str, words: &[&str], stdin: &str) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// All sets with their elements, in order, but for seeds; and times that begin within ten seconds are the same.
+/// All sets with their elements, in order, but for seeds; and times count in whole hundreds of seconds, for which the rules' own are far enough apart.
 fn sets() -> Vec<String> {
     let saved = String::from_utf8(command("ipset", &["save"], "").stdout).unwrap();
     let mut lines: Vec<String> = saved.lines().map(plain).collect();
@@ -122,7 +122,7 @@ fn plain(line: &str) -> String {
             "initval" => drop(all.next()),
             "timeout" => {
                 let seconds: u32 = all.next().unwrap().parse().unwrap();
-                words.push(format!("timeout {}", seconds.div_ceil(10) * 10));
+                words.push(format!("timeout {}", seconds.div_ceil(100) * 100));
             }
             _ => words.push(word.to_owned()),
         }
