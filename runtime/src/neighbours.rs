@@ -39,7 +39,8 @@ pub struct Neighbour {
 
 const AFTER: &str = "it sees what our rules let pass";
 const BEFORE: &str = "what it drops or sends elsewhere meets no rule of ours";
-const NETFILTER: &str = "packets have to pass both: at ingress ours come first, at egress ours come last, and it sees addresses as ours leave them";
+const NETFILTER: &str = "packets have to pass both: at ingress ours come first, at egress ours come last, and it sees addresses as ours leave them; \
+                         what only it sends to this host is dropped if our INPUT has a rule or a policy other than ACCEPT";
 const BELOW: &str = "at ingress it comes after ours, at egress before";
 const BESIDE: &str = "what it sees is no IP packet of this host, and meets no rule of ours";
 

@@ -56,8 +56,9 @@ impl Netfilter {
     /// Runs one of its programs; none if there is no such program.
     fn call(self, family: Family, what: &str, arguments: &[&str], stdin: &str) -> Result<Option<String>, AdminError> {
         let program = self.program(family, what);
-        // The lock that it would wait for is held by this process.
-        let own = std::env::temp_dir().join(format!("bpftables-handover-{}.lock", std::process::id()));
+        // The lock that it would wait for is held by this process. Beside it, where nobody else puts links in the way.
+        let mut own = lock_path().into_os_string();
+        own.push(format!(".handover-{}", std::process::id()));
         let mut command = Command::new(&program);
         command.args(arguments).env("XTABLES_LOCKFILE", &own);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

@@ -4,13 +4,14 @@
 mod live;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
-use bpftables_runtime::sys::ns;
 use live::{Live, world};
 use netns::in_namespace;
+use own::temporary;
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,13 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const KILLS: u64 = 6;
 
 /// The xtables lock of the tests in this network namespace.
-fn lock_file() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("adopt-{:x}.lock", ns::netns_cookie().unwrap()))
-}
-
 fn command(program: &str, words: &str) -> Command {
     let mut command = Command::new(program);
-    command.args(words.split(' ').filter(|word| !word.is_empty())).env("XTABLES_LOCKFILE", lock_file());
+    command.args(words.split(' ').filter(|word| !word.is_empty())).env("XTABLES_LOCKFILE", temporary("lock"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -213,7 +210,7 @@ fn rules_of_nf_tables_are_never_overlooked() {
 #[test]
 fn who_waits_for_the_lock_says_so_and_how_long() {
     in_namespace(|| {
-        let lock = lock_file();
+        let lock = temporary("lock");
         let file = std::fs::File::create(&lock).unwrap();
         file.lock().unwrap();
         let waiting =

@@ -4,10 +4,12 @@
 mod daemon;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
-use bpftables_runtime::sys::ns;
 use daemon::Agent;
 use netns::{Other, in_namespace, ip};
+use own::temporary;
 use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::panic::AssertUnwindSafe;
@@ -25,8 +27,7 @@ const PORT: u16 = 9999;
 
 fn ours(words: &str) -> Output {
     // A lock of each namespace's own: others of the machine are not waited for.
-    let lock = std::env::temp_dir().join(format!("bpftables-agent-test-{:x}.lock", ns::netns_cookie().unwrap()));
-    Command::new(BINARY).args(words.split(' ')).env("XTABLES_LOCKFILE", lock).output().unwrap()
+    Command::new(BINARY).args(words.split(' ')).env("XTABLES_LOCKFILE", temporary("lock")).output().unwrap()
 }
 
 /// Standard output of a command that has to work.
@@ -351,7 +352,7 @@ fn log_writes_the_kernels_lines_and_never_stalls_a_packet() {
             ours("iptables -A INPUT -i a0 -p udp --dport 9999 -j LOG --log-prefix in: --log-level info --log-uid");
         assert!(warned.status.success());
         assert_eq!(String::from_utf8_lossy(&warned.stderr), "bpftables: LOG writes nothing until bpftablesd runs\n");
-        let file = std::env::temp_dir().join(format!("bpftables-log-{:x}", ns::netns_cookie().unwrap()));
+        let file = temporary("log");
         let text = || std::fs::read_to_string(&file).unwrap_or_default();
         let agent = Agent::start(&["--log-to", file.to_str().unwrap()]);
         eventually("the agent is known to run", || {
@@ -404,7 +405,7 @@ fn log_writes_the_kernels_lines_of_ipv6_beside_those_of_ipv4() {
         assert!(warned.status.success());
         assert_eq!(String::from_utf8_lossy(&warned.stderr), "bpftables: LOG writes nothing until bpftablesd runs\n");
         run("ip6tables -A OUTPUT -o a0 -p udp --sport 9999 -j LOG --log-prefix out: --log-uid");
-        let file = std::env::temp_dir().join(format!("bpftables-log6-{:x}", ns::netns_cookie().unwrap()));
+        let file = temporary("log6");
         let text = || std::fs::read_to_string(&file).unwrap_or_default();
         let _agent = Agent::start(&["--log-to", file.to_str().unwrap()]);
         let here = UdpSocket::bind(("::", PORT)).unwrap();

@@ -4,15 +4,17 @@
 mod daemon;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
 use bpftables_abi::conn::{LINE_SPILT, TUPLE_WAYS, TupleLine};
 use bpftables_abi::maps;
 use bpftables_ruleset::Family;
 use bpftables_runtime::Engine;
 use bpftables_runtime::sys::bpf::{self, Map};
-use bpftables_runtime::sys::ns;
 use daemon::Agent;
 use netns::{in_namespace, ip};
+use own::temporary;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
@@ -25,8 +27,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
 
 fn ours(words: &str) -> Output {
     // A lock of each namespace's own: others of the machine are not waited for.
-    let lock = std::env::temp_dir().join(format!("bpftables-test-{:x}.lock", ns::netns_cookie().unwrap()));
-    Command::new(BINARY).args(words.split(' ')).env("XTABLES_LOCKFILE", lock).output().unwrap()
+    Command::new(BINARY).args(words.split(' ')).env("XTABLES_LOCKFILE", temporary("lock")).output().unwrap()
 }
 
 /// Standard output of a command that has to work.
@@ -95,7 +96,7 @@ fn connections_of_both_families_are_listed_deleted_and_counted() {
         assert_eq!(run("bpftables conntrack list").lines().count(), 2);
         assert_eq!(run("bpftables conntrack flush"), "2 connections ended\n");
         assert_eq!(run("bpftables conntrack list"), "");
-        let file = std::env::temp_dir().join(format!("bpftables-image-{:x}", ns::netns_cookie().unwrap()));
+        let file = temporary("image");
         let size = |family: &str| {
             run(&format!("bpftables dump-image{family} {}", file.display()));
             std::fs::metadata(&file).unwrap().len()

@@ -6,14 +6,15 @@ mod daemon;
 mod listener;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
-use bpftables_runtime::sys::ns;
 use daemon::Agent;
 use listener::{Listener, Message};
 use netns::{Other, in_namespace, ip};
+use own::temporary;
 use std::io::Write as _;
 use std::net::UdpSocket;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,13 +32,9 @@ enum Whose {
     Ours,
 }
 
-fn temporary(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("bpftables-{name}-{:x}", ns::netns_cookie().unwrap()))
-}
-
 fn command(program: &str, words: &[&str], stdin: &str) -> Output {
     let mut command = Command::new(program);
-    command.args(words).env("XTABLES_LOCKFILE", temporary("events.lock"));
+    command.args(words).env("XTABLES_LOCKFILE", temporary("lock"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
     child.wait_with_output().unwrap()

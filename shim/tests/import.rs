@@ -4,10 +4,12 @@
 mod live;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
-use bpftables_runtime::sys::ns;
 use live::{Live, world};
 use netns::in_namespace;
+use own::temporary;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -20,9 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Standard output of a command that has to work.
 fn run(program: &str, words: &str, input: &str) -> String {
-    let lock = std::env::temp_dir().join(format!("bpftables-test-{:x}.lock", ns::netns_cookie().unwrap()));
     let mut command = Command::new(program);
-    command.args(words.split(' ')).env("XTABLES_LOCKFILE", lock).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .args(words.split(' '))
+        .env("XTABLES_LOCKFILE", temporary("lock"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();

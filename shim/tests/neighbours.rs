@@ -2,10 +2,13 @@
 
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
 use bpftables_runtime::sys::bpf::{self, nf};
 use bpftables_runtime::sys::ns;
 use netns::{in_namespace, ip};
+use own::temporary;
 use std::os::fd::AsFd;
 use std::process::Command;
 
@@ -14,8 +17,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_xtables-bpf-multi");
 
 /// Standard output of a command that has to work.
 fn run(program: &str, words: &str) -> String {
-    let lock = std::env::temp_dir().join(format!("bpftables-test-{:x}.lock", ns::netns_cookie().unwrap()));
-    let out = Command::new(program).args(words.split(' ')).env("XTABLES_LOCKFILE", lock).output().unwrap();
+    let out = Command::new(program).args(words.split(' ')).env("XTABLES_LOCKFILE", temporary("lock")).output().unwrap();
     assert!(out.status.success(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }

@@ -6,12 +6,15 @@ mod daemon;
 mod listener;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
 use bpftables_runtime::sys::ns;
 use bpftables_runtime::{Outputs, Sink};
 use daemon::Agent;
 use listener::Listener;
 use netns::{Other, in_namespace, ip};
+use own::temporary;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -29,13 +32,9 @@ const RULES: &str = "*filter
 COMMIT
 ";
 
-fn temporary(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("bpftables-{name}-{:x}", ns::netns_cookie().unwrap()))
-}
-
 fn run(program: &str, words: &[&str], stdin: &str) -> Output {
     let mut command = Command::new(program);
-    command.args(words).env("XTABLES_LOCKFILE", temporary("outputs.lock"));
+    command.args(words).env("XTABLES_LOCKFILE", temporary("lock"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();

@@ -4,12 +4,13 @@
 mod daemon;
 #[path = "../../runtime/tests/common/mod.rs"]
 mod netns;
+#[path = "common/own.rs"]
+mod own;
 
-use bpftables_runtime::sys::ns;
 use daemon::Agent;
 use netns::{in_namespace, ip};
+use own::temporary;
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -84,11 +85,14 @@ enum Whose {
 }
 
 fn command(program: &str, words: &[&str], stdin: &str) -> Output {
-    let lock: PathBuf = std::env::temp_dir().join(format!("bpftables-sets-{:x}.lock", ns::netns_cookie().unwrap()));
-    let input = std::env::temp_dir().join(format!("bpftables-sets-{:x}.in", ns::netns_cookie().unwrap()));
+    let input = temporary("input");
     std::fs::write(&input, stdin).unwrap();
     let mut command = Command::new(program);
-    let out = command.args(words).env("XTABLES_LOCKFILE", lock).stdin(std::fs::File::open(&input).unwrap()).output();
+    let out = command
+        .args(words)
+        .env("XTABLES_LOCKFILE", temporary("lock"))
+        .stdin(std::fs::File::open(&input).unwrap())
+        .output();
     std::fs::remove_file(input).unwrap();
     let out = out.unwrap();
     assert!(out.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&out.stderr));
