@@ -45,7 +45,7 @@ const MODULES: [&str; 28] = [
     "xt_policy",
 ];
 /// Emulated, and maybe beside other tests: seconds mean little there.
-const TIMEOUT: &str = "1500";
+const TIMEOUT: &str = "2400";
 
 /// The tests that one kernel of both runs.
 const SHARED: [&str; 5] = [
