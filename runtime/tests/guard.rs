@@ -238,6 +238,7 @@ fn routed(family: Family) -> Routed {
     let forwarding = if v4 { "ipv4/ip_forward" } else { "ipv6/conf/all/forwarding" };
     std::fs::write(format!("/proc/sys/net/{forwarding}"), "1").unwrap();
     let sender = others[0].run(move || UdpSocket::bind((any, 0)).unwrap());
+    sender.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let here = UdpSocket::bind((any, PORT)).unwrap();
     let to = if v4 { format!("{target}:{PORT}") } else { format!("[{target}]:{PORT}") };
     Routed { sender, here, to, _others: others }
@@ -293,10 +294,11 @@ fn no_packet_passes_input_unseen_while_its_address_comes_and_goes() {
                         sent.fetch_add(u32::from(way.sender.send_to(b"x", &way.to).is_ok()), Ordering::Relaxed);
                     }
                 });
-                let flooding = Raise(&done);
+                let (flooding, begin) = (Raise(&done), Instant::now());
                 let nodad = if family == Family::V6 { " nodad" } else { "" };
                 let mut changes = 0;
                 while changes < 1000 || sent.load(Ordering::Relaxed) < 200_000 {
+                    assert!(begin.elapsed() < Duration::from_secs(60), "{changes} changes, {sent:?} packets");
                     ip(&format!("addr add {own} dev lo{nodad}\naddr del {own} dev lo\n").repeat(50));
                     changes += 100;
                 }
