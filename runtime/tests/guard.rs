@@ -257,7 +257,7 @@ fn forwarding(family: Family, refuse: bool) -> Ruleset {
 }
 
 #[test]
-fn what_netfilter_sends_to_this_host_behind_the_rules_of_prerouting_needs_no_rule_of_input_to_get_there() {
+fn what_netfilter_sends_to_this_host_behind_prerouting_gets_in_only_where_input_asks_nothing() {
     for family in Family::ALL {
         in_namespace(move || {
             let way = routed(family);
