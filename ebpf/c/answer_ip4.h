@@ -55,7 +55,7 @@ static __always_inline int answer_route(struct __sk_buff *skb, struct bt_pkt *p,
 	for (int i = 0; i < 2; i++) {
 		__builtin_memset(&a->fib, 0, sizeof(a->fib));
 		a->fib.family = 2; /* AF_INET */
-		a->fib.tos = a->tos & 0xfc;
+		a->fib.tos = a->tos & INET_DSCP_MASK;
 		a->fib.l4_protocol = a->proto;
 		a->fib.ipv4_src = a->saddr;
 		a->fib.ipv4_dst = a->from_saddr;

@@ -182,6 +182,7 @@ asked:
 		else if (asks(p, IMG_CONNTRACK))
 			bt_ct_hint(skb);
 	}
+	/* What mac_carry left says so too. */
 	if (route == ROUTE_STACK || !(p->img_flags & IMG_MAC))
 		skb->tc_index = ELSEWHERE;
 	store_mark(skb, p);

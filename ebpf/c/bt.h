@@ -29,6 +29,7 @@
 #define IPPROTO_UDPLITE 136
 
 /* What most packets do stands together in the code, so that it takes few lines of the cache. */
+#define INET_DSCP_MASK 0xfc /* of the byte with the TOS: the bits that routes are chosen by; the rest is ECN */
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

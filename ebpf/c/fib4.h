@@ -14,7 +14,7 @@ static __always_inline int fib(struct __sk_buff *skb, struct bt_pkt *p, __u32 if
 
 	__builtin_memset(f, 0, sizeof(*f));
 	f->family = BT_AF;
-	f->tos = p->tos & 0xfc;
+	f->tos = p->tos & INET_DSCP_MASK;
 	f->l4_protocol = p->proto;
 	f->sport = bpf_htons(p->sport);
 	f->dport = bpf_htons(p->dport);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the guard (guard.bpf.c) reads and user space or the tcx programs write. The maps stand in the object of the tcx programs too, so that they are made and
- * pinned with the other maps. */
+/* What the guard (guard.bpf.c) reads and user space or the tcx programs write. The maps stand in the object of the tcx programs too, so that
+ * they are made and pinned with the other maps. */
 #pragma once
 
 /* Devices whose ingress program ran for every packet that is still on its way up: set once the attaching call came back. */

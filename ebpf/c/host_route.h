@@ -191,7 +191,7 @@ static __noinline bool leads_back(struct __sk_buff *skb, struct bt_pkt *p)
 {
 	struct bpf_fib_lookup f = {
 		.family = BT_AF,
-		.tos = p->tos & 0xfc,
+		.tos = p->tos & INET_DSCP_MASK,
 		.ipv4_src = p->daddr,
 		.ipv4_dst = p->saddr,
 		.ifindex = p->ifin,

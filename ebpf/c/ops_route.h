@@ -92,7 +92,7 @@ static __always_inline int fib_back(struct __sk_buff *skb, struct bt_pkt *p, str
 #else
 	__u32 dst = bpf_ntohl(p->daddr);
 
-	f->tos = p->tos & 0xfc;
+	f->tos = p->tos & INET_DSCP_MASK;
 	f->ipv4_dst = p->saddr;
 	if (dst >> 28 != 0xe && dst != 0xffffffff && dst >> 24)
 		f->ipv4_src = p->daddr;

@@ -77,7 +77,7 @@ static __always_inline struct bt_route_memo *route_memo(struct net___k *net, str
 /* Whether the answer is this packet's, and good still. */
 static __always_inline bool memo_holds(struct net___k *net, struct bt_pkt *p, struct bt_route_memo *m)
 {
-	return m->daddr == p->daddr && m->saddr == p->saddr && m->ifin == p->ifin && m->tos == (p->tos & 0xfc) &&
+	return m->daddr == p->daddr && m->saddr == p->saddr && m->ifin == p->ifin && m->tos == (p->tos & INET_DSCP_MASK) &&
 	       m->tick == (__u32)bpf_jiffies64() && m->genid == net->ipv4.rt_genid.counter;
 }
 
@@ -89,7 +89,7 @@ static __always_inline void memo_begin(struct net___k *net, struct bt_pkt *p, st
 	m->saddr = p->saddr;
 	m->daddr = p->daddr;
 	m->ifin = p->ifin;
-	m->tos = p->tos & 0xfc;
+	m->tos = p->tos & INET_DSCP_MASK;
 	m->back = BACK_UNKNOWN;
 }
 

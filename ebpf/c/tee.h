@@ -153,7 +153,7 @@ static __always_inline __u32 tee_header(struct __sk_buff *skb, struct bt_pkt *p,
 
 	if (bpf_skb_load_bytes(skb, p->l2len, ip, sizeof(ip)))
 		return 0;
-	f->tos = ip[1] & 0xfc;
+	f->tos = ip[1] & INET_DSCP_MASK;
 	f->ipv4_dst = job->gateway;
 	if (ip_word(skb, p, 6, *(__be16 *)(ip + 6) | bpf_htons(0x4000)))
 		return 0;

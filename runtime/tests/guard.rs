@@ -7,7 +7,7 @@ use bpftables_ruleset::addr::AddrMatch;
 use bpftables_ruleset::targets::NatRange;
 use bpftables_ruleset::{Family, IpMatch, Policy, Rule, Ruleset, TableKind, Target};
 use bpftables_runtime::Engine;
-use common::{Other, in_namespace, ip};
+use common::{Other, in_namespace, ip, router, run};
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -219,24 +219,10 @@ struct Routed {
 }
 
 fn routed(family: Family) -> Routed {
-    let others = [Other::new(), Other::new()];
+    let others = router(family);
     let v4 = family == Family::V4;
-    let (net, dot, length, nodad) = if v4 { ("10.7", ".0.", 24, "") } else { ("fd07:", "::", 64, " nodad") };
     let (target, any) = if v4 { ("10.9.9.9", "0.0.0.0") } else { ("fd09::9", "::") };
-    for (n, other) in others.iter().enumerate() {
-        ip(&format!(
-            "link add p{n} type veth peer name e0 netns {}\nlink set p{n} up\naddr add {net}{n}{dot}1/{length} dev p{n}{nodad}\n",
-            other.path()
-        ));
-        other.run(move || {
-            ip(&format!(
-                "link set e0 up\naddr add {net}{n}{dot}2/{length} dev e0{nodad}\nroute add default via {net}{n}{dot}1\n"
-            ));
-        });
-    }
-    ip(&format!("route add {target} via {net}1{dot}2\n"));
-    let forwarding = if v4 { "ipv4/ip_forward" } else { "ipv6/conf/all/forwarding" };
-    std::fs::write(format!("/proc/sys/net/{forwarding}"), "1").unwrap();
+    ip(&format!("route add {target} via {}\n", if v4 { "10.2.0.2" } else { "fd02::2" }));
     let sender = others[0].run(move || UdpSocket::bind((any, 0)).unwrap());
     sender.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let here = UdpSocket::bind((any, PORT)).unwrap();
@@ -261,15 +247,9 @@ fn what_netfilter_sends_to_this_host_behind_prerouting_gets_in_only_where_input_
     for family in Family::ALL {
         in_namespace(move || {
             let way = routed(family);
-            let nft = |words: &str| {
-                assert!(
-                    std::process::Command::new("nft").args(words.split(' ')).status().expect("nft").success(),
-                    "{words}"
-                );
-            };
-            nft("add table inet theirs");
-            nft("add chain inet theirs c { type nat hook prerouting priority -100 ; }");
-            nft(&format!("add rule inet theirs c udp dport {PORT} redirect"));
+            run("nft add table inet theirs");
+            run("nft add chain inet theirs c { type nat hook prerouting priority -100 ; }");
+            run(&format!("nft add rule inet theirs c udp dport {PORT} redirect"));
             commit(&mut forwarding(family, false));
             assert!(arrives(&way.sender, &way.to, &way.here), "INPUT asks nothing");
             commit(&mut forwarding(family, true));

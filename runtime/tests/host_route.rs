@@ -6,22 +6,15 @@ use bpftables_ruleset::{Family, IpMatch, Rule, Ruleset, TableKind, Target};
 use bpftables_runtime::Engine;
 use bpftables_runtime::sys::bpf::{self, nf};
 use bpftables_runtime::sys::ns;
-use common::{Other, in_namespace, ip};
+use common::{Other, in_namespace, ip, router, run};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Command;
 use std::time::Duration;
 
 const PORT: u16 = 9999;
 /// Datagrams of one try.
 const COUNT: u64 = 10;
-
-fn run(command: &str) {
-    let mut words = command.split(' ');
-    let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
-    assert!(status.success(), "{command}");
-}
 
 fn stat(family: Family, name: &str) -> u64 {
     Engine::open().unwrap().stats(family).unwrap().iter().find(|stat| stat.name == name).unwrap().count
@@ -59,25 +52,8 @@ struct Way {
 
 impl Way {
     fn new(family: Family) -> Self {
-        let (from, to) = (Other::new(), Other::new());
+        let [from, to] = router(family);
         let v4 = family == Family::V4;
-        let [left, right] = if v4 { ["10.1.0", "10.2.0"] } else { ["fd01:", "fd02:"] };
-        let (dot, length, nodad) = if v4 { (".", 24, "") } else { (":", 64, " nodad") };
-        ip(&format!(
-            "link add in type veth peer name eth0 netns {}\nlink add out type veth peer name eth0 netns {}\n\
-             link set in up\nlink set out up\naddr add {left}{dot}1/{length} dev in{nodad}\naddr add {right}{dot}1/{length} dev out{nodad}\n",
-            from.path(),
-            to.path()
-        ));
-        for (host, net) in [(&from, left), (&to, right)] {
-            host.run(move || {
-                ip(&format!(
-                    "link set eth0 up\naddr add {net}{dot}2/{length} dev eth0{nodad}\nroute add default via {net}{dot}1\n"
-                ));
-            });
-        }
-        let forwarding = if v4 { "ipv4.ip_forward" } else { "ipv6.conf.all.forwarding" };
-        run(&format!("sysctl -q -w net.{forwarding}=1"));
         commit(family);
         let any = if v4 { "0.0.0.0" } else { "::" };
         let sender = from.run(move || UdpSocket::bind((any, 0)).unwrap());

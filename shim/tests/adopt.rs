@@ -23,7 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Handovers that are killed, of each kind.
 const KILLS: u64 = 6;
 
-/// The xtables lock of the tests in this network namespace.
 fn command(program: &str, words: &str) -> Command {
     let mut command = Command::new(program);
     command.args(words.split(' ').filter(|word| !word.is_empty())).env("XTABLES_LOCKFILE", temporary("lock"));

@@ -110,7 +110,8 @@ fn tables(whose: Whose, name: &str, words: &[&str], stdin: &str) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// All sets with their elements, in order, but for seeds; and times count in whole hundreds of seconds, for which the rules' own are far enough apart.
+/// All sets with their elements, in order, but for seeds; and times count in whole hundreds of seconds, for which the rules' own are far
+/// enough apart.
 fn sets() -> Vec<String> {
     let saved = String::from_utf8(command("ipset", &["save"], "").stdout).unwrap();
     let mut lines: Vec<String> = saved.lines().map(plain).collect();

@@ -1,6 +1,7 @@
 //! Network namespaces for one test.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use bpftables_ruleset::Family;
 use bpftables_runtime::{Engine, sys::ns};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -39,6 +40,36 @@ pub(crate) fn ip(lines: &str) {
     let mut child = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip of iproute2");
     child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("ip reads");
     assert!(child.wait().expect("ip ends").success(), "{lines}");
+}
+
+/// Runs a command in the calling thread's namespace.
+///
+/// # Panics
+/// When it fails.
+pub(crate) fn run(command: &str) {
+    let mut words = command.split(' ');
+    let status = Command::new(words.next().expect("a program")).args(words).status();
+    assert!(status.expect("the program is there").success(), "{command}");
+}
+
+/// Makes a router of the calling thread's namespace, between two others that send what is not their own by it: `in` leads to the first, 10.1.0.2
+/// or fd01::2, `out` to the second, 10.2.0.2 or fd02::2.
+pub(crate) fn router(family: Family) -> [Other; 2] {
+    let others = [Other::new(), Other::new()];
+    let v4 = family == Family::V4;
+    let nets = if v4 { ["10.1.0.", "10.2.0."] } else { ["fd01::", "fd02::"] };
+    let (length, nodad) = if v4 { (24, "") } else { (64, " nodad") };
+    for ((other, net), device) in others.iter().zip(nets).zip(["in", "out"]) {
+        ip(&format!(
+            "link add {device} type veth peer name eth0 netns {}\nlink set {device} up\naddr add {net}1/{length} dev {device}{nodad}\n",
+            other.path()
+        ));
+        other.run(move || {
+            ip(&format!("link set eth0 up\naddr add {net}2/{length} dev eth0{nodad}\nroute add default via {net}1\n"));
+        });
+    }
+    run(if v4 { "sysctl -q -w net.ipv4.ip_forward=1" } else { "sysctl -q -w net.ipv6.conf.all.forwarding=1" });
+    others
 }
 
 type Job = Box<dyn FnOnce() + Send>;
